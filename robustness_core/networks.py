@@ -1,0 +1,225 @@
+"""Networks from an architecture text: the paper's small, medium and large CNNs and any plain chain a user types."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+# METHOD.md section 5 (Gowal et al. 2019, all ReLU). The last layer gives one logit a class.
+ARCHITECTURES = {
+    "small": "conv 16 4x4/2 p1, relu, conv 32 4x4/1 same, relu, flatten, fc 100, relu, fc 10",
+    "medium": (
+        "conv 32 3x3/1 p1, relu, conv 32 4x4/2 p1, relu, conv 64 3x3/1 p1, relu, conv 64 4x4/2 p1, relu, "
+        "flatten, fc 512, relu, fc 512, relu, fc 10"
+    ),
+    "large": (
+        "conv 64 3x3/1 p1, relu, conv 64 3x3/1 p1, relu, conv 128 3x3/2 p1, relu, conv 128 3x3/1 p1, relu, "
+        "conv 128 3x3/1 p1, relu, flatten, fc 512, relu, fc 10"
+    ),
+}
+
+GRAMMAR = (
+    "conv CHANNELS HxW[/STRIDE] [pPADDING|same], relu, elu, leakyrelu, tanh, sigmoid, gelu, softplus, bn, "
+    "maxpool SIZE[/STRIDE] [pPADDING], avgpool SIZE[/STRIDE] [pPADDING], gap, flatten, fc UNITS"
+)
+
+
+class ArchitectureError(ValueError):
+    """An architecture text that cannot be read or built; its text is one sentence that names the word."""
+
+
+class Normalise(nn.Module):
+    """(x - mean) / std, channel by channel, so that pixels and budgets stay in [0, 1] outside the network."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(list(mean)).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std)).view(-1, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return (pixels - self.mean) / self.std
+
+
+class Network(nn.Module):
+    """A body with its input shape and normalisation: pixels in [0, 1], (B, C, H, W) -> logits (B, classes).
+
+    `architecture` is the text that `build` reads, or a description where the body came from elsewhere.
+    The normalisation is part of the network: without one, mean and std are None and pixels go in as they are.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        input_shape: Sequence[int],
+        *,
+        architecture: str,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ):
+        super().__init__()
+        channels = tuple(input_shape)[0]
+        for values in (mean, std):
+            if values is not None and len(values) not in (1, channels):
+                raise ArchitectureError(
+                    f"The normalisation has {len(values)} values a kind; the input has {channels} channels."
+                )
+        self.input_shape = tuple(int(size) for size in input_shape)
+        self.architecture = architecture
+        self.mean = None if mean is None else tuple(float(v) for v in mean)
+        self.std = None if std is None else tuple(float(v) for v in std)
+        if (self.mean is None) != (self.std is None):
+            raise ArchitectureError("A normalisation needs both a mean and a std.")
+        if self.mean is not None and self.std is not None:
+            self.normalise: nn.Module = Normalise(self.mean, self.std)
+        else:
+            self.normalise = nn.Identity()
+        self.body = body
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.body(self.normalise(pixels))  # type: ignore[no-any-return]
+
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "leakyrelu": nn.LeakyReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+    "softplus": nn.Softplus,
+}
+_CONV = re.compile(r"conv (\d+) (\d+)x(\d+)(?:/(\d+))?(?: (p\d+|same))?")
+_POOL = re.compile(r"(maxpool|avgpool) (\d+)(?:x(\d+))?(?:/(\d+))?(?: p(\d+))?")
+_FC = re.compile(r"fc (\d+)")
+_LARGEST = 1 << 28  # numbers of one tensor that a text may ask for
+
+
+def build(
+    architecture: str,
+    input_shape: Sequence[int],
+    classes: int = 10,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Network:
+    """The network that `architecture` describes, with fresh weights drawn from torch's global generator.
+
+    `architecture`: small, medium, large, or a text such as `conv 16 4x4/2 p1, relu, flatten, fc 10` (GRAMMAR).
+    `input_shape`: (C, H, W). Modules are named conv1, conv2, ..., fc1, ..., logits, so layers have those names.
+    A name builds `classes` logits; a text says its own. Raises ArchitectureError with one sentence.
+    """
+    text = ARCHITECTURES.get(architecture.strip(), architecture)
+    if text is not architecture:
+        text = text.removesuffix("fc 10") + f"fc {classes}"
+    items = [" ".join(item.split()).lower() for item in text.split(",")]
+    last_fc = max((i for i, item in enumerate(items) if item.startswith("fc ")), default=-1)
+    if last_fc < 0:
+        raise ArchitectureError(f"The architecture {text!r} has no fc layer; the last layer must be `fc UNITS`.")
+
+    body: OrderedDict[str, nn.Module] = OrderedDict()
+    counts = {"conv": 0, "fc": 0, "pool": 0, "bn": 0}
+    latest = "input"
+    shape = tuple(int(size) for size in input_shape)
+
+    def number(kind: str) -> str:
+        counts[kind] += 1
+        return f"{kind}{counts[kind]}"
+
+    for position, item in enumerate(items):
+        module: nn.Module
+        if match := _CONV.fullmatch(item):
+            _need_image(shape, item)
+            channels, height, width, stride, padding = match.groups()
+            step, size = int(stride or 1), (int(height), int(width))
+            if padding == "same" and step != 1:
+                raise ArchitectureError(f"`{item}`: same padding needs stride 1; write p{size[0] // 2}.")
+            _check_sizes(item, int(channels) * shape[0] * size[0] * size[1], step, *size)
+            pad: str | int = "same" if padding == "same" else int((padding or "p0")[1:])
+            module = nn.Conv2d(shape[0], int(channels), size, step, pad)
+            latest = name = number("conv")
+        elif match := _POOL.fullmatch(item):
+            _need_image(shape, item)
+            kind, height, width, stride, padding = match.groups()
+            size = (int(height), int(width or height))
+            _check_sizes(item, 1, int(stride or height), *size)
+            pool = nn.MaxPool2d if kind == "maxpool" else nn.AvgPool2d
+            module = pool(size, int(stride or height), int(padding or 0))
+            latest = name = number("pool")
+        elif item == "gap":
+            _need_image(shape, item)
+            module = nn.AdaptiveAvgPool2d(1)
+            latest = name = number("pool")
+        elif item == "bn":
+            module = nn.BatchNorm2d(shape[0]) if len(shape) == 3 else nn.BatchNorm1d(shape[0])
+            latest = name = number("bn")
+        elif item == "flatten":
+            module, name = nn.Flatten(), "flatten"
+        elif match := _FC.fullmatch(item):
+            if len(shape) != 1:
+                raise ArchitectureError(f"`{item}` needs a flat input; write flatten before it.")
+            units = int(match.group(1))
+            _check_sizes(item, units * shape[0], units)
+            module = nn.Linear(shape[0], units)
+            latest = name = "logits" if position == last_fc else number("fc")
+        elif item in _ACTIVATIONS:
+            module, name = _ACTIVATIONS[item](), f"{latest}_{item}"
+        else:
+            raise ArchitectureError(_unknown(item))
+        if name in body:
+            raise ArchitectureError(f"`{item}` appears twice in a row in the architecture; write it once.")
+        shape = _shape_after(module, shape, item)
+        body[name] = module
+    return Network(nn.Sequential(body), input_shape, architecture=", ".join(items), mean=mean, std=std)
+
+
+def _need_image(shape: tuple[int, ...], item: str) -> None:
+    if len(shape) != 3:
+        raise ArchitectureError(f"`{item}` needs an image as input, but a flatten comes before it.")
+
+
+def _check_sizes(item: str, numbers: int, *positive: int) -> None:
+    if min(positive) < 1 or numbers < 1:
+        raise ArchitectureError(f"`{item}`: every size must be 1 or more.")
+    if numbers > _LARGEST:
+        raise ArchitectureError(f"`{item}` asks for {numbers} weights; at most {_LARGEST} are accepted.")
+
+
+def _shape_after(module: nn.Module, shape: tuple[int, ...], item: str) -> tuple[int, ...]:
+    try:
+        with torch.no_grad():
+            meta = torch.empty((2, *shape), device="meta")
+            # A meta copy costs nothing and knows the shapes.
+            after = tuple(torch.func.functional_call(module, _meta_state(module), meta).shape[1:])
+    except RuntimeError as error:
+        raise ArchitectureError(f"`{item}` does not fit an input of {_times(shape)}.") from error
+    size = 1
+    for axis in after:
+        size *= axis
+    if size < 1 or size > _LARGEST:
+        raise ArchitectureError(f"`{item}` would give features of {_times(after)}, which cannot be used.")
+    return after
+
+
+def _meta_state(module: nn.Module) -> dict[str, Tensor]:
+    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+    return {name: tensor.to("meta") for name, tensor in tensors.items()}
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "×".join(str(size) for size in shape)
+
+
+def _unknown(item: str) -> str:
+    word = item.split()[0] if item else ""
+    if word in ("conv", "maxpool", "avgpool", "fc"):
+        return f"`{item}` cannot be read; write {next(g for g in GRAMMAR.split(', ') if g.startswith(word))}."
+    if not word:
+        return "There is an empty place between two commas in the architecture; remove it."
+    return f"The word {word!r} is not known; an architecture is made of: {GRAMMAR}."
