@@ -64,7 +64,7 @@ class Network(nn.Module):
         std: Sequence[float] | None = None,
     ):
         super().__init__()
-        channels = tuple(input_shape)[0]
+        channels = next(iter(input_shape))
         for values in (mean, std):
             if values is not None and len(values) not in (1, channels):
                 raise ArchitectureError(
@@ -141,9 +141,12 @@ def build(
             if padding == "same" and step != 1:
                 raise ArchitectureError(f"`{item}`: same padding needs stride 1; write p{size[0] // 2}.")
             _check_sizes(item, int(channels) * shape[0] * size[0] * size[1], step, *size)
-            pad: str | int = "same" if padding == "same" else int((padding or "p0")[1:])
-            module = nn.Conv2d(shape[0], int(channels), size, step, pad)
             latest = name = number("conv")
+            if padding == "same":  # spelled out, since an even kernel needs one more row at the end than at the start
+                top, left = (size[0] - 1) // 2, (size[1] - 1) // 2
+                body[f"{name}_pad"] = nn.ZeroPad2d((left, size[1] - 1 - left, top, size[0] - 1 - top))
+                shape = _shape_after(body[f"{name}_pad"], shape, item)
+            module = nn.Conv2d(shape[0], int(channels), size, step, _padding(padding))
         elif match := _POOL.fullmatch(item):
             _need_image(shape, item)
             kind, height, width, stride, padding = match.groups()
@@ -177,6 +180,10 @@ def build(
         shape = _shape_after(module, shape, item)
         body[name] = module
     return Network(nn.Sequential(body), input_shape, architecture=", ".join(items), mean=mean, std=std)
+
+
+def _padding(text: str | None) -> int:
+    return 0 if text in (None, "same") else int(str(text)[1:])
 
 
 def _need_image(shape: tuple[int, ...], item: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
@@ -45,7 +46,7 @@ class EpsilonGrid:
     count: int = 81
 
     def __post_init__(self) -> None:
-        _require(np.isfinite([self.start, self.stop]).all(), "The budgets ε must be finite numbers.")
+        _require(math.isfinite(self.start) and math.isfinite(self.stop), "The budgets ε must be finite numbers.")
         _require(self.start >= 0, f"The smallest ε is {self.start:g}; it must be 0 or more.")
         _require(
             self.stop > self.start,
@@ -126,9 +127,7 @@ class AuditSpec:
         for name in ("classes", "layers", "m"):  # JSON gives lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _require(bool(self.network), "Choose a network.")
-        _require(
-            self.dataset in DATASETS, f"The data set {self.dataset!r} is not one of {', '.join(DATASETS)}."
-        )
+        _require(self.dataset in DATASETS, f"The data set {self.dataset!r} is not one of {', '.join(DATASETS)}.")
         _require(self.split in SPLITS, f"The split {self.split!r} is not one of {', '.join(SPLITS)}.")
         _require(
             len(self.classes) == 2 and all(_is_int(c) and 0 <= c <= 9 for c in self.classes),
