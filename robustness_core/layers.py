@@ -1,0 +1,343 @@
+"""Layers of a network: its cuts, the one tensors through which every path passes, and the extractor up to each."""
+
+from __future__ import annotations
+
+import copy
+import math
+import operator
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import networkx
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional as F
+
+
+class LayerError(ValueError):
+    """A network that cannot be cut, or a layer that it does not have; its text is one sentence."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One layer. `shape` is (C, H, W) or (n,), `features` its product nj.
+
+    `affine`: the whole map from pixels to this layer is affine, so distances have a closed form.
+    `main`: the layer after its activation (conv1); the others are before it (conv1.pre, conv1.conv).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    features: int
+    affine: bool
+    main: bool
+
+
+_ACTIVATION_MODULES = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
+    nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid,
+)  # fmt: skip
+_ACTIVATION_FUNCTIONS = {
+    F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish, F.tanh, F.sigmoid, F.softplus,
+    F.hardtanh, F.hardswish, torch.relu, torch.tanh, torch.sigmoid, torch.clamp,
+}  # fmt: skip
+_ACTIVATION_METHODS = {"relu", "tanh", "sigmoid", "clamp", "relu_"}
+_SOFTMAX_MODULES = (nn.Softmax, nn.LogSoftmax)
+_SOFTMAX_FUNCTIONS = {F.softmax, F.log_softmax, torch.softmax, torch.log_softmax}
+# A reshape or a padding holds the same features as the tensor before it: never a layer of its own.
+_SAME_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.ZeroPad2d, nn.ConstantPad2d)
+_SAME_FUNCTIONS = {
+    torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, F.dropout, F.pad,
+}  # fmt: skip
+_SAME_METHODS = {
+    "flatten", "reshape", "view", "permute", "transpose", "contiguous", "squeeze", "unsqueeze", "to", "float", "clone",
+}  # fmt: skip
+_NORM_MODULES = (nn.BatchNorm1d, nn.BatchNorm2d)
+_LINEAR_MODULES = (
+    nn.Conv1d, nn.Conv2d, nn.Linear, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ConvTranspose2d, nn.Upsample,
+)  # fmt: skip
+# Affine in the one argument that depends on the pixels, as long as the others do not.
+_LINEAR_FUNCTIONS = {
+    F.linear, F.conv2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.batch_norm, torch.matmul, operator.matmul, torch.mul,
+    operator.mul, torch.mean, torch.sum, operator.getitem, F.interpolate,
+}  # fmt: skip
+_LINEAR_METHODS = {"mean", "sum", "mul", "matmul"}
+_SUM_FUNCTIONS = {operator.add, operator.sub, operator.neg, torch.add, torch.sub, torch.cat, operator.iadd, torch.neg}
+_SUM_METHODS = {"add", "sub"}
+_QUOTIENT_FUNCTIONS = {operator.truediv, torch.div}
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """A network as a graph, with the tensors it carries and which of them are layers."""
+
+    graph: fx.GraphModule
+    nodes: tuple[fx.Node, ...]
+    cuts: tuple[Cut, ...]
+
+
+def cuts(network: nn.Module, input_shape: Sequence[int]) -> list[Cut]:
+    """All layers of a network in order, from the input to the logits.
+
+    A cut is a dominator of the output in the traced graph: a tensor without which no information passes. Reshapes,
+    paddings and the normalisation hold the features of the tensor before them and are not listed. `input_shape` is
+    (C, H, W). Cost: one trace and one forward pass of three images. Raises LayerError if the network cannot be
+    traced or run.
+    """
+    return list(_trace(network, tuple(input_shape)).cuts)
+
+
+def main_layers(network: nn.Module, input_shape: Sequence[int]) -> list[str]:
+    """The names meant by "all layers": each layer once, after its activation, the logits last."""
+    return [cut.name for cut in cuts(network, input_shape) if cut.main]
+
+
+def extractor(network: nn.Module, cut_name: str, input_shape: Sequence[int] | None = None) -> nn.Module:
+    """The network up to the layer `cut_name`: pixels (B, C, H, W) -> features (B, ...), and nothing after it.
+
+    The module shares the network's weights, asks no gradients of them, is in evaluation mode, and says in its
+    attribute `affine` whether it is affine. `input_shape` is needed unless the network has that attribute.
+    Raises LayerError for an unknown layer.
+    """
+    shape = tuple(input_shape if input_shape is not None else getattr(network, "input_shape", ()))
+    if not shape:
+        raise LayerError("The input shape (C, H, W) of the network is not known; give it.")
+    traced = _trace(network, shape)
+    names = [cut.name for cut in traced.cuts]
+    if cut_name not in names:
+        raise LayerError(f"The network has no layer {cut_name!r}; it has {', '.join(names)}.")
+    position = names.index(cut_name)
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in traced.graph.graph.nodes:
+        copies[node] = graph.node_copy(node, lambda old: copies[old])
+        if node is traced.nodes[position]:
+            break
+    graph.output(copies[traced.nodes[position]])
+    prefix = fx.GraphModule(traced.graph, graph)
+    prefix.graph.eliminate_dead_code()
+    prefix.recompile()
+    prefix.delete_all_unused_submodules()
+    # A deep copy whose parameters share the storage of the network's and ask for no gradients.
+    frozen = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in prefix.parameters()}
+    result: Any = copy.deepcopy(prefix, frozen).eval()
+    result.affine = traced.cuts[position].affine
+    return result  # type: ignore[no-any-return]
+
+
+def is_affine(module: nn.Module) -> bool:
+    """Whether a module is known to be affine: its attribute `affine`, else what its traced graph shows."""
+    known = getattr(module, "affine", None)
+    if isinstance(known, bool):
+        return known
+    try:
+        graph = fx.symbolic_trace(module)
+    except Exception:  # tracing runs code that is not ours and may raise anything; then nothing is known
+        return False
+    affine, output = _affine_nodes(graph), next(n for n in graph.graph.nodes if n.op == "output")
+    return all(affine[node] for node in output.all_input_nodes)
+
+
+class _Tracer(fx.Tracer):
+    """The usual tracer, which also keeps the project's own leaf modules whole."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return bool(getattr(m, "is_leaf", False)) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _trace(network: nn.Module, input_shape: tuple[int, ...]) -> _Traced:
+    was_training = network.training
+    network.eval()
+    try:
+        graph = _Tracer().trace(network)
+        module = fx.GraphModule(network, graph)
+        part: Any
+        for part in module.modules():
+            if getattr(part, "inplace", False) is True:
+                part.inplace = False  # an in-place activation would overwrite the layer before it
+        weight = next(network.parameters(), torch.empty(0))
+        with torch.no_grad():
+            ShapeProp(module).propagate(torch.zeros((3, *input_shape), device=weight.device, dtype=weight.dtype))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise LayerError(f"The network cannot be cut into layers: {reason[:200]}") from error
+    finally:
+        network.train(was_training)
+    nodes = _dominators(module)
+    affine = _affine_nodes(module)
+    names = _names(module, nodes)
+    found: list[Cut] = []
+    kept: list[fx.Node] = []
+    for node, (name, main) in zip(nodes, names, strict=True):
+        shape = tuple(int(size) for size in node.meta["tensor_meta"].shape[1:])
+        found.append(Cut(name, shape, math.prod(shape), affine[node], main))
+        kept.append(node)
+    if not found:
+        raise LayerError("The network has no layer between its input and its output.")
+    return _Traced(module, tuple(kept), tuple(found))
+
+
+def _dominators(module: fx.GraphModule) -> list[fx.Node]:
+    """The nodes that every path from the input to the output passes and that are layers, in order."""
+    nodes = list(module.graph.nodes)
+    inputs = [node for node in nodes if node.op == "placeholder"]
+    if len(inputs) != 1:
+        raise LayerError(f"The network takes {len(inputs)} inputs; it must take one batch of images.")
+    graph = networkx.DiGraph()
+    graph.add_nodes_from(nodes)
+    graph.add_edges_from((source, node) for node in nodes for source in node.all_input_nodes)
+    output = next(node for node in nodes if node.op == "output")
+    parents = networkx.immediate_dominators(graph, inputs[0])
+    if output not in parents:
+        raise LayerError("The output of the network does not depend on its input.")
+    chain: list[fx.Node] = []
+    node = parents[output]
+    while node is not None and node is not inputs[0]:
+        chain.append(node)
+        node = parents[node]
+    # The tensors of the normalisation come before the first module and are affine, invertible maps of the pixels.
+    chain = [n for n in reversed(chain) if _is_features(n) and not _is_same(module, n)]
+    return [n for n in chain if not _owner(n).startswith("normalise") and not str(n.target).startswith("normalise")]
+
+
+def _is_features(node: fx.Node) -> bool:
+    meta: Any = node.meta.get("tensor_meta")
+    return hasattr(meta, "shape") and len(meta.shape) > 1 and meta.shape[0] == 3 and meta.dtype.is_floating_point
+
+
+def _module(module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    return module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _is_kind(
+    module: fx.GraphModule,
+    node: fx.Node,
+    modules: tuple[type[nn.Module], ...],
+    functions: Collection[object] = (),
+    methods: Collection[object] = (),
+) -> bool:
+    if node.op == "call_module":
+        return isinstance(_module(module, node), modules)
+    if node.op == "call_function":
+        return node.target in functions
+    return node.op == "call_method" and node.target in methods
+
+
+def _is_same(module: fx.GraphModule, node: fx.Node) -> bool:
+    return _is_kind(module, node, _SAME_MODULES, _SAME_FUNCTIONS, _SAME_METHODS)
+
+
+def _is_activation(module: fx.GraphModule, node: fx.Node) -> bool:
+    return _is_kind(module, node, _ACTIVATION_MODULES, _ACTIVATION_FUNCTIONS, _ACTIVATION_METHODS)
+
+
+def _is_softmax(module: fx.GraphModule, node: fx.Node) -> bool:
+    return _is_kind(module, node, _SOFTMAX_MODULES, _SOFTMAX_FUNCTIONS, {"softmax", "log_softmax"})
+
+
+def _owner(node: fx.Node) -> str:
+    """The path of the module in whose forward a node was made, without the network's own wrappings."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = str(list(stack.values())[-1][0]) if stack else ""
+    return _plain(path)
+
+
+def _plain(path: str) -> str:
+    for wrapping in ("body.", "module."):
+        path = path.removeprefix(wrapping)
+    return "" if path in ("body", "module") else path
+
+
+def _names(module: fx.GraphModule, nodes: list[fx.Node]) -> list[tuple[str, bool]]:
+    """A name a person recognises, and whether the layer is a main one, for each cut in order.
+
+    A linear step, its batch norm and its activation form one group: conv1.conv, conv1.pre, conv1. The name is the
+    linear step's; the last layer is called logits, a softmax after it softmax.
+    """
+    groups: list[list[fx.Node]] = []
+    for node in nodes:
+        follows = bool(groups) and _through_reshapes(module, node) is groups[-1][-1]
+        tail = groups[-1][-1] if groups else None
+        is_norm = _is_kind(module, node, _NORM_MODULES, {F.batch_norm})
+        tail_open = tail is not None and not _is_activation(module, tail) and not _is_pool(module, tail)
+        if follows and tail_open and (_is_activation(module, node) or (is_norm and len(groups[-1]) == 1)):
+            groups[-1].append(node)
+        else:
+            groups.append([node])
+    logits = next((g for g in reversed(groups) if not _is_softmax(module, g[-1])), None)
+    named: list[tuple[str, bool]] = []
+    used: dict[str, int] = {}
+    for group in groups:
+        if group is logits:
+            base = "logits"
+        elif _is_softmax(module, group[0]):
+            base = "softmax"
+        elif group[0].op == "call_module":
+            base = _plain(str(group[0].target))
+        else:
+            base = _owner(group[0]) or group[0].name
+        used[base] = used.get(base, 0) + 1
+        if used[base] > 1:
+            base = f"{base}#{used[base]}"
+        for position in range(len(group)):
+            last = position == len(group) - 1
+            before_activation = position == len(group) - 2 and _is_activation(module, group[-1])
+            suffix = "" if last else ".pre" if before_activation else ".conv"
+            named.append((base + suffix, last))
+    return named
+
+
+def _is_pool(module: fx.GraphModule, node: fx.Node) -> bool:
+    pools = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+    return _is_kind(module, node, pools, {F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d})
+
+
+def _through_reshapes(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """The tensor that a node works on, looked up through reshapes."""
+    sources = [n for n in node.all_input_nodes if _is_features(n)]
+    if len(sources) != 1:
+        return None
+    return _through_reshapes(module, sources[0]) if _is_same(module, sources[0]) else sources[0]
+
+
+def _affine_nodes(module: fx.GraphModule) -> dict[fx.Node, bool]:
+    """For each node, whether it is an affine map of the pixels (constants are)."""
+    moving: set[fx.Node] = set()  # depends on the pixels' values
+    affine: dict[fx.Node, bool] = {}
+    for node in module.graph.nodes:
+        sources = node.all_input_nodes
+        changing = [source for source in sources if source in moving]
+        if node.op == "placeholder":
+            moving.add(node)
+            affine[node] = True
+        elif not changing or (node.op == "call_method" and node.target in ("size", "dim")):
+            affine[node] = True  # a constant; the sizes of a tensor do not depend on its values
+        elif node.op == "call_function" and node.target is getattr and node.args[1:2] == ("shape",):
+            affine[node] = True
+        else:
+            moving.add(node)
+            affine[node] = all(affine[source] for source in sources) and _is_affine_step(module, node, changing)
+    return affine
+
+
+def _is_affine_step(module: fx.GraphModule, node: fx.Node, changing: list[fx.Node]) -> bool:
+    if node.op == "output" or _is_same(module, node):
+        return True
+    if _is_kind(module, node, _NORM_MODULES + _LINEAR_MODULES):
+        return True
+    if _is_kind(module, node, (), _SUM_FUNCTIONS, _SUM_METHODS):
+        return True
+    if _is_kind(module, node, (), _LINEAR_FUNCTIONS, _LINEAR_METHODS):
+        return len(changing) == 1
+    if _is_kind(module, node, (), _QUOTIENT_FUNCTIONS, {"div"}):
+        return len(changing) == 1 and node.args[0] is changing[0]
+    return node.op == "call_module" and bool(getattr(_module(module, node), "affine", False))
+
+
+def probe(extractor: nn.Module, input_shape: Sequence[int], like: Tensor | None = None) -> int:
+    """The number of features nj that an extractor gives: one forward pass of one image."""
+    with torch.no_grad():
+        image = torch.zeros((1, *input_shape)) if like is None else torch.zeros_like(like[:1])
+        return int(extractor(image).flatten(1).shape[1])
