@@ -1,0 +1,51 @@
+"""Loss by layer at one budget: where robustness is lost and where it is gained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import plotly.graph_objects as go
+
+from charts import style
+from charts.curves import Curve, Floats, value_at
+
+
+def loss_by_layer(
+    epsilon: Floats,
+    curves: Sequence[Curve],
+    at: float,
+    colours: Mapping[str, str],
+    *,
+    input_space: Floats | None = None,
+    dark: bool = False,
+) -> go.Figure:
+    """Bars of the mean loss at the budget `at`, whiskers from min to max over projections, in layer order."""
+    shown = [curve for curve in curves if curve.known]
+    values = [value_at(epsilon, curve.losses, at) for curve in shown]
+    means = [float(value.mean()) for value in values]
+    grey = style.reference_colour(dark)
+    names = [style.safe(curve.layer if curve.m is not None else f"{curve.layer}, no projection") for curve in shown]
+    bars = [colours.get(curve.layer, grey) for curve in shown]
+    high = [float(value.max()) - mean for value, mean in zip(values, means, strict=True)]
+    low = [mean - float(value.min()) for value, mean in zip(values, means, strict=True)]
+    if input_space is not None:
+        start = float(np.interp(at, epsilon, input_space))
+        names, means, bars, high, low = ["input", *names], [start, *means], [grey, *bars], [0.0, *high], [0.0, *low]
+    changes = [
+        "",
+        *(f"{after - before:+.3f} from the one before" for before, after in pairwise(means)),
+    ]
+    figure = go.Figure()
+    figure.add_bar(
+        x=names, y=means, marker={"color": bars}, customdata=changes,
+        error_y={"type": "data", "array": high, "arrayminus": low, "color": grey, "thickness": 1.4, "width": 4},
+        text=[f"{mean:.2f}" for mean in means], textposition="outside", cliponaxis=False,
+        hovertemplate="%{x}: %{y:.4f} nats<br>%{customdata}<extra></extra>", showlegend=False,
+    )  # fmt: skip
+    figure.add_hline(y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"})
+    style.layout(figure, x="layer, from input to output", y=f"loss at ε = {at:g} (nats)", height=320, dark=dark)
+    figure.update_yaxes(range=[0, style.LOG2 * 1.15])
+    figure.update_xaxes(type="category")
+    return figure

@@ -1,0 +1,92 @@
+"""Networks side by side: small multiples of their layer curves, and loss by layer at one budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from charts import style
+from charts.curves import Curve, Floats, value_at
+
+
+def small_multiples(
+    epsilon: Floats,
+    networks: Mapping[str, Sequence[Curve]],
+    *,
+    columns: int = 3,
+    input_space: Floats | None = None,
+    dark: bool = False,
+) -> go.Figure:
+    """One panel a network with its layer curves, on the same axes; `networks` maps name -> curves in layer order."""
+    count = max(len(networks), 1)
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    grey = style.reference_colour(dark)
+    figure = make_subplots(
+        rows=rows, cols=columns, shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.03,
+        vertical_spacing=0.28 / rows, subplot_titles=[style.safe(name) for name in networks],
+    )  # fmt: skip
+    for index, curves in enumerate(networks.values()):
+        row, column = index // columns + 1, index % columns + 1
+        for curve, colour in zip(curves, style.palette(max(len(curves), 1), dark), strict=False):
+            if curve.known:
+                figure.add_scatter(
+                    x=epsilon, y=curve.losses.mean(axis=0), mode="lines", name=style.safe(curve.layer),
+                    line={"color": colour, "width": 2}, showlegend=False, row=row, col=column,
+                    hovertemplate=f"{style.safe(curve.layer)}: %{{y:.4f}} nats at ε = %{{x:.2f}}<extra></extra>",
+                )  # fmt: skip
+        if input_space is not None:
+            figure.add_scatter(
+                x=epsilon, y=input_space, mode="lines", line={"color": grey, "dash": "dot", "width": 1.5},
+                showlegend=False, hovertemplate="input space: %{y:.4f} nats<extra></extra>", row=row, col=column,
+            )  # fmt: skip
+        figure.add_hline(y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"}, row=row, col=column)
+    style.layout(figure, x="", y="", height=120 + 250 * rows, dark=dark)
+    figure.update_layout(margin={"t": 40})
+    figure.update_yaxes(range=[-0.012, style.LOG2 * 1.08])
+    figure.update_yaxes(title={"text": "loss (nats)"}, col=1)
+    figure.update_xaxes(title={"text": "budget ε"}, row=rows)
+    return figure
+
+
+def loss_by_depth(
+    epsilon: Floats,
+    networks: Mapping[str, Sequence[Curve]],
+    at: float,
+    *,
+    relative: bool = False,
+    minus: str | None = None,
+    dark: bool = False,
+) -> go.Figure:
+    """Loss at budget `at`, layer by layer, one line a network.
+
+    Aligned by layer order, or if `relative` by depth from 0 (first) to 1 (logits). `minus` names a network whose
+    values are taken away from all (interpolated over relative depth).
+    """
+    colours = style.network_colours(list(networks), dark)
+    values: dict[str, tuple[Floats, Floats, list[str]]] = {}
+    for name, curves in networks.items():
+        shown = [curve for curve in curves if curve.known]
+        loss = np.array([float(value_at(epsilon, curve.losses, at).mean()) for curve in shown])
+        depth = np.linspace(0.0, 1.0, len(shown)) if len(shown) > 1 else np.ones(len(shown))
+        values[name] = (depth, loss, [curve.layer for curve in shown])
+    base = values.get(minus) if minus is not None else None
+    figure = go.Figure()
+    for index, (name, (depth, loss, layers)) in enumerate(values.items()):
+        y = loss if base is None or not len(base[0]) else loss - np.interp(depth, base[0], base[1])
+        figure.add_scatter(
+            x=depth if relative else np.arange(1, len(loss) + 1), y=y, mode="lines+markers", name=style.safe(name),
+            line={"color": colours[name], "width": 2.2, "dash": style.dash(index)}, marker={"size": 8},
+            text=[style.safe(layer) for layer in layers], hovertemplate="%{text}: %{y:.4f} nats",
+        )  # fmt: skip
+    title = f"loss at ε = {at:g} (nats)" if base is None else f"difference at ε = {at:g} (nats)"
+    x = "relative depth (0 first layer, 1 logits)" if relative else "layer number"
+    style.layout(figure, x=x, y=title, height=380, dark=dark)
+    if not relative:
+        figure.update_xaxes(dtick=1)
+    if base is None:
+        figure.update_yaxes(range=[-0.012, style.LOG2 * 1.08])
+    return figure

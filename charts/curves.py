@@ -1,0 +1,109 @@
+"""Loss curves: optimal loss over the budget ε, one line a layer, a band over its projections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from charts import style
+
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The loss curves of one layer: `losses` is (N, E) nats, one row a projection; `m` is None without projection.
+
+    `known` of `total` pairs have a distance; while some are unknown the curve is a lower bound.
+    """
+
+    layer: str
+    features: int
+    m: int | None
+    losses: Floats
+    known: int
+    total: int
+
+    @property
+    def label(self) -> str:
+        partial = "" if self.known == self.total else f" ({self.known / max(self.total, 1):.0%} known)"
+        return f"{self.layer}{'' if self.m is not None else ', no projection'}{partial}"
+
+
+def layer_curves(
+    epsilon: Floats,
+    curves: Sequence[Curve],
+    colours: Mapping[str, str],
+    *,
+    input_space: Floats | None = None,
+    overlays: Mapping[str, tuple[Floats, Floats]] | None = None,
+    single: bool = False,
+    mark: float | None = None,
+    dark: bool = False,
+) -> go.Figure:
+    """Draw mean curves with a min-max band (or, if `single`, every projection) over `epsilon` (E,).
+
+    `input_space` (E,) is the loss of the images themselves; `overlays` are named (x, y) lines of other measures;
+    `mark` draws a vertical line at that budget. Curves without a single known pair are left out.
+    """
+    figure = go.Figure()
+    grey = style.reference_colour(dark)
+    if input_space is not None:
+        figure.add_scatter(
+            x=epsilon, y=input_space, mode="lines", name="input space", legendgroup="input",
+            line={"color": grey, "width": 2, "dash": "dot"}, hovertemplate="%{y:.4f} nats",
+        )  # fmt: skip
+    for curve in curves:
+        if curve.known:
+            _draw(figure, epsilon, curve, colours.get(curve.layer, grey), single)
+    for index, (name, (x, y)) in enumerate((overlays or {}).items()):
+        figure.add_scatter(
+            x=x, y=y, mode="lines", name=style.safe(name), hovertemplate="%{y:.4f}",
+            line={"color": grey, "width": 2, "dash": style.dash(index + 3)},
+        )  # fmt: skip
+    figure.add_hline(
+        y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"},
+        annotation={"text": "log 2: no information left", "font": {"color": grey, "size": 12}},
+        annotation_position="top left",
+    )  # fmt: skip
+    if mark is not None:
+        figure.add_vline(x=mark, line={"color": grey, "width": 1})
+    style.layout(figure, x=style.EPSILON_TITLE, y=style.LOSS_TITLE, height=460, dark=dark, hovermode="x unified")
+    figure.update_xaxes(range=[float(epsilon[0]), float(epsilon[-1])], hoverformat=".3f")
+    top = style.LOG2 if not overlays else max(style.LOG2, *(float(np.max(y)) for _, y in overlays.values()))
+    figure.update_yaxes(range=[-0.012, top * 1.08])
+    return figure
+
+
+def _draw(figure: go.Figure, epsilon: Floats, curve: Curve, colour: str, single: bool) -> None:
+    name = style.safe(curve.label)
+    pre_activation = curve.layer.endswith(".pre")
+    dash = "dash" if curve.m is None else "dashdot" if pre_activation else "solid"
+    group = f"{name} {curve.m}"
+    if single:
+        for index, loss in enumerate(curve.losses):
+            figure.add_scatter(
+                x=epsilon, y=loss, mode="lines", name=name if index == 0 else f"{name}, projection {index + 1}",
+                legendgroup=group, showlegend=index == 0, line={"color": colour, "width": 1.4, "dash": dash},
+                hovertemplate="%{y:.4f} nats",
+            )  # fmt: skip
+        return
+    if len(curve.losses) > 1:
+        low, high = curve.losses.min(axis=0), curve.losses.max(axis=0)
+        figure.add_scatter(
+            x=np.concatenate([epsilon, epsilon[::-1]]), y=np.concatenate([high, low[::-1]]), mode="lines",
+            fill="toself", fillcolor=style.translucent(colour, 0.2), line={"width": 0}, hoverinfo="skip",
+            legendgroup=group, showlegend=False, name=f"{name}, min to max",
+        )  # fmt: skip
+    figure.add_scatter(
+        x=epsilon, y=curve.losses.mean(axis=0), mode="lines", name=name, legendgroup=group,
+        line={"color": colour, "width": 2.4, "dash": dash}, hovertemplate="%{y:.4f} nats",
+    )  # fmt: skip
+
+
+def value_at(epsilon: Floats, losses: Floats, at: float) -> Floats:
+    """Loss of each row of `losses` (N, E) at the budget `at`: (N,), linear between the points of the grid."""
+    return np.array([np.interp(at, epsilon, row) for row in np.atleast_2d(losses)])

@@ -1,0 +1,90 @@
+"""The distance matrix of one layer and projection, as a heat map whose cells can be clicked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from charts import style
+from charts.curves import Floats
+
+LARGEST = 200  # rows or columns that are drawn; beyond that a browser takes seconds
+Order = np.ndarray[tuple[int, ...], np.dtype[np.intp]]
+Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+
+def distance_matrix(
+    distance: Floats,
+    collided: Mask,
+    left_indices: Sequence[int],
+    right_indices: Sequence[int],
+    classes: tuple[int | str, int | str],
+    *,
+    chosen: tuple[int, int] | None = None,
+    dark: bool = False,
+) -> go.Figure:
+    """Draw `distance` (L, R); unknown cells (NaN) stay empty, pairs that did not collide carry a cross.
+
+    plotly reports no clicks on a heat map, so unseen square markers lie over its cells; their `customdata` is
+    (row, column), counted from 0. At most 200 rows and columns are drawn. `chosen` frames one cell.
+    """
+    distance, collided = distance[:LARGEST, :LARGEST], collided[:LARGEST, :LARGEST]
+    rows, columns = distance.shape
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=distance, colorscale="Viridis", hoverinfo="skip", xgap=0.5 if columns <= 60 else 0,
+        ygap=0.5 if rows <= 60 else 0,
+        colorbar={"title": {"text": "distance", "side": "right"}, "thickness": 12, "outlinewidth": 0},
+    )  # fmt: skip
+    known = np.argwhere(np.isfinite(distance))
+    y, x = known[:, 0], known[:, 1]
+    size = max(2.0, 420.0 / max(rows, columns, 1))
+    figure.add_scattergl(
+        x=x, y=y, mode="markers", name="pairs", showlegend=False,
+        marker={"symbol": "square", "size": size, "color": "rgba(0,0,0,0)", "opacity": 0, "line": {"width": 0}},
+        selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}},
+        customdata=known,
+        text=[
+            f"x: {classes[0]} at {left_indices[i]}<br>x′: {classes[1]} at {right_indices[j]}"
+            f"<br>distance {distance[i, j]:.4f}{'' if collided[i, j] else '<br>did not collide: the midpoint'}"
+            for i, j in known
+        ],
+        hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip
+    missed = np.argwhere(np.isfinite(distance) & ~collided)
+    if len(missed):
+        figure.add_scattergl(
+            x=missed[:, 1], y=missed[:, 0], mode="markers", hoverinfo="skip", showlegend=False, name="no collision",
+            marker={"symbol": "x-thin", "size": size * 0.5, "line": {"width": 1.2, "color": "#ffffff"}},
+        )  # fmt: skip
+    if chosen is not None and chosen[0] < rows and chosen[1] < columns:
+        i, j = chosen
+        figure.add_shape(
+            type="rect", x0=j - 0.5, x1=j + 0.5, y0=i - 0.5, y1=i + 0.5, line={"color": "#ff2d55", "width": 2.5}
+        )
+    style.layout(
+        figure, x=f"x′, class {classes[1]} (nearest first)", y=f"x, class {classes[0]} (nearest first)", height=480,
+        dark=dark, clickmode="event+select", dragmode=False, hovermode="closest", showlegend=False,
+    )  # fmt: skip
+    grey = "rgba(128,128,128,0.15)"
+    figure.update_layout(plot_bgcolor=grey)
+    figure.update_xaxes(showgrid=False, range=[-0.5, columns - 0.5], constrain="domain", tickformat="d", nticks=6)
+    figure.update_yaxes(
+        showgrid=False, range=[rows - 0.5, -0.5], scaleanchor="x", constrain="domain", tickformat="d", nticks=6
+    )
+    return figure
+
+
+def nearest_first(distance: Floats) -> tuple[Order, Order]:
+    """Orders of rows and columns by their mean known distance; rows or columns without one come last."""
+    known = np.isfinite(distance)
+    totals = np.where(known, distance, 0.0)
+
+    def order(axis: int) -> Order:
+        count = known.sum(axis=axis)
+        mean = np.where(count > 0, totals.sum(axis=axis) / np.maximum(count, 1), np.inf)
+        return np.argsort(mean, kind="stable")
+
+    return order(1), order(0)

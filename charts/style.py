@@ -1,0 +1,110 @@
+"""The look that all figures share: colours of layers, fonts, margins and safe text."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+LOG2 = math.log(2.0)
+EPSILON_TITLE = "budget ε (ℓ2 norm, pixels in [0, 1])"
+LOSS_TITLE = "optimal loss (nats)"
+
+# The plasma scale, from which the ends that vanish on the background are cut: early layers are cool, deep ones warm.
+_PLASMA = (
+    "#0d0887", "#41049d", "#6a00a8", "#8f0da4", "#b12a90", "#cc4778",
+    "#e16462", "#f2844b", "#fca636", "#fcce25", "#f0f921",
+)  # fmt: skip
+_LIGHT_RANGE = (0.0, 0.64)
+_DARK_RANGE = (0.4, 1.0)
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _plasma(position: float) -> str:
+    """The colour at `position` in [0, 1], as #rrggbb."""
+    scaled = position * (len(_PLASMA) - 1)
+    lower = min(int(scaled), len(_PLASMA) - 2)
+    weight = scaled - lower
+    mixed = (
+        round(a + weight * (b - a))
+        for a, b in zip(_channels(_PLASMA[lower]), _channels(_PLASMA[lower + 1]), strict=True)
+    )
+    return "#" + "".join(f"{channel:02x}" for channel in mixed)
+
+
+def palette(count: int, dark: bool = False) -> list[str]:
+    """`count` colours in order, lighter step by step, readable on a white (or, if `dark`, a black) background."""
+    start, stop = _DARK_RANGE if dark else _LIGHT_RANGE
+    if count == 1:
+        return [_plasma((start + stop) / 2)]
+    return [_plasma(start + (stop - start) * i / (count - 1)) for i in range(count)]
+
+
+def layer_colours(layers: Sequence[str], dark: bool = False) -> dict[str, str]:
+    """Colour of each layer by its place in the network, so that it is the same in every figure.
+
+    `layers` are all layers of the network in order. A layer before its activation (`conv1.pre`) has the colour of
+    the layer after it.
+    """
+    main = [name for name in layers if not name.endswith(".pre")]
+    colours = dict(zip(main, palette(len(main), dark), strict=True)) if main else {}
+    fallback = reference_colour(dark)
+    return {name: colours.get(name.removesuffix(".pre"), fallback) for name in layers}
+
+
+def network_colours(names: Sequence[str], dark: bool = False) -> dict[str, str]:
+    """Colours for networks side by side: the eight of Okabe and Ito that are readable on the background."""
+    light = ("#0072b2", "#b34f00", "#007a5a", "#a8518a", "#5b5b5b", "#a06a00")
+    night = ("#56b4e9", "#ff9d5c", "#2bc99a", "#e5a0cb", "#c8c8c8", "#f0e442")
+    chosen = night if dark else light
+    return {name: chosen[i % len(chosen)] for i, name in enumerate(names)}
+
+
+def dash(index: int) -> str:
+    """A line pattern by number, a second sign beside the colour."""
+    return _DASHES[index % len(_DASHES)]
+
+
+def reference_colour(dark: bool = False) -> str:
+    """The colour of what is there for comparison: the input space, log 2, unknown values."""
+    return "#b8bcc6" if dark else "#5c6370"
+
+
+def translucent(colour: str, alpha: float) -> str:
+    """`colour` (#rrggbb) with opacity `alpha` from 0 (unseen) to 1."""
+    red, green, blue = _channels(colour)
+    return f"rgba({red},{green},{blue},{alpha:g})"
+
+
+def safe(text: str) -> str:
+    """`text` for titles, legends and hover boxes, where plotly would read HTML; long names are cut at 60 letters."""
+    return html.escape(text if len(text) <= 60 else text[:59] + "…", quote=False)
+
+
+def layout(figure: go.Figure, *, x: str, y: str, height: int = 420, dark: bool = False, **more: Any) -> go.Figure:
+    """Give `figure` the common layout; `x` and `y` are axis titles with units."""
+    grid = "rgba(128,128,128,0.22)"
+    ink = "#e6e8ee" if dark else "#1f2430"
+    axis = {"gridcolor": grid, "zeroline": False, "automargin": True, "linecolor": grid, "tickfont": {"color": ink}}
+    figure.update_layout(
+        height=height,
+        margin={"l": 56, "r": 16, "t": 16, "b": 48},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": ink, "size": 13},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "font": {"color": ink}},
+        hoverlabel={"namelength": -1},
+        uirevision="keep",
+        dragmode="zoom",
+    )
+    figure.update_xaxes(title={"text": x, "font": {"color": ink}}, **axis)
+    figure.update_yaxes(title={"text": y, "font": {"color": ink}}, **axis)
+    figure.update_layout(**more)
+    return figure

@@ -1,0 +1,138 @@
+"""Figures are tested on the data they hold: which lines, which values, which hover texts."""
+
+import numpy as np
+import pytest
+
+from charts import attribution, compare, curves, matrix, scaling, style
+
+EPSILON = np.linspace(0, 4, 5)
+LOSSES = np.array([[0.0, 0.0, 0.2, 0.5, 0.69], [0.0, 0.1, 0.4, 0.6, 0.69]])
+COLOURS = style.layer_colours(["conv1", "logits"])
+
+
+def curve(layer: str = "conv1", known: int = 8, m: int | None = 10) -> curves.Curve:
+    return curves.Curve(layer, 100, m, LOSSES, known, 8)
+
+
+def traces(figure, name):
+    return [trace for trace in figure.data if trace.name == name]
+
+
+def test_layer_curve_is_the_mean_in_a_band_from_min_to_max() -> None:
+    figure = curves.layer_curves(EPSILON, [curve()], COLOURS)
+    (line,) = traces(figure, "conv1")
+    (band,) = traces(figure, "conv1, min to max")
+    np.testing.assert_allclose(line.y, LOSSES.mean(axis=0))
+    assert line.line.color == COLOURS["conv1"]
+    np.testing.assert_allclose(band.y[:5], LOSSES.max(axis=0))
+    np.testing.assert_allclose(band.y[5:], LOSSES.min(axis=0)[::-1])
+
+
+def test_single_projections_share_one_legend_entry() -> None:
+    figure = curves.layer_curves(EPSILON, [curve()], COLOURS, single=True)
+    assert [trace.showlegend for trace in figure.data] == [True, False]
+    np.testing.assert_allclose(figure.data[1].y, LOSSES[1])
+
+
+def test_references_are_drawn_and_log2_is_a_line() -> None:
+    figure = curves.layer_curves(
+        EPSILON, [], COLOURS, input_space=LOSSES[0], overlays={"FAB": (EPSILON, EPSILON)}, mark=2.0
+    )
+    assert {trace.name for trace in figure.data} == {"input space", "FAB"}
+    lines = {(shape.x0, shape.y0) for shape in figure.layout.shapes}
+    assert (0, style.LOG2) in lines
+    assert (2.0, 0) in lines
+    assert figure.layout.yaxis.range[1] > 4  # FAB rises past log 2 and must stay visible
+
+
+def test_partly_known_curve_says_so_and_unknown_one_is_left_out() -> None:
+    figure = curves.layer_curves(EPSILON, [curve(known=4), curve("logits", known=0)], COLOURS)
+    assert {trace.name for trace in figure.data if trace.showlegend is not False} == {"conv1 (50% known)"}
+
+
+def test_hostile_layer_name_is_escaped_everywhere() -> None:
+    evil = "<img src=x>"
+    for figure in (
+        curves.layer_curves(EPSILON, [curve(evil)], {}),
+        attribution.loss_by_layer(EPSILON, [curve(evil)], 1.0, {}),
+        compare.small_multiples(EPSILON, {evil: [curve(evil)]}),
+        compare.loss_by_depth(EPSILON, {evil: [curve(evil)]}, 1.0),
+    ):
+        assert evil not in figure.to_json().encode().decode("unicode_escape")
+
+
+def test_value_between_budgets_is_interpolated() -> None:
+    np.testing.assert_allclose(curves.value_at(EPSILON, LOSSES, 2.5), [0.35, 0.5])
+
+
+def test_loss_by_layer_starts_at_the_input_and_names_the_change() -> None:
+    figure = attribution.loss_by_layer(EPSILON, [curve(), curve("logits")], 2.0, COLOURS, input_space=LOSSES[0])
+    (bar,) = figure.data
+    assert list(bar.x) == ["input", "conv1", "logits"]
+    np.testing.assert_allclose(bar.y, [0.2, 0.3, 0.3])
+    np.testing.assert_allclose(bar.error_y.array, [0, 0.1, 0.1])
+    assert bar.customdata[1].startswith("+0.100")
+
+
+def test_matrix_has_a_click_marker_on_every_known_cell_only() -> None:
+    distance = np.array([[1.0, np.nan, 3.0], [4.0, 5.0, 6.0]])
+    collided = np.array([[True, False, False], [True, True, True]])
+    figure = matrix.distance_matrix(distance, collided, [11, 12], [21, 22, 23], (3, 7), chosen=(1, 2))
+    cells = next(trace for trace in figure.data if trace.name == "pairs")
+    assert cells.type == "scattergl"
+    assert [tuple(cell) for cell in cells.customdata] == [(0, 0), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert list(zip(cells.y, cells.x, strict=True)) == [tuple(cell) for cell in cells.customdata]
+    assert "23" in cells.text[1]
+    assert "did not collide" in cells.text[1]
+    missed = next(trace for trace in figure.data if trace.name == "no collision")
+    assert (list(missed.x), list(missed.y)) == ([2], [0])
+    frame = figure.layout.shapes[0]
+    assert (frame.x0, frame.y0) == (1.5, 0.5)
+
+
+def test_matrix_draws_no_more_than_200_rows() -> None:
+    figure = matrix.distance_matrix(np.ones((300, 250)), np.ones((300, 250), bool), range(300), range(250), (3, 7))
+    assert figure.data[0].z.shape == (200, 200)
+    assert len(figure.data[1].x) == 40_000
+
+
+def test_nearest_first_puts_unknown_rows_last() -> None:
+    distance = np.array([[3.0, 2.0], [np.nan, np.nan], [1.0, np.nan]])
+    rows, columns = matrix.nearest_first(distance)
+    assert list(rows) == [2, 0, 1]
+    assert list(columns) == [0, 1]
+
+
+def test_root_m_line_has_slope_one_half_on_log_axes() -> None:
+    figure = scaling.distance_against_m([1, 4, 16], [np.array([0.5, 0.7]), np.array([1.1]), np.array([2.5])])
+    (line,) = traces(figure, "√m through the first point")
+    np.testing.assert_allclose(line.y, [0.6, 1.2, 2.4])
+    assert figure.layout.xaxis.type == figure.layout.yaxis.type == "log"
+    (dots,) = traces(figure, "one projection")
+    assert list(dots.x) == [1, 1, 4, 16]
+
+
+def test_spread_needs_two_projections() -> None:
+    figure = scaling.spread_against_m([1, 10], [np.array([1.0]), np.array([1.0, 3.0])], "#000000")
+    assert list(figure.data[0].x) == [10]
+    assert figure.data[0].y[0] == pytest.approx(100 / np.sqrt(2))
+
+
+def test_curves_by_m_name_every_m() -> None:
+    figure = scaling.curves_by_m(EPSILON, {1: LOSSES, None: LOSSES}, input_space=LOSSES[0])
+    assert [trace.name for trace in figure.data] == ["m = 1", "no projection", "input space"]
+
+
+def test_depth_lines_align_by_order_or_relative_depth_and_subtract() -> None:
+    networks = {"a": [curve("conv1"), curve("logits")], "b": [curve("conv1"), curve("fc1"), curve("logits")]}
+    by_order = compare.loss_by_depth(EPSILON, networks, 2.0)
+    assert list(by_order.data[1].x) == [1, 2, 3]
+    difference = compare.loss_by_depth(EPSILON, networks, 2.0, relative=True, minus="a")
+    assert list(difference.data[1].x) == [0.0, 0.5, 1.0]
+    np.testing.assert_allclose(difference.data[0].y, 0.0, atol=1e-12)
+
+
+def test_small_multiples_have_a_panel_a_network() -> None:
+    figure = compare.small_multiples(EPSILON, {name: [curve()] for name in "abcd"}, input_space=LOSSES[0])
+    assert [note.text for note in figure.layout.annotations[:4]] == list("abcd")
+    assert len({trace.xaxis for trace in figure.data}) == 4
