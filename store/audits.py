@@ -1,0 +1,355 @@
+"""The queue: what is asked, who works on it, and how far it is.
+
+A worker claims an audit with one guarded UPDATE, renews its lease while it works, and passes `attempt` with every
+write. An expired lease puts the audit back; the late worker's writes are then refused (Fenced).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Update, and_, case, delete, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from robustness_core.spec import AuditSpec, SpecError
+from store import networks, tables, workers
+from store.database import Database
+from store.errors import Fenced, StoreError
+from store.records import AuditKind, AuditRecord, AuditState, ImageKey, NetworkRecord, PairSpec
+
+# Move -> the states it starts from and the state it ends in. Nothing else happens to an audit.
+MOVES: dict[str, tuple[tuple[AuditState, ...], AuditState]] = {
+    "claim": (("queued",), "running"),
+    "release": (("running",), "queued"),  # its worker stopped or fell silent
+    "finish": (("running",), "done"),
+    "fail": (("running",), "failed"),
+    "cancel": (("queued", "running"), "cancelled"),
+    "retry": (("failed", "cancelled"), "queued"),
+}
+PAIR_PRIORITY = 10
+LONGEST_LEASE = timedelta(minutes=2)  # a lease that reaches further was given by a clock that has jumped back
+MOST_LAPSES = 5  # so many workers in a row died on this audit before any recorded a block: it is poisonous
+_POISONOUS = (
+    f"The worker stopped {MOST_LAPSES} times in a row while it worked on this audit, so it was given up; "
+    "see the worker's log."
+)
+
+
+def submit(db: Database, spec: AuditSpec | PairSpec, *, priority: int = 0, requested_by: str = "") -> AuditRecord:
+    """Queue a question. An equal one that is queued or running is returned instead (with the higher priority).
+
+    Raises SpecError, and queues nothing, for an unknown network or layer, m above the layer's features, a sample
+    larger than the class, or an image that does not exist. Questions about a pair get priority 10.
+    """
+    network = _check_audit(db, spec) if isinstance(spec, AuditSpec) else _check_pair(db, spec)
+    kind: AuditKind = "audit" if isinstance(spec, AuditSpec) else "pair"
+    # A network may be renamed, so the key is that of the question with the network's hash in place of its name.
+    key = spec.replace(network=network.sha256).key if isinstance(spec, AuditSpec) else spec.key
+    priority = max(priority, PAIR_PRIORITY) if kind == "pair" else priority
+    audit = tables.audits.c
+    while True:
+        with db.write() as connection:
+            twin = connection.execute(
+                update(tables.audits)
+                .where(audit.kind == kind, audit.key == key, audit.state.in_(tables.ACTIVE))
+                .values(priority=case((audit.priority < priority, priority), else_=audit.priority))
+                .returning(audit.id)
+            ).scalar_one_or_none()
+            if twin is not None:
+                return _get(connection, twin)
+            values = {
+                "kind": kind,
+                "key": key,
+                "spec": spec.to_json(),
+                "network_id": network.id,
+                "state": "queued",
+                "priority": priority,
+                "done": 0,
+                "total": _pairs(spec),
+                "attempt": 0,
+                "lapses": 0,
+                "created": db.now(connection),
+                "note": "",
+                "tags": [],
+                "requested_by": requested_by,
+            }
+            try:
+                with connection.begin_nested():
+                    made = connection.execute(tables.audits.insert().values(values).returning(audit.id)).scalar_one()
+                return _get(connection, made)
+            except IntegrityError as error:
+                if "foreign key" in str(error.orig).lower():
+                    raise StoreError("This network was removed.") from error
+        # On PostgreSQL the twin was queued at this very moment; the next round finds it.
+
+
+def claim(
+    db: Database,
+    worker_id: int,
+    *,
+    lease_seconds: float = 30,
+    kinds: Sequence[AuditKind] = ("audit", "pair"),
+    above_priority: int | None = None,
+) -> AuditRecord | None:
+    """Take the most urgent queued audit, the oldest first, or None. First puts back what has an expired lease.
+
+    `above_priority`: only audits more urgent than this, to serve them in between. One guarded UPDATE: however
+    many workers claim at once, each audit goes to one of them.
+    """
+    audit = tables.audits.c
+    conditions = [audit.state == "queued", audit.kind.in_(list(kinds))]
+    if above_priority is not None:
+        conditions.append(audit.priority > above_priority)
+    next_one = select(audit.id).where(*conditions).order_by(audit.priority.desc(), audit.id).limit(1)
+    with db.read() as connection:
+        now = db.now(connection)
+        if (
+            connection.execute(next_one).first() is None
+            and connection.execute(select(audit.id).where(_expired(now)).limit(1)).first() is None
+        ):
+            return None  # the usual case of an idle worker takes no write lock
+    with db.write() as connection:
+        now = db.now(connection)
+        _requeue_expired(connection, now)
+        claimed = connection.execute(
+            _move(
+                "claim",
+                audit.id == next_one.with_for_update(skip_locked=True).scalar_subquery(),
+                attempt=audit.attempt + 1,
+                worker_id=worker_id,
+                lease_until=now + timedelta(seconds=lease_seconds),
+                started=case((audit.started.is_(None), now), else_=audit.started),
+            ).returning(audit.id)
+        ).scalar_one_or_none()
+        return None if claimed is None else _get(connection, claimed)
+
+
+def requeue_expired(db: Database) -> int:
+    """Put back every audit whose worker fell silent; return how many. An audit that kills its workers fails."""
+    with db.write() as connection:
+        return _requeue_expired(connection, db.now(connection))
+
+
+def renew(db: Database, audit: AuditRecord, *, lease_seconds: float = 30) -> bool:
+    """Extend the lease. False: the audit was cancelled, removed or given to another worker."""
+    with db.write() as connection:
+        until = db.now(connection) + timedelta(seconds=lease_seconds)
+        renewed = connection.execute(update(tables.audits).where(*_held(audit)).values(lease_until=until))
+        return renewed.rowcount == 1
+
+
+def progress(db: Database, audit: AuditRecord, done: int, total: int, final_epsilon: float | None = None) -> None:
+    """Say how many pairs are known of how many, and up to which budget the curve is final. Raises Fenced."""
+    with db.write() as connection:
+        values = {"done": done, "total": total, "final_epsilon": final_epsilon}
+        _fenced(connection, update(tables.audits).where(*_held(audit)).values(**values))
+
+
+def finish(db: Database, audit: AuditRecord) -> None:
+    """All pairs are known. Raises Fenced."""
+    with db.write() as connection:
+        values = {"done": tables.audits.c.total, "finished": db.now(connection), "lease_until": None}
+        _fenced(connection, _move("finish", *_held(audit), **values))
+
+
+def fail(db: Database, audit: AuditRecord, sentence: str) -> None:
+    """Give the audit up, with one sentence for the user; what is recorded stays. Raises Fenced."""
+    with db.write() as connection:
+        values = {"error": sentence, "finished": db.now(connection), "lease_until": None}
+        _fenced(connection, _move("fail", *_held(audit), **values))
+
+
+def release(db: Database, audit: AuditRecord) -> None:
+    """Put a running audit back into the queue, because its worker stops; what is recorded stays. Raises Fenced."""
+    with db.write() as connection:
+        _fenced(connection, _move("release", *_held(audit), worker_id=None, lease_until=None))
+
+
+def cancel(db: Database, audit_id: int) -> AuditRecord:
+    """Stop working on an audit; what is recorded stays. Raises StoreError if it is over already."""
+    with db.write() as connection:
+        values = {"finished": db.now(connection), "lease_until": None}
+        moved = connection.execute(_move("cancel", tables.audits.c.id == audit_id, **values))
+        record = _get(connection, audit_id)
+    if moved.rowcount == 0:
+        raise StoreError(f"This audit is {record.state} already, so it cannot be cancelled.")
+    return record
+
+
+def retry(db: Database, audit_id: int) -> AuditRecord:
+    """Queue a failed or cancelled audit again. Raises StoreError if it is in another state or asked again already."""
+    values = {"error": None, "finished": None, "lapses": 0, "worker_id": None}
+    with db.write() as connection:
+        try:
+            with connection.begin_nested():
+                moved = connection.execute(_move("retry", tables.audits.c.id == audit_id, **values))
+        except IntegrityError:
+            raise StoreError("The same audit is queued or running already.") from None
+        record = _get(connection, audit_id)
+    if moved.rowcount == 0:
+        raise StoreError(f"This audit is {record.state}; only a failed or cancelled one can be tried again.")
+    return record
+
+
+def get(db: Database, audit_id: int) -> AuditRecord:
+    """One audit. Raises StoreError if it was removed."""
+    with db.read() as connection:
+        return _get(connection, audit_id)
+
+
+def recent(
+    db: Database, limit: int = 50, state: AuditState | None = None, *, kind: AuditKind | None = None
+) -> list[AuditRecord]:
+    """The audits asked last, the newest first; `state` and `kind` narrow them down."""
+    audit = tables.audits.c
+    conditions = ([audit.state == state] if state else []) + ([audit.kind == kind] if kind else [])
+    with db.read() as connection:
+        rows = connection.execute(_query().where(*conditions).order_by(audit.id.desc()).limit(limit)).all()
+    return [_record(row) for row in rows]
+
+
+def annotate(db: Database, audit_id: int, *, note: str | None = None, tags: Sequence[str] | None = None) -> None:
+    """Change the note or the tags of an audit; None leaves as it is."""
+    changes: dict[str, Any] = {} if note is None else {"note": note}
+    if tags is not None:
+        changes["tags"] = list(tags)
+    if changes:
+        with db.write() as connection:
+            done = connection.execute(update(tables.audits).where(tables.audits.c.id == audit_id).values(**changes))
+            if done.rowcount == 0:
+                raise StoreError("This audit was removed.")
+
+
+def remove(db: Database, audit_id: int) -> None:
+    """Forget an audit that is over; the distances stay. Raises StoreError while it is queued or running."""
+    audit = tables.audits.c
+    with db.write() as connection:
+        connection.execute(delete(tables.audits).where(audit.id == audit_id, audit.state.not_in(tables.ACTIVE)))
+        if connection.execute(select(audit.id).where(audit.id == audit_id)).first() is not None:
+            raise StoreError("Cancel the audit before you remove it.")
+
+
+def _check_audit(db: Database, spec: AuditSpec) -> NetworkRecord:
+    network = networks.by_name(db, spec.network)
+    if network is None:
+        shelf = [known.name for known in networks.all(db)]
+        names = ", ".join(shelf) if shelf else "still empty"
+        raise SpecError(f"There is no network called {spec.network!r}; the shelf is: {names}.")
+    spec.check_layers(network.features)
+    spec.check_samples(_class_sizes(spec.dataset, spec.split))
+    _check_shape(network, spec.dataset)
+    return network
+
+
+def _check_pair(db: Database, spec: PairSpec) -> NetworkRecord:
+    network = networks.by_sha256(db, spec.series[0].network)
+    if network is None:
+        raise SpecError("The network of this pair is not on the shelf any more.")
+    for series in spec.series:
+        if series.layer not in network.features:
+            raise SpecError(f"The network has no layer {series.layer!r}; it has {', '.join(network.features)}.")
+        if series.m is not None and not 1 <= series.m <= network.features[series.layer]:
+            raise SpecError(
+                f"m = {series.m} does not fit the {network.features[series.layer]} features of layer {series.layer}."
+            )
+    for image in (spec.left, spec.right):
+        _check_image(image)
+        _check_shape(network, image[0])
+    return network
+
+
+def _check_image(image: ImageKey) -> None:
+    dataset, split, index = image
+    available = sum(_class_sizes(dataset, split).values())
+    if not 0 <= index < available:
+        raise SpecError(f"There is no image {index} in {dataset} ({split}), which has {available} images.")
+
+
+def _check_shape(network: NetworkRecord, dataset: str) -> None:
+    shape = {"cifar10": (3, 32, 32)}.get(dataset, (1, 28, 28))
+    if network.input_shape != shape:
+        sizes = ["×".join(str(size) for size in sizes) for sizes in (network.input_shape, shape)]
+        raise SpecError(f"The network {network.name} takes {sizes[0]} images; those of {dataset} are {sizes[1]}.")
+
+
+def _class_sizes(dataset: str, split: str) -> dict[int, int]:
+    from robustness_core import datasets  # here, so that screens that submit nothing do not load it
+
+    try:
+        return datasets.counts(dataset, split)
+    except datasets.DatasetError as error:
+        raise SpecError(str(error)) from error
+
+
+def _pairs(spec: AuditSpec | PairSpec) -> int:
+    if isinstance(spec, PairSpec):
+        return len(spec.series)
+    return spec.samples**2 * len(spec.series("any"))
+
+
+def _expired(now: datetime) -> Any:
+    audit = tables.audits.c
+    late = or_(audit.lease_until < now, audit.lease_until > now + LONGEST_LEASE, audit.lease_until.is_(None))
+    return and_(audit.state == "running", late)
+
+
+def _requeue_expired(connection: Connection, now: datetime) -> int:
+    lapses = tables.audits.c.lapses
+    poisonous = and_(_expired(now), lapses + 1 >= MOST_LAPSES)
+    given_up = connection.execute(_move("fail", poisonous, error=_POISONOUS, finished=now, lease_until=None))
+    put_back = connection.execute(_move("release", _expired(now), lapses=lapses + 1, worker_id=None, lease_until=None))
+    return given_up.rowcount + put_back.rowcount
+
+
+def _move(name: str, *conditions: Any, **values: Any) -> Update:
+    """The guarded UPDATE of one move."""
+    sources, target = MOVES[name]
+    return update(tables.audits).where(tables.audits.c.state.in_(sources), *conditions).values(state=target, **values)
+
+
+def _held(held: AuditRecord) -> list[Any]:
+    """The fence: this attempt still has the audit."""
+    audit = tables.audits.c
+    return [audit.id == held.id, audit.attempt == held.attempt, audit.state == "running"]
+
+
+def _fenced(connection: Connection, statement: Update) -> None:
+    if connection.execute(statement).rowcount == 0:
+        raise Fenced("The audit was cancelled or given to another worker.")
+
+
+def _query() -> Any:
+    worker = [column.label(f"worker_{column.name}") for column in tables.workers.c]
+    audit = [column for column in tables.audits.c if column.name != "worker_id"]
+    return (
+        select(*audit, tables.networks.c.name.label("network_name"), *worker)
+        .join(tables.networks, tables.networks.c.id == tables.audits.c.network_id)
+        .outerjoin(tables.workers, tables.workers.c.id == tables.audits.c.worker_id)
+    )
+
+
+def _get(connection: Connection, audit_id: int) -> AuditRecord:
+    row = connection.execute(_query().where(tables.audits.c.id == audit_id)).one_or_none()
+    if row is None:
+        raise StoreError("This audit was removed.")
+    return _record(row)
+
+
+def _record(row: Any) -> AuditRecord:
+    spec: AuditSpec | PairSpec
+    if row.kind == "audit":
+        spec = AuditSpec.from_json({**row.spec, "network": row.network_name})
+    else:
+        spec = PairSpec.from_json(row.spec)
+    names = [
+        "id", "kind", "state", "priority", "done", "total", "attempt", "error", "final_epsilon",
+        "created", "started", "finished", "note", "requested_by",
+    ]  # fmt: skip
+    return AuditRecord(
+        **{name: getattr(row, name) for name in names},
+        spec=spec,
+        tags=tuple(row.tags),
+        worker=None if row.worker_id is None else workers.record(row, "worker_"),
+    )

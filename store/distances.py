@@ -1,0 +1,266 @@
+"""What is known: series, the distances of their pairs, and the collisions that somebody looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Integer, Select, delete, select, type_coerce, update
+
+from robustness_core.spec import SeriesSpec
+from store import tables
+from store.database import Database, insert_ignoring
+from store.errors import Fenced, StoreError
+from store.records import CollisionRecord, DistanceMatrix, PairRecord, SeriesRecord
+
+Ids = Sequence[int] | NDArray[np.integer[Any]]
+
+
+def series(db: Database, spec: SeriesSpec) -> SeriesRecord:
+    """The series of this spec, made if nobody asked for it before. Raises StoreError for an unknown network."""
+    with db.read() as connection:
+        found = _find(connection, spec)
+    if found is not None:
+        return found
+    with db.write() as connection:
+        network_id = connection.execute(
+            select(tables.networks.c.id).where(tables.networks.c.sha256 == spec.network)
+        ).scalar_one_or_none()
+        if network_id is None:
+            raise StoreError("The network of this series is not on the shelf any more.")
+        connection.execute(
+            insert_ignoring(db, tables.series), {"key": spec.key, "network_id": network_id, "spec": asdict(spec)}
+        )
+        made = _find(connection, spec)
+    assert made is not None
+    return made
+
+
+def find(db: Database, spec: SeriesSpec) -> SeriesRecord | None:
+    """The series of this spec if anybody asked for it before."""
+    with db.read() as connection:
+        return _find(connection, spec)
+
+
+def find_all(db: Database, specs: Sequence[SeriesSpec]) -> dict[str, SeriesRecord]:
+    """SeriesSpec.key -> series, for those of `specs` that exist; one query."""
+    keys = [spec.key for spec in specs]
+    with db.read() as connection:
+        rows = connection.execute(select(tables.series).where(tables.series.c.key.in_(keys))).all()
+    return {row.key: SeriesRecord(row.id, SeriesSpec(**row.spec)) for row in rows}
+
+
+def missing(db: Database, series_id: int, left_ids: Ids, right_ids: Ids) -> NDArray[np.bool_]:
+    """(L, R) bool: True where the distance of that pair is not known yet."""
+    left, right = _Places(left_ids), _Places(right_ids)
+    row = tables.distances.c
+    query = select(row.left_id, row.right_id).where(row.series_id == series_id, row.left_id.in_(left.ids))
+    with db.read() as connection:
+        known = _fetch(connection, query, 2)
+    result = np.ones((len(left), len(right)), dtype=bool)
+    inside = right.holds(known[:, 1])
+    result[left.of(known[inside, 0]), right.of(known[inside, 1])] = False
+    return result
+
+
+def matrix(db: Database, series_id: int, left_ids: Ids, right_ids: Ids) -> DistanceMatrix:
+    """What is known of one series for these images, (L, R) in the order of the ids."""
+    return matrices(db, [series_id], left_ids, right_ids)[series_id]
+
+
+def matrices(db: Database, series_ids: Sequence[int], left_ids: Ids, right_ids: Ids) -> dict[int, DistanceMatrix]:
+    """Series id -> what is known of it for these images; one query for all of them."""
+    left, right = _Places(left_ids), _Places(right_ids)
+    row = tables.distances.c
+    query = select(
+        row.series_id,
+        row.left_id,
+        row.right_id,
+        row.distance,
+        row.residual,
+        type_coerce(row.collided, Integer),
+        row.passes,
+        row.worker_id,
+    ).where(row.series_id.in_(list(series_ids)), row.left_id.in_(left.ids))
+    with db.read() as connection:
+        known = _fetch(connection, query, 8)
+        workers = {
+            worker.id: worker
+            for worker in connection.execute(
+                select(tables.workers.c.id, tables.workers.c.device, tables.workers.c.versions).where(
+                    tables.workers.c.id.in_(np.unique(known[:, 7]).astype(int).tolist())
+                )
+            )
+        }
+    known = known[right.holds(known[:, 2])]
+    result = {}
+    for series_id in series_ids:
+        own = known[known[:, 0] == series_id]
+        place = (left.of(own[:, 1]), right.of(own[:, 2]))
+        distance, residual, passes = (np.full((len(left), len(right)), np.nan) for _ in range(3))
+        collided = np.zeros((len(left), len(right)), dtype=bool)
+        distance[place], residual[place], passes[place] = own[:, 3], own[:, 4], own[:, 6]
+        collided[place] = own[:, 5] != 0
+        makers = [workers[int(i)] for i in np.unique(own[:, 7])]
+        result[series_id] = DistanceMatrix(
+            distance,
+            residual,
+            collided,
+            passes,
+            devices=tuple(sorted({maker.device for maker in makers})),
+            versions=tuple(sorted({f"{name} {text}" for maker in makers for name, text in maker.versions.items()})),
+        )
+    return result
+
+
+def record(
+    db: Database,
+    *,
+    audit_id: int,
+    attempt: int,
+    series_id: int,
+    left_ids: Ids,
+    right_ids: Ids,
+    distance: NDArray[Any],
+    residual: NDArray[Any],
+    collided: NDArray[Any],
+    passes: NDArray[Any],
+    worker_id: int,
+) -> int:
+    """Record a block, B pairs given by arrays of length B, in one transaction; return how many were new.
+
+    Pairs that are known keep their distance. Raises Fenced, and records nothing, if the audit was cancelled,
+    removed or claimed again since this attempt; StoreError for a distance that is negative or not a number.
+    """
+    if not (np.all(np.isfinite(distance)) and np.all(np.asarray(distance) >= 0)):
+        raise StoreError("The search returned a distance that is not a number of 0 or more.")
+    rows = [
+        {
+            "series_id": series_id,
+            "left_id": left,
+            "right_id": right,
+            "distance": d,
+            "residual": r,
+            "collided": bool(c),
+            "passes": p,
+            "worker_id": worker_id,
+        }
+        for left, right, d, r, c, p in zip(
+            np.asarray(left_ids).tolist(),
+            np.asarray(right_ids).tolist(),
+            np.asarray(distance, dtype=np.float64).tolist(),
+            np.nan_to_num(np.asarray(residual, dtype=np.float64), nan=np.inf, posinf=np.inf).tolist(),
+            np.asarray(collided).tolist(),
+            np.asarray(passes, dtype=np.float64).tolist(),
+            strict=True,
+        )
+    ]
+    rows.sort(key=lambda row: (row["left_id"], row["right_id"]))  # writers that meet take the rows in one order
+    with db.write() as connection:
+        hold(connection, audit_id, attempt)
+        if not rows:
+            return 0
+        return connection.execute(insert_ignoring(db, tables.distances), rows).rowcount
+
+
+def hold(connection: Connection, audit_id: int, attempt: int) -> None:
+    """The fence: raise Fenced unless this attempt still has the audit; a recorded block clears its lapses."""
+    audit = tables.audits.c
+    held = connection.execute(
+        update(tables.audits)
+        .where(audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
+        .values(lapses=0)
+    )
+    if held.rowcount == 0:
+        raise Fenced("The audit was cancelled or given to another worker.")
+
+
+def closest(db: Database, series_id: int, left_ids: Ids, right_ids: Ids, limit: int) -> list[PairRecord]:
+    """The closest known pairs among these images, the closest first."""
+    row = tables.distances.c
+    query = (
+        select(row.left_id, row.right_id, row.distance, row.residual, row.collided, row.passes)
+        .where(row.series_id == series_id, row.left_id.in_(_plain(left_ids)), row.right_id.in_(_plain(right_ids)))
+        .order_by(row.distance, row.left_id, row.right_id)
+        .limit(limit)
+    )
+    with db.read() as connection:
+        return [PairRecord(*found) for found in connection.execute(query)]
+
+
+def put_collision(
+    db: Database,
+    series_id: int,
+    left_id: int,
+    right_id: int,
+    left: NDArray[np.float32],
+    right: NDArray[np.float32],
+    predictions: dict[str, Any],
+) -> None:
+    """Keep the two images that meet, (C, H, W) float32, and the logits of the four images; replaces an older one."""
+    key = {"series_id": series_id, "left_id": left_id, "right_id": right_id}
+    with db.write() as connection:
+        connection.execute(delete(tables.collisions).where(*_same(key)))
+        connection.execute(
+            insert_ignoring(db, tables.collisions),
+            {
+                **key,
+                "shape": list(left.shape),
+                "predictions": predictions,
+                "left": np.ascontiguousarray(left, dtype=np.float32).tobytes(),
+                "right": np.ascontiguousarray(right, dtype=np.float32).tobytes(),
+            },
+        )
+
+
+def get_collision(db: Database, series_id: int, left_id: int, right_id: int) -> CollisionRecord | None:
+    """The collision of a pair if it was kept."""
+    key = {"series_id": series_id, "left_id": left_id, "right_id": right_id}
+    with db.read() as connection:
+        row = connection.execute(select(tables.collisions).where(*_same(key))).one_or_none()
+    if row is None:
+        return None
+    left, right = (np.frombuffer(data, np.float32).reshape(row.shape) for data in (row.left, row.right))
+    return CollisionRecord(**key, left=left, right=right, predictions=row.predictions)
+
+
+class _Places:
+    """Where each id stands in a list of ids, for whole arrays of ids at once."""
+
+    def __init__(self, ids: Ids):
+        self.ids = _plain(ids)
+        array = np.asarray(self.ids, dtype=np.float64)  # ids are far below 2**53
+        self._order = np.argsort(array)
+        self._sorted = array[self._order]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def of(self, ids: NDArray[np.float64]) -> NDArray[np.intp]:
+        return self._order[np.searchsorted(self._sorted, ids)]
+
+    def holds(self, ids: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return np.isin(ids, self._sorted)
+
+
+def _plain(ids: Ids) -> list[int]:
+    return [int(i) for i in ids]
+
+
+def _fetch(connection: Connection, query: Select[Any], columns: int) -> NDArray[np.float64]:
+    """The rows of a query of numbers as one float64 array (rows, columns)."""
+    rows = connection.execute(query).all()
+    flat = np.fromiter((value for row in rows for value in row), dtype=np.float64, count=len(rows) * columns)
+    return flat.reshape(-1, columns)
+
+
+def _find(connection: Connection, spec: SeriesSpec) -> SeriesRecord | None:
+    found = connection.execute(select(tables.series.c.id).where(tables.series.c.key == spec.key)).scalar_one_or_none()
+    return None if found is None else SeriesRecord(found, spec)
+
+
+def _same(key: dict[str, int]) -> list[Any]:
+    return [tables.collisions.c[name] == value for name, value in key.items()]

@@ -1,0 +1,198 @@
+"""The shelf of networks: their records and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from store import tables
+from store.database import Database
+from store.errors import StoreError
+from store.records import Dependents, LayerRecord, NetworkRecord, Source
+
+_COLUMNS = [column for column in tables.networks.c if column.name != "weights"]
+
+
+def register(
+    db: Database,
+    *,
+    name: str,
+    sha256: str,
+    source: Source,
+    format: str,
+    architecture: str,
+    input_shape: Sequence[int],
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    layers: Iterable[LayerRecord],
+    card: Mapping[str, Any],
+    weights: bytes,
+) -> NetworkRecord:
+    """Put a network on the shelf. The same sha256 again gives the record that is there; a taken name gets " (2)".
+
+    `weights` are the bytes of a file that `robustness_core.checkpoints.load` reads. Raises StoreError.
+    """
+    if not name.strip():
+        raise StoreError("Give the network a name.")
+    with db.write() as connection:
+        known = _find(connection, tables.networks.c.sha256 == sha256)
+        if known is not None:
+            return known
+        values = {
+            "name": _free_name(connection, name.strip()),
+            "sha256": sha256,
+            "source": source,
+            "format": format,
+            "architecture": architecture,
+            "input_shape": list(input_shape),
+            "mean": None if mean is None else list(mean),
+            "std": None if std is None else list(std),
+            "layers": [asdict(layer) for layer in layers],
+            "card": dict(card),
+            "note": "",
+            "tags": [],
+            "created": db.now(connection),
+            "weights": weights,
+        }
+        try:
+            with connection.begin_nested():
+                connection.execute(tables.networks.insert().values(values))
+        except IntegrityError:  # on PostgreSQL another process may have registered it meanwhile
+            known = _find(connection, tables.networks.c.sha256 == sha256)
+            if known is None:
+                raise
+            return known
+        record = _find(connection, tables.networks.c.sha256 == sha256)
+    assert record is not None
+    return record
+
+
+def all(db: Database) -> list[NetworkRecord]:
+    """Every network on the shelf, by name."""
+    with db.read() as connection:
+        rows = connection.execute(select(*_COLUMNS).order_by(tables.networks.c.name)).all()
+    return [_record(row) for row in rows]
+
+
+def by_name(db: Database, name: str) -> NetworkRecord | None:
+    with db.read() as connection:
+        return _find(connection, tables.networks.c.name == name)
+
+
+def by_id(db: Database, network_id: int) -> NetworkRecord | None:
+    with db.read() as connection:
+        return _find(connection, tables.networks.c.id == network_id)
+
+
+def by_sha256(db: Database, sha256: str) -> NetworkRecord | None:
+    with db.read() as connection:
+        return _find(connection, tables.networks.c.sha256 == sha256)
+
+
+def weights(db: Database, network_id: int) -> bytes:
+    """The bytes of the network's file. Raises StoreError if the network was removed."""
+    with db.read() as connection:
+        found = connection.execute(
+            select(tables.networks.c.weights).where(tables.networks.c.id == network_id)
+        ).scalar_one_or_none()
+    if found is None:
+        raise StoreError("This network was removed.")
+    return bytes(found)
+
+
+def rename(db: Database, network_id: int, name: str) -> None:
+    """Give a network another name; its distances and audits stay. Raises StoreError for a taken or empty name."""
+    name = name.strip()
+    if not name:
+        raise StoreError("Give the network a name.")
+    with db.write() as connection:
+        holder = connection.execute(select(tables.networks.c.id).where(tables.networks.c.name == name)).scalar()
+        if holder not in (None, network_id):
+            raise StoreError(f"Another network is called {name!r}; choose another name.")
+        _update(connection, network_id, name=name)
+
+
+def annotate(db: Database, network_id: int, *, note: str | None = None, tags: Sequence[str] | None = None) -> None:
+    """Change the note or the tags of a network; None leaves as it is."""
+    changes: dict[str, Any] = {} if note is None else {"note": note}
+    if tags is not None:
+        changes["tags"] = list(tags)
+    if changes:
+        with db.write() as connection:
+            _update(connection, network_id, **changes)
+
+
+def dependents(db: Database, network_id: int) -> Dependents:
+    """How many audits, series and distances go when this network is removed."""
+    own = select(tables.series.c.id).where(tables.series.c.network_id == network_id)
+    with db.read() as connection:
+        return Dependents(
+            audits=connection.scalar(
+                select(func.count()).select_from(tables.audits).where(tables.audits.c.network_id == network_id)
+            )
+            or 0,
+            series=connection.scalar(select(func.count()).select_from(own.subquery())) or 0,
+            distances=connection.scalar(
+                select(func.count()).select_from(tables.distances).where(tables.distances.c.series_id.in_(own))
+            )
+            or 0,
+        )
+
+
+def remove(db: Database, network_id: int) -> None:
+    """Remove a network with everything that depends on it. A worker that is busy with it stops at its next block.
+
+    The audits go first, so that nothing new is recorded; then series by series, so that no transaction is long.
+    """
+    with db.write() as connection:
+        connection.execute(delete(tables.audits).where(tables.audits.c.network_id == network_id))
+    with db.read() as connection:
+        own = connection.scalars(select(tables.series.c.id).where(tables.series.c.network_id == network_id)).all()
+    for series_id in own:
+        with db.write() as connection:
+            _remove_series(connection, series_id)
+    with db.write() as connection:
+        connection.execute(delete(tables.audits).where(tables.audits.c.network_id == network_id))
+        for series_id in connection.scalars(
+            select(tables.series.c.id).where(tables.series.c.network_id == network_id)
+        ).all():
+            _remove_series(connection, series_id)
+        connection.execute(delete(tables.networks).where(tables.networks.c.id == network_id))
+
+
+def _remove_series(connection: Connection, series_id: int) -> None:
+    connection.execute(delete(tables.collisions).where(tables.collisions.c.series_id == series_id))
+    connection.execute(delete(tables.distances).where(tables.distances.c.series_id == series_id))
+    connection.execute(delete(tables.series).where(tables.series.c.id == series_id))
+
+
+def _update(connection: Connection, network_id: int, **values: Any) -> None:
+    changed = connection.execute(update(tables.networks).where(tables.networks.c.id == network_id).values(**values))
+    if changed.rowcount == 0:
+        raise StoreError("This network was removed.")
+
+
+def _free_name(connection: Connection, name: str) -> str:
+    taken = set(connection.scalars(select(tables.networks.c.name)))
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = f"{name} ({number})"
+    return free
+
+
+def _find(connection: Connection, condition: Any) -> NetworkRecord | None:
+    row = connection.execute(select(*_COLUMNS).where(condition)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def _record(row: Row[Any]) -> NetworkRecord:
+    values = dict(row._mapping)
+    for name in ("input_shape", "mean", "std", "tags"):
+        values[name] = None if values[name] is None else tuple(values[name])
+    values["layers"] = tuple(LayerRecord(**{**layer, "shape": tuple(layer["shape"])}) for layer in values["layers"])
+    return NetworkRecord(**values)

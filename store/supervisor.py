@@ -1,0 +1,81 @@
+"""Sees that one worker runs beside the dashboard; free of torch, since the web process calls it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from store.database import PROJECT, Database
+
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def lock_path(db: Database) -> Path:
+    """The file that the worker of a dashboard keeps locked while it lives: one for each database and machine."""
+    digest = hashlib.sha256(db.name.encode()).hexdigest()[:12]
+    folder = Path(db.engine.url.database or "").resolve().parent if db.is_sqlite else PROJECT / "var"
+    return folder / f"worker-{digest}.lock"
+
+
+def log_path(db: Database) -> Path:
+    """Where that worker writes its log."""
+    return lock_path(db).with_suffix(".log")
+
+
+@contextmanager
+def sole_worker(db: Database) -> Iterator[bool]:
+    """Hold the lock of the one worker; gives False if another process of this machine holds it.
+
+    The operating system frees the lock however the process ends, so a killed worker never blocks the next.
+    """
+    path = lock_path(db)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def ensure(db: Database, *, device: str = "auto") -> int | None:
+    """Start `python -m worker` in the background unless one runs for this database here; the new process id or None.
+
+    The worker outlives the caller. Two callers at the same moment start two processes, of which one ends at once.
+    """
+    for process in _started:
+        process.poll()  # takes leave of those that have ended
+    with sole_worker(db) as free:
+        pass
+    if not free:
+        return None
+    log_path(db).parent.mkdir(parents=True, exist_ok=True)
+    with log_path(db).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker", "--sole", "--device", device],
+            cwd=PROJECT,
+            env={**os.environ, "STRATA_DATABASE": db.url},  # not an argument: others can read those, password included
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    _started.append(process)
+    return process.pid
+
+
+def log_tail(path: str | Path, lines: int = 200) -> str:
+    """The last lines of a log, or an empty text where there is none on this machine."""
+    try:
+        with Path(path).open(encoding="utf-8", errors="replace") as file:
+            return "".join(deque(file, maxlen=lines))
+    except OSError:
+        return ""

@@ -1,0 +1,175 @@
+"""The tables of the database; store/migrations makes them, and a test holds the two together."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+REVISION = "0001"  # the newest revision in store/migrations/versions
+
+STATES = ("queued", "running", "done", "failed", "cancelled")
+ACTIVE = ("queued", "running")
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware UTC time in Python, a plain UTC time in the database (SQLite knows no time zones)."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_N_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+networks = Table(
+    "networks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("source", String(20), nullable=False),  # zoo or upload
+    Column("format", String(20), nullable=False),  # safetensors, torch or onnx
+    Column("architecture", Text, nullable=False),
+    Column("input_shape", JSON, nullable=False),
+    Column("mean", JSON),
+    Column("std", JSON),
+    Column("layers", JSON, nullable=False),
+    Column("card", JSON, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Column("weights", LargeBinary, nullable=False),  # last: SQLite reads a row up to the columns it needs
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("dataset", String(50), nullable=False),
+    Column("split", String(10), nullable=False),
+    Column("index", Integer, nullable=False),
+    Column("label", Integer, nullable=False),
+    Column("shape", JSON, nullable=False),  # height, width, channels
+    Column("pixels", LargeBinary, nullable=False),  # uint8, row by row
+    UniqueConstraint("dataset", "split", "index"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("host", String(200), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("device", String(200), nullable=False),
+    Column("versions", JSON, nullable=False),
+    Column("state", String(10), nullable=False),  # running, stopping (asked to stop) or stopped
+    Column("started", UtcTime, nullable=False),
+    Column("heartbeat", UtcTime, nullable=False),
+    Column("log_path", Text, nullable=False),
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", String(32), nullable=False, unique=True),  # SeriesSpec.key: everything that decides a distance
+    Column("network_id", ForeignKey("networks.id"), nullable=False, index=True),
+    Column("spec", JSON, nullable=False),
+)
+
+distances = Table(
+    "distances",
+    metadata,
+    Column("series_id", ForeignKey("series.id"), primary_key=True),
+    Column("left_id", ForeignKey("images.id"), primary_key=True),
+    Column("right_id", ForeignKey("images.id"), primary_key=True),
+    Column("distance", Double, nullable=False),
+    Column("residual", Double, nullable=False),
+    Column("collided", Boolean, nullable=False),
+    Column("passes", Double, nullable=False),
+    Column("worker_id", ForeignKey("workers.id"), nullable=False),
+    CheckConstraint("distance >= 0", name="distance_not_negative"),
+    sqlite_with_rowid=False,  # the rows lie in the order of the primary key: one series is read in one sweep
+)
+
+collisions = Table(
+    "collisions",
+    metadata,
+    Column("series_id", ForeignKey("series.id"), primary_key=True),
+    Column("left_id", ForeignKey("images.id"), primary_key=True),
+    Column("right_id", ForeignKey("images.id"), primary_key=True),
+    Column("shape", JSON, nullable=False),  # channels, height, width
+    Column("predictions", JSON, nullable=False),
+    Column("left", LargeBinary, nullable=False),  # float32
+    Column("right", LargeBinary, nullable=False),
+)
+
+audits = Table(
+    "audits",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", String(10), nullable=False),  # audit or pair
+    Column("key", String(64), nullable=False),  # equal questions have equal keys
+    Column("spec", JSON, nullable=False),
+    Column("network_id", ForeignKey("networks.id"), nullable=False, index=True),
+    Column("state", String(10), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),  # the fence: every claim raises it
+    Column("lapses", Integer, nullable=False),  # leases that ran out since the last recorded block
+    Column("worker_id", ForeignKey("workers.id")),
+    Column("lease_until", UtcTime),
+    Column("error", Text),
+    Column("final_epsilon", Double),
+    Column("created", UtcTime, nullable=False),
+    Column("started", UtcTime),
+    Column("finished", UtcTime),
+    Column("note", Text, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("requested_by", String(200), nullable=False),
+    CheckConstraint("state IN ('queued', 'running', 'done', 'failed', 'cancelled')", name="state_known"),
+    Index("ix_audits_queue", "state", "priority", "id"),
+    # One question is worked on once, however often it is asked at the same moment.
+    Index(
+        "uq_audits_active_key",
+        "key",
+        unique=True,
+        sqlite_where=text("state IN ('queued', 'running')"),
+        postgresql_where=text("state IN ('queued', 'running')"),
+    ),
+)
