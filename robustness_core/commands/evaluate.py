@@ -1,0 +1,254 @@
+"""`python -m robustness_core evaluate FILE`: measures a network and writes what it finds into the network's card."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from robustness_core import datasets
+from robustness_core.checkpoints_io import CheckpointFileError, read, read_card, save_card
+from robustness_core.commands.train import versions
+from robustness_core.evaluation import (
+    FAB_STEPS,
+    PGD_STEPS,
+    ClassPair,
+    Progress,
+    accuracy,
+    fab,
+    fab_accuracies,
+    fab_losses,
+    pgd_accuracies,
+)
+from robustness_core.spec import EpsilonGrid, SpecError, sample_indices
+from robustness_core.training import PRECISIONS, USUAL_EPSILON
+
+
+class EvaluationError(ValueError):
+    """A measurement that cannot be made; its text is one sentence for the user."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="a .safetensors file that `train` wrote")
+    parser.add_argument("--dataset", help=f"{', '.join(datasets.NAMES)} (default: the card's)")
+    parser.add_argument("--classes", type=int, nargs=2, default=(3, 7), metavar=("A", "B"), help="the class pair")
+    parser.add_argument("--epsilon", help="budgets as start:stop:count (default: up to twice the trained budget)")
+    parser.add_argument("--robust-epsilon", type=float, nargs="+", help="budgets on all test images (default: trained)")
+    parser.add_argument("--steps", type=int, default=PGD_STEPS, help="PGD steps")
+    parser.add_argument("--images", type=int, help="test images of the headline figures (default: all)")
+    parser.add_argument("--grid-images", type=int, default=1000, help="test images for each curve over the budgets")
+    parser.add_argument("--fab-images", type=int, default=100, help="test images that FAB attacks; 0: none")
+    parser.add_argument("--samples", type=int, default=50, help="audited images a class whose FAB norms are kept")
+    parser.add_argument("--seed", type=int, default=0, help="of the attacks and of the audited sample")
+    parser.add_argument("--precision", default="float32", help="of PGD's search: " + " or ".join(PRECISIONS))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and write the card. Exit status 2 and one line on stderr for bad input."""
+    try:
+        card = read_card(args.file)
+        network = read(args.file)
+        _check(args)
+        card["evaluation"] = measure(network, card, args)
+        save_card(args.file, card)
+    except (EvaluationError, SpecError, CheckpointFileError, datasets.DatasetError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(_summary(args.file.stem, card["evaluation"]))
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    a, b = args.classes
+    if not (0 <= a <= 9 and 0 <= b <= 9 and a != b):
+        raise EvaluationError(f"The classes {a} and {b} must be two different numbers from 0 to 9.")
+    if args.precision not in PRECISIONS:
+        raise EvaluationError(f"The precision {args.precision!r} is not one of {', '.join(PRECISIONS)}.")
+    for epsilon in args.robust_epsilon or ():
+        if not (np.isfinite(epsilon) and epsilon >= 0):
+            raise EvaluationError(f"The budget ε is {epsilon:g}; it must be 0 or more.")
+    for name, value, least in (
+        ("number of PGD steps", args.steps, 1),
+        ("number of test images", 1 if args.images is None else args.images, 1),
+        ("number of test images for the curves", args.grid_images, 1),
+        ("number of images for FAB", args.fab_images, 0),
+        ("number of audited images a class", args.samples, 0),
+        ("seed", args.seed, 0),
+    ):
+        if value < least:
+            raise EvaluationError(f"The {name} is {value}; it must be {least} or more.")
+
+
+def measure(network: nn.Module, card: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Everything that goes into the card's `evaluation`, as JSON values."""
+    begun = time.monotonic()
+    dataset = args.dataset or card.get("dataset")
+    if dataset is None:
+        raise EvaluationError(f"{args.file} has no card that names its data set; give --dataset.")
+    data = datasets.load(dataset, "test")
+    trained = card.get("training", {}).get("epsilon") or USUAL_EPSILON[dataset]
+    grid = EpsilonGrid.parse(args.epsilon) if args.epsilon else EpsilonGrid(trained / 4, 2 * trained, 8)
+    epsilons = [round(float(epsilon), 6) for epsilon in grid.values()]
+    pair = ClassPair(network, tuple(args.classes))
+
+    order = np.random.default_rng(0).permutation(len(data))  # a part of the test set must hold every class
+    of_pair = order[np.isin(data.labels[order], args.classes)]
+    headline = _images(data, order[: args.images])
+    robust_epsilon = args.robust_epsilon or [trained]
+    with tqdm(desc=args.file.stem, unit="image", disable=None) as bar:
+        robust = pgd_accuracies(
+            network,
+            *headline,
+            robust_epsilon,
+            steps=args.steps,
+            seed=args.seed,
+            precision=PRECISIONS[args.precision],
+            progress=_progress(bar, "PGD, all test images"),
+        )
+        ten = _curves(network, _images(data, order[: args.grid_images]), epsilons, args, bar, "ten classes")
+        two = _curves(
+            pair, _pair_images(data, of_pair[: args.grid_images], args.classes), epsilons, args, bar, "class pair"
+        )
+        audited = _audited(network, pair, dataset, args, bar)
+    return {
+        "split": "test",
+        "source": data.source,
+        "clean": {"accuracy": accuracy(network, *headline), "images": len(headline[1])},
+        "robust": {
+            "attack": f"PGD, L2, {args.steps} steps, one random start, best of all iterates",
+            "epsilon": list(robust_epsilon),
+            "accuracy": robust,
+            "images": len(headline[1]),
+        },
+        "ten_classes": ten,
+        "class_pair": {"classes": list(args.classes), **two},
+        "audited": audited,
+        "search_precision": args.precision,
+        "command": shlex.join(["python", "-m", "robustness_core", "evaluate", *_words(args)]),
+        "seconds": round(time.monotonic() - begun, 1),
+        "versions": versions(),
+    }
+
+
+def _curves(
+    network: nn.Module,
+    images: tuple[Tensor, Tensor],
+    epsilons: Sequence[float],
+    args: argparse.Namespace,
+    bar: tqdm[Any],
+    title: str,
+) -> dict[str, Any]:
+    """Accuracy over the budgets under PGD, and under FAB on the first images."""
+    result: dict[str, Any] = {
+        "clean": accuracy(network, *images),
+        "images": len(images[1]),
+        "epsilon": list(epsilons),
+        "pgd": pgd_accuracies(
+            network,
+            *images,
+            epsilons,
+            steps=args.steps,
+            seed=args.seed,
+            precision=PRECISIONS[args.precision],
+            progress=_progress(bar, f"PGD, {title}"),
+        ),
+    }
+    if args.fab_images:
+        few = images[0][: args.fab_images], images[1][: args.fab_images]
+        boundary = fab(network, *few, seed=args.seed, progress=_progress(bar, f"FAB, {title}"))
+        result |= {
+            "fab": fab_accuracies(boundary, epsilons),
+            "fab_images": len(few[1]),
+            "fab_steps": FAB_STEPS,
+            "fab_median_norm": _number(float(np.median(boundary.norms))),
+        }
+    return result
+
+
+def _audited(
+    network: nn.Module, pair: ClassPair, dataset: str, args: argparse.Namespace, bar: tqdm[Any]
+) -> dict[str, Any] | None:
+    """FAB's least norms for the images that an audit with this seed takes, and the loss along its direction."""
+    if not args.samples:
+        return None
+    name = "mnist-5k" if dataset == "mnist" else dataset  # what a fresh installation audits
+    data = datasets.load(name, "train")
+    indices = [sample_indices(data.labels, label, args.samples, args.seed) for label in args.classes]
+    chosen = np.concatenate(indices)
+    grid = EpsilonGrid().values()
+    as_pair = _pair_images(data, chosen, args.classes)
+    boundary = fab(pair, *as_pair, seed=args.seed, progress=_progress(bar, "FAB, audited images"))
+    as_ten = fab(network, *_images(data, chosen), seed=args.seed, progress=_progress(bar, "FAB, audited images, ten"))
+    return {
+        "dataset": name,
+        "split": "train",
+        "seed": args.seed,
+        "classes": list(args.classes),
+        "indices": [[int(i) for i in part] for part in indices],
+        "fab_norms_pair": [_numbers(part) for part in np.split(boundary.norms, [len(indices[0])])],
+        "fab_norms_ten": [_numbers(part) for part in np.split(as_ten.norms, [len(indices[0])])],
+        "epsilon": [round(float(epsilon), 6) for epsilon in grid],
+        "fab_loss": _numbers(np.array(fab_losses(pair, *as_pair, boundary, [float(e) for e in grid]))),
+    }
+
+
+def _images(data: datasets.Dataset, chosen: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(datasets.to_float(data.pixels[chosen])), torch.from_numpy(data.labels[chosen])
+
+
+def _pair_images(data: datasets.Dataset, chosen: np.ndarray[Any, Any], classes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Images with the labels 0 and 1 for the first and the second class."""
+    pixels, labels = _images(data, chosen)
+    return pixels, (labels == classes[1]).long()
+
+
+def _progress(bar: tqdm[Any], title: str) -> Progress:
+    started = False
+
+    def show(done: int, total: int) -> None:
+        nonlocal started
+        if not started:
+            bar.set_description_str(title, refresh=False)
+            bar.reset(total)
+            started = True
+        bar.update(done - bar.n)
+
+    return show
+
+
+def _number(value: float) -> float | None:
+    """Six digits after the point; JSON has no infinity, so that becomes null."""
+    return round(value, 6) if np.isfinite(value) else None
+
+
+def _numbers(values: np.ndarray[Any, Any]) -> list[float | None]:
+    return [_number(float(value)) for value in values]
+
+
+def _words(args: argparse.Namespace) -> list[str]:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    known = vars(parser.parse_args([str(args.file)]))
+    words = [str(args.file)]
+    for name, value in vars(args).items():
+        if name not in known or name == "file" or value == known[name]:
+            continue
+        values = value if isinstance(value, list | tuple) else [value]
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return words
+
+
+def _summary(name: str, evaluation: dict[str, Any]) -> str:
+    robust = evaluation["robust"]
+    parts = [f"{a:.2%} at ε = {e:g}" for e, a in zip(robust["epsilon"], robust["accuracy"], strict=True)]
+    clean = evaluation["clean"]
+    return f"{name}: {clean['accuracy']:.2%} clean, {', '.join(parts)} ({clean['images']} test images)"
