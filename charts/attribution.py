@@ -47,5 +47,6 @@ def loss_by_layer(
     figure.add_hline(y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"})
     style.layout(figure, x="layer, from input to output", y=f"loss at ε = {at:g} (nats)", height=320, dark=dark)
     figure.update_yaxes(range=[0, style.LOG2 * 1.15])
+    figure.update_layout(bargap=0.45)
     figure.update_xaxes(type="category")
     return figure

@@ -1,0 +1,37 @@
+"""The web process: navigation over the screens, and a worker beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from pages.parts import screen
+
+PAGES = Path(__file__).parent / "pages"
+
+
+def main() -> None:
+    st.set_page_config(
+        page_title="Strata",
+        page_icon=str(PAGES / "assets" / "strata.png"),
+        layout="wide",
+        initial_sidebar_state="collapsed",
+    )
+    current = st.navigation(
+        [
+            st.Page(PAGES / "home.py", title="Home", default=True),
+            st.Page(PAGES / "explore.py", title="Explore"),
+            st.Page(PAGES / "compare.py", title="Compare"),
+            st.Page(PAGES / "scaling.py", title="Scaling"),
+            st.Page(PAGES / "audits.py", title="Audits"),
+            st.Page(PAGES / "networks.py", title="Networks"),
+            st.Page(PAGES / "learn.py", title="Learn"),
+        ],
+        position="top",
+    )
+    screen.keep_a_worker()
+    current.run()
+
+
+main()

@@ -1,0 +1,98 @@
+"""A store filled with made-up distances, to time and test screens without computing anything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness_core import datasets
+from robustness_core.spec import AuditSpec, sample_indices
+from store import audits, distances, images, networks, workers
+from store.database import Database
+from store.records import AuditRecord, LayerRecord, NetworkRecord
+
+SMALL = (
+    LayerRecord("conv1.pre", (16, 14, 14), 3136, True, False),
+    LayerRecord("conv1", (16, 14, 14), 3136, False, True),
+    LayerRecord("conv2.pre", (32, 14, 14), 6272, False, False),
+    LayerRecord("conv2", (32, 14, 14), 6272, False, True),
+    LayerRecord("fc1.pre", (100,), 100, False, False),
+    LayerRecord("fc1", (100,), 100, False, True),
+    LayerRecord("logits", (10,), 10, False, True),
+)
+
+
+def network(db: Database, name: str = "small-made-up", card: dict[str, object] | None = None) -> NetworkRecord:
+    """A network on the shelf without real weights: good for screens, not for audits."""
+    return networks.register(
+        db,
+        name=name,
+        sha256=hashlib.sha256(name.encode()).hexdigest(),
+        source="zoo",
+        format="safetensors",
+        architecture="conv 16 4x4/2 p1, relu, conv 32 4x4/1 same, relu, flatten, fc 100, relu, fc 10",
+        input_shape=(1, 28, 28),
+        mean=None,
+        std=None,
+        layers=SMALL,
+        card=card or {"dataset": "mnist", "training": {"method": "pgd", "epsilon": 2.0}},
+        weights=b"none",
+    )
+
+
+def question(name: str = "small-made-up", samples: int = 20, layers: Sequence[str] = ()) -> AuditSpec:
+    """The question that Explore asks by default."""
+    chosen = tuple(layers) or tuple(layer.name for layer in SMALL if layer.main)
+    return AuditSpec(name, "mnist-5k", (3, 7), samples, chosen)
+
+
+def finish(db: Database, spec: AuditSpec, *, share: float = 1.0, seed: int = 0) -> AuditRecord:
+    """Submit an audit and record made-up distances for a `share` of its pairs; at 1 it is done, else it runs on."""
+    network_record = networks.by_name(db, spec.network)
+    assert network_record is not None
+    data = datasets.load(spec.dataset, spec.split)
+    left, right = (sample_indices(data.labels, label, spec.samples, spec.seed) for label in spec.classes)
+    left_ids, right_ids = (
+        images.put(db, spec.dataset, spec.split, [int(i) for i in side], data.labels[side].tolist(), data.pixels[side])
+        for side in (left, right)
+    )
+    worker = workers.register(db, "made-up device", {"torch": "0.0"})
+    asked = audits.submit(db, spec)
+    claimed = audits.claim(db, worker.id, lease_seconds=100)
+    assert claimed is not None
+    assert claimed.id == asked.id
+    rng = np.random.default_rng(seed)
+    done = 0
+    for depth, series in enumerate(spec.series(network_record.sha256)):
+        values = distances_of(rng, len(left), len(right), depth)
+        rows, columns = (side.ravel() for side in np.meshgrid(left_ids, right_ids, indexing="ij"))
+        count = int(len(rows) * share)
+        collided = np.ones(count, dtype=bool)
+        collided[:1] = False
+        done += distances.record(
+            db,
+            audit_id=claimed.id,
+            attempt=claimed.attempt,
+            series_id=distances.series(db, series).id,
+            left_ids=rows[:count].tolist(),
+            right_ids=columns[:count].tolist(),
+            distance=values.ravel()[:count],
+            residual=np.where(collided, 1e-6, 1e-2),
+            collided=collided,
+            passes=np.full(count, 89.0),
+            worker_id=worker.id,
+        )
+    audits.progress(db, claimed, done, audits.get(db, claimed.id).total)
+    if share == 1.0:
+        audits.finish(db, claimed)
+    return audits.get(db, claimed.id)
+
+
+def distances_of(rng: np.random.Generator, rows: int, columns: int, depth: int) -> NDArray[np.float64]:
+    """Made-up distances that grow with the layer."""
+    near = rng.uniform(0.7, 1.3, (rows, 1)) * rng.uniform(0.7, 1.3, (1, columns))
+    values: NDArray[np.float64] = (1.0 + 0.5 * depth) * near * rng.uniform(0.9, 1.1, (rows, columns))
+    return values

@@ -1,0 +1,1 @@
+"""The screens: widgets, one query, one figure each; what they share lies in pages/parts."""

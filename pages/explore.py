@@ -1,0 +1,414 @@
+"""Explore: one network, layer by layer: ask, watch the curves grow, and go down to the pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from charts import attribution, captions, matrix, style
+from charts.curves import Curve, layer_curves, value_at
+from pages.parts import cost, export, known, pair, progress, question, screen
+from robustness_core import datasets
+from robustness_core.spec import SpecError
+from store import StoreError, audits, networks
+from store.database import Database
+from store.records import AuditRecord
+
+CLOSEST = 200  # rows of the table of closest pairs
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Everything the results draw from."""
+
+    db: Database
+    question: question.Question
+    answer: known.Answer
+    curves: list[Curve]
+    colours: dict[str, str]
+
+
+def main() -> None:
+    screen.begin("Explore")
+    db = screen.database()
+    shelf = networks.all(db)
+    if not shelf:
+        _wait_for_networks(db)
+        return
+    left, right = st.columns([1, 2.8], gap="large")
+    with left:
+        asked = question.ask(shelf)
+        st.button(
+            "Start",
+            type="primary",
+            shortcut="Ctrl+Enter",
+            width="stretch",
+            disabled=asked is None,
+            on_click=_start,
+            args=(db, asked),
+            help="Computes what is not known yet.",
+        )
+    with right:
+        if asked is None:
+            st.info("The question cannot be asked as it stands; the reason is beside the settings.")
+            return
+        running = progress.active_audit(db, asked.network.name)
+        try:
+            view = _view(db, asked)
+        except datasets.DatasetError as error:
+            st.error(screen.escape(str(error)))
+            return
+        _live(view, running)
+        if view.answer.known:
+            _pairs(view)
+            _take_away(view)
+
+
+def _wait_for_networks(db: Database) -> None:
+    st.info(
+        "No network is on the shelf yet. The worker puts the bundled ones there when it starts, which takes a few "
+        "seconds; or add your own under Networks."
+    )
+
+    @st.fragment(run_every=1.0)
+    def look() -> None:
+        if networks.all(db):
+            st.rerun()
+
+    look()
+
+
+def _start(db: Database, asked: question.Question) -> None:
+    try:
+        answer = known.answer(db, asked.spec, asked.network.sha256)
+        if answer.known == answer.total:
+            st.toast("Every pair of this question is known already; nothing needs computing.")
+            return
+        audits.submit(db, asked.spec, requested_by="browser")
+    except (SpecError, StoreError, datasets.DatasetError) as error:
+        st.session_state["refused"] = str(error)
+
+
+def _view(db: Database, asked: question.Question) -> View:
+    answer = known.answer(db, asked.spec, asked.network.sha256)
+    main_layers = [layer.name for layer in asked.network.layers]
+    return View(
+        db,
+        asked,
+        answer,
+        known.curves(answer, asked.network.features),
+        style.layer_colours(main_layers, screen.dark()),
+    )
+
+
+def _live(view: View, running: AuditRecord | None) -> None:
+    """Progress, curves, loss by layer and the table; redrawn on its own while an audit of this network is active."""
+
+    @st.fragment(run_every=progress.POLL_SECONDS if running else None)
+    def live() -> None:
+        drawn = view
+        if running is not None:
+            now = audits.get(view.db, running.id)
+            if not now.active:
+                st.rerun()
+            progress.strip(view.db, now)
+            drawn = _refreshed(view, now)
+        else:
+            _standing(view)
+        _draw(drawn)
+
+    try:
+        live()
+    except StoreError as error:
+        st.error(screen.escape(str(error)))
+
+
+def _refreshed(view: View, audit: AuditRecord) -> View:
+    """The view with what was found since; read again only when the audit has moved."""
+    kept = st.session_state.get("live_view")
+    mark = (audit.id, audit.done, view.question.spec.key, screen.dark())
+    if kept is None or kept[0] != mark:
+        kept = (mark, _view(view.db, view.question))
+        st.session_state["live_view"] = kept
+    fresh: View = kept[1]
+    return fresh
+
+
+def _standing(view: View) -> None:
+    """What is known and what Start would do, where nothing runs."""
+    refused = st.session_state.pop("refused", None)
+    if refused:
+        st.error(screen.escape(refused))
+    missing = view.answer.total - view.answer.known
+    if missing == 0:
+        st.success(f"All {view.answer.total:,} pairs are known; nothing needs computing.")
+        return
+    past = audits.recent(view.db, 30, "done", kind="audit")
+    seconds = cost.estimate(view.question.spec, view.question.network, missing, past)
+    if view.answer.known == 0:
+        st.info(f"Nothing is known yet. Start computes {missing:,} pairs, about {screen.seconds(seconds)}.")
+    else:
+        st.info(
+            f"{view.answer.known:,} of {view.answer.total:,} pairs are known. Start computes the other {missing:,}, "
+            f"about {screen.seconds(seconds)}."
+        )
+    last = next((audit for audit in audits.recent(view.db, 5, kind="audit") if audit.spec == view.question.spec), None)
+    if last is not None and last.state == "failed":
+        st.error(f"The last try failed: {screen.escape(last.error or 'the reason is not known.')}")
+
+
+def _draw(view: View) -> None:
+    spec = view.question.spec
+    epsilon = spec.epsilon.values()
+    reference = known.input_space(spec)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        single = st.toggle("Single projections", key="single", bind=question.BOUND) and spec.projections > 1
+        with_input = st.toggle("Input space", value=True, key="input", bind=question.BOUND)
+    at = _choose_epsilon(epsilon)
+    shown_reference = reference if with_input else None
+    dark = screen.dark()
+    figure = layer_curves(
+        epsilon, view.curves, view.colours, input_space=shown_reference, single=single, mark=at, dark=dark
+    )
+    screen.show(figure, "curves", f"strata-curves-{spec.key[:8]}", "Optimal loss over the budget ε, a line a layer")
+    st.caption(screen.escape(_caption(view)))
+    st.subheader("Loss by layer", anchor=False)
+    bars = attribution.loss_by_layer(epsilon, view.curves, at, view.colours, input_space=shown_reference, dark=dark)
+    screen.show(bars, "by_layer", f"strata-layers-{spec.key[:8]}", f"Loss of each layer at the budget ε = {at:g}")
+    st.dataframe(
+        _table(view, at),
+        hide_index=True,
+        width="stretch",
+        placeholder="–",
+        alt="Layers with sizes, distances and losses",
+    )
+
+
+def _choose_epsilon(epsilon: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    options = [round(float(value), 6) for value in epsilon]
+    middle = options[len(options) // 4]
+    if st.session_state.get("at") not in (None, *options):  # the range has changed
+        del st.session_state["at"]
+    chosen = st.select_slider(
+        "Budget ε of the loss by layer", options, middle, key="at", bind=question.BOUND, format_func=lambda v: f"{v:g}"
+    )
+    return float(chosen)
+
+
+def _caption(view: View) -> str:
+    spec = view.question.spec
+    series = next(iter(view.answer.groups.values()))[0].spec
+    return captions.caption(
+        network=spec.network,
+        dataset=spec.dataset,
+        split=spec.split,
+        classes=spec.classes,
+        samples=spec.samples,
+        layers=spec.layers,
+        features=view.question.network.features,
+        m=spec.m,
+        projections=spec.projections,
+        method=spec.method,
+        preset=spec.preset,
+        version=series.method_version,
+        seed=spec.seed,
+        known=view.answer.known,
+        total=view.answer.total,
+    )
+
+
+def _table(view: View, at: float) -> pd.DataFrame:
+    """A row a layer: sizes, distances, certificate and loss."""
+    shapes = {layer.name: "×".join(str(size) for size in layer.shape) for layer in view.question.network.layers}
+    epsilon = view.question.spec.epsilon.values()
+    rows = []
+    before: int | None = None
+    for curve, group in zip(view.curves, view.answer.groups.values(), strict=True):
+        distance = np.concatenate([projection.matrix.distance.ravel() for projection in group])
+        collided = np.concatenate([projection.matrix.collided.ravel() for projection in group])
+        passes = np.concatenate([projection.matrix.passes.ravel() for projection in group])
+        found = np.isfinite(distance)
+        rows.append(
+            {
+                "layer": curve.layer,
+                "shape": shapes[curve.layer],
+                "features nj": curve.features,
+                "to the one before": question.ratio(before, curve.features).strip(" ()"),
+                f"loss at ε = {at:g}": float(value_at(epsilon, curve.losses, at).mean()) if curve.known else None,
+                "mean distance": float(distance[found].mean()) if found.any() else None,
+                "least distance": float(distance[found].min()) if found.any() else None,
+                "collided": f"{collided[found].mean():.1%}" if found.any() else "",
+                "passes a pair": float(passes[found].mean()) if found.any() else None,
+                "known": f"{curve.known:,} of {curve.total:,}",
+            }
+        )
+        before = curve.features
+    return pd.DataFrame(rows)
+
+
+def _pairs(view: View) -> None:
+    """The distance matrix and closest pairs of one layer and projection; a click or a row opens the pair."""
+    st.subheader("Pairs", anchor=False)
+    groups = {layer: group for (layer, _), group in view.answer.groups.items()}
+    with st.container(horizontal=True):
+        layer = st.selectbox("Layer of the matrix", list(groups), key="layer", bind=question.BOUND, width=240)
+        numbers = list(range(1, len(groups[layer]) + 1))
+        number = st.selectbox("Projection", numbers, key="projection", bind=question.BOUND, width=140)
+    projection = groups[layer][number - 1]
+    if projection.known == 0:
+        st.info("No pair of this layer and projection is known yet.")
+        return
+    rows, columns = matrix.nearest_first(projection.matrix.distance)
+    distance = projection.matrix.distance[np.ix_(rows, columns)]
+    left, right = view.answer.sample.left[rows], view.answer.sample.right[columns]
+    chosen = _chosen(left.tolist(), right.tolist())
+    picture, table = st.columns([1.15, 1], gap="medium")
+    with picture:
+        figure = matrix.distance_matrix(
+            distance,
+            projection.matrix.collided[np.ix_(rows, columns)],
+            left.tolist(),
+            right.tolist(),
+            _class_names(view),
+            chosen=chosen,
+            dark=screen.dark(),
+        )
+        screen.show(
+            figure,
+            "matrix",
+            "strata-distances",
+            "Distances of all pairs; the table beside it offers the closest ones to the keyboard",
+            on_select=lambda: _clicked_cell(left.tolist(), right.tolist()),
+            selection_mode="points",
+        )
+        st.caption("Click a cell to open its pair. A cross marks pairs for which no collision was verified.")
+    with table:
+        closest = _closest(projection, view.answer)
+        st.dataframe(
+            closest,
+            hide_index=True,
+            height=440,
+            key="closest",
+            alt="Closest pairs",
+            on_select=lambda: _clicked_row(closest),
+            selection_mode="single-row",
+        )
+        st.caption("The closest pairs first; tick a row to open its pair.")
+    if chosen is not None:
+        _open_pair(view, projection, int(left[chosen[0]]), int(right[chosen[1]]))
+
+
+def _class_names(view: View) -> tuple[str, str]:
+    names = datasets.CLASS_NAMES[view.question.spec.dataset]
+    first, second = view.question.spec.classes
+    return names[first], names[second]
+
+
+def _chosen(left: list[int], right: list[int]) -> tuple[int, int] | None:
+    """The pair that the address names, as places in the matrix; None if it names none that is in the sample."""
+    try:
+        first, second = (int(part) for part in st.query_params.get("pair", "").split("-"))
+        return left.index(first), right.index(second)
+    except ValueError:
+        return None
+
+
+def _clicked_cell(left: list[int], right: list[int]) -> None:
+    points = st.session_state["matrix"].selection.points
+    if points:
+        i, j = points[0]["customdata"]
+        st.query_params["pair"] = f"{left[int(i)]}-{right[int(j)]}"
+
+
+def _clicked_row(closest: pd.DataFrame) -> None:
+    rows = st.session_state["closest"].selection.rows
+    if rows:
+        row = closest.iloc[rows[0]]
+        st.query_params["pair"] = f"{int(row['x'])}-{int(row['x′'])}"
+
+
+def _closest(projection: known.Projection, answer: known.Answer) -> pd.DataFrame:
+    found = projection.matrix
+    i, j = np.nonzero(found.known)
+    order = np.argsort(found.distance[i, j], kind="stable")[:CLOSEST]
+    i, j = i[order], j[order]
+    return pd.DataFrame(
+        {
+            "x": answer.sample.left[i],
+            "x′": answer.sample.right[j],
+            "distance": found.distance[i, j].round(4),
+            "residual": found.residual[i, j],
+            "collided": found.collided[i, j],
+            "passes": found.passes[i, j].round().astype(int),
+        }
+    )
+
+
+def _open_pair(view: View, projection: known.Projection, left: int, right: int) -> None:
+    spec = view.question.spec
+    names = _class_names(view)
+    st.subheader(f"The pair {left} ({names[0]}) and {right} ({names[1]})", anchor=False)
+    chosen = pair.Chosen(projection.spec, spec.dataset, spec.split, left, right)
+    i = view.answer.sample.left.tolist().index(left)
+    j = view.answer.sample.right.tolist().index(right)
+    found = projection.matrix
+    if found.known[i, j]:
+        st.caption(pair.residual_words(float(found.residual[i, j]), bool(found.collided[i, j])))
+    collision = pair.stored(view.db, chosen)
+    if collision is not None:
+        pair.show(chosen, collision)
+        return
+    asked = pair.request(view.db, [chosen])
+    if asked is None:
+        return
+    if asked.state in ("failed", "cancelled"):
+        st.error(f"The pair could not be computed: {screen.escape(asked.error or 'it was cancelled.')}")
+        st.button("Try again", on_click=progress.retry, args=(view.db, asked.id))
+        return
+    _wait_for_pair(view.db, chosen, asked.id)
+
+
+def _wait_for_pair(db: Database, chosen: pair.Chosen, audit_id: int) -> None:
+    @st.fragment(run_every=0.5)
+    def wait() -> None:
+        now = audits.get(db, audit_id)
+        if not now.active or pair.stored(db, chosen) is not None:
+            st.rerun()
+        st.progress(0.0, text="The worker computes this pair before anything else …")
+
+    wait()
+
+
+def _take_away(view: View) -> None:
+    """Downloads and the link."""
+    st.subheader("Take away", anchor=False)
+    name = f"strata-{view.question.spec.key[:8]}"
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.download_button(
+            "CSV",
+            lambda: export.as_csv(view.answer, view.curves, view.question.network),
+            f"{name}.csv",
+            "text/csv",
+            on_click="ignore",
+            help="Curves, a row a budget, layer and projection",
+        )
+        st.download_button(
+            "JSON",
+            lambda: export.as_json(view.answer, view.curves, view.question.network),
+            f"{name}.json",
+            "application/json",
+            on_click="ignore",
+            help="Curves, distances, residuals and settings",
+        )
+        screen.link_button()
+        screen.choose_image_format()
+    if view.answer.devices:
+        st.caption(
+            screen.escape(f"Computed on {', '.join(view.answer.devices)} with {', '.join(view.answer.versions)}.")
+        )
+
+
+main()

@@ -1,0 +1,5 @@
+"""Placeholder."""
+
+from pages.parts import screen
+
+screen.begin("Soon")

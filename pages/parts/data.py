@@ -1,0 +1,78 @@
+"""Images and samples for screens: which data sets are on this machine, who is in a sample, input-space distances."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from robustness_core import datasets
+from robustness_core.spec import sample_indices
+
+# A file without which a data set is not on this machine: screens never download, only a worker or the user does.
+_SIGNS = {
+    "mnist": ("MNIST/raw/{}-images-idx3-ubyte", "MNIST/raw/{}-images-idx3-ubyte.gz"),
+    "cifar10": ("cifar-10-batches-bin/{}_batch.bin",),
+}
+_SPLIT_NAMES = {"mnist": {"train": "train", "test": "t10k"}, "cifar10": {"train": "data", "test": "test"}}
+
+
+def present(name: str, split: str) -> bool:
+    """Whether a data set can be read here without the internet."""
+    if name not in _SIGNS:
+        return True
+    folders = [Path(folder) for folder in (os.environ.get("STRATA_DATA"), str(datasets.cache_folder())) if folder]
+    signs = [sign.format(_SPLIT_NAMES[name][split]) for sign in _SIGNS[name]]
+    if name == "cifar10" and split == "train":
+        signs = [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)]
+    return any((folder / sign).is_file() for folder in folders for sign in signs)
+
+
+def fitting(input_shape: tuple[int, ...]) -> list[str]:
+    """Data sets whose images a network of this input shape takes."""
+    return ["cifar10"] if input_shape[0] == 3 else ["mnist-5k", "mnist"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """The images of a question: indices into the split, (L,) and (R,)."""
+
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+
+
+@st.cache_data(show_spinner=False)
+def counts(name: str, split: str) -> dict[int, int]:
+    return datasets.counts(name, split)
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def sample(name: str, split: str, classes: tuple[int, int], samples: int, seed: int) -> Sample:
+    labels = datasets.load(name, split).labels
+    left, right = (sample_indices(labels, label, samples, seed) for label in classes)
+    return Sample(left, right)
+
+
+@st.cache_data(show_spinner=False, max_entries=32)
+def input_distances(name: str, split: str, classes: tuple[int, int], samples: int, seed: int) -> NDArray[np.float64]:
+    """Distances without any feature: half the l2 norm of x - x', (L, R)."""
+    chosen = sample(name, split, classes, samples, seed)
+    pixels = datasets.load(name, split).pixels
+    left, right = (
+        datasets.to_float(pixels[indices]).reshape(len(indices), -1).astype(np.float64)
+        for indices in (chosen.left, chosen.right)
+    )
+    squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2 * left @ right.T
+    distance: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0)) / 2
+    return distance
+
+
+def image(name: str, split: str, index: int) -> NDArray[np.float32]:
+    """One image, (C, H, W) in [0, 1]."""
+    pixels = datasets.load(name, split).pixels[index : index + 1]
+    single: NDArray[np.float32] = datasets.to_float(pixels)[0]
+    return single

@@ -1,0 +1,107 @@
+"""Downloads: the curves as CSV, everything as JSON, each with all that is needed to repeat it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from charts.curves import Curve
+from pages.parts.known import Answer, Floats
+from store.records import NetworkRecord
+
+
+def settings(answer: Answer, network: NetworkRecord) -> dict[str, Any]:
+    """Where the numbers come from: spec, network, method version, devices and versions."""
+    series = next(iter(answer.groups.values()))[0].spec
+    return {
+        "spec": answer.spec.to_json(),
+        "network_sha256": network.sha256,
+        "method_version": series.method_version,
+        "devices": answer.devices,
+        "versions": answer.versions,
+        "known_pairs": answer.known,
+        "total_pairs": answer.total,
+    }
+
+
+def as_json(answer: Answer, curves: Sequence[Curve], network: NetworkRecord) -> str:
+    """The form of `python -m robustness_core audit --json`, and the settings; null stands for unknown."""
+    layers = []
+    for curve, ((layer, m), group) in zip(curves, answer.groups.items(), strict=True):
+        projections = [
+            {
+                "seed": projection.spec.seed,
+                "distances": _nested(projection.matrix.distance),
+                "residuals": _nested(projection.matrix.residual),
+                "collided": projection.matrix.collided.tolist(),
+                "loss": loss.tolist(),
+            }
+            for projection, loss in zip(group, curve.losses, strict=True)
+        ]
+        layers.append(
+            {
+                "layer": layer,
+                "features": curve.features,
+                "m": m,
+                "projections": projections,
+                "mean_loss": curve.losses.mean(axis=0).tolist(),
+            }
+        )
+    return json.dumps(
+        {
+            "network": network.name,
+            "dataset": answer.spec.dataset,
+            "classes": list(answer.spec.classes),
+            "left_indices": answer.sample.left.tolist(),
+            "right_indices": answer.sample.right.tolist(),
+            "epsilon": answer.spec.epsilon.values().tolist(),
+            "layers": layers,
+            "settings": settings(answer, network),
+        }
+    )
+
+
+def as_csv(answer: Answer, curves: Sequence[Curve], network: NetworkRecord) -> str:
+    """One row a budget, layer and projection; the settings are columns, so that rows of two files can be mixed."""
+    origin = settings(answer, network)
+    spec = asdict(answer.spec)
+    frames = []
+    for curve, group in zip(curves, answer.groups.values(), strict=True):
+        for projection, loss in zip(group, curve.losses, strict=True):
+            frame = pd.DataFrame({"epsilon": answer.spec.epsilon.values(), "loss": loss})
+            columns = {
+                "layer": curve.layer,
+                "features": curve.features,
+                "m": "" if curve.m is None else curve.m,
+                "projection_seed": projection.spec.seed,
+                "known_pairs": projection.known,
+                "total_pairs": projection.matrix.distance.size,
+                "network": network.name,
+                "network_sha256": network.sha256,
+                "dataset": spec["dataset"],
+                "split": spec["split"],
+                "classes": " ".join(str(label) for label in answer.spec.classes),
+                "samples": spec["samples"],
+                "seed": spec["seed"],
+                "method": spec["method"],
+                "preset": spec["preset"],
+                "method_version": origin["method_version"],
+                "devices": "; ".join(answer.devices),
+                "versions": "; ".join(answer.versions),
+            }
+            frames.append(frame.assign(**{name: _plain(value) for name, value in columns.items()}))
+    return str(pd.concat(frames).to_csv(index=False))
+
+
+def _plain(value: object) -> object:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+
+
+def _nested(matrix: Floats) -> list[list[float | None]]:
+    return [[float(value) if np.isfinite(value) else None for value in row] for row in matrix]

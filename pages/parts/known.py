@@ -1,0 +1,127 @@
+"""What is known of a question: its distance matrices and loss curves, in the order that screens draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from charts.curves import Curve
+from pages.parts import data
+from robustness_core.optimal_loss import loss_curve
+from robustness_core.spec import AuditSpec, EpsilonGrid, SeriesSpec
+from store import distances, images, records
+from store.database import Database
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """One series of the question and what is known of it; `series_id` is None before its first distance."""
+
+    spec: SeriesSpec
+    series_id: int | None
+    matrix: records.DistanceMatrix
+
+    @property
+    def known(self) -> int:
+        return int(self.matrix.known.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """All that is known of a question: `groups` holds, per layer and m in order, the projections.
+
+    `left_ids` and `right_ids` are ids of stored images, -1 where an image is not stored yet.
+    """
+
+    spec: AuditSpec
+    sample: data.Sample
+    left_ids: NDArray[np.int64]
+    right_ids: NDArray[np.int64]
+    groups: dict[tuple[str, int | None], list[Projection]]
+
+    @property
+    def total(self) -> int:
+        return sum(p.matrix.distance.size for group in self.groups.values() for p in group)
+
+    @property
+    def known(self) -> int:
+        return sum(p.known for group in self.groups.values() for p in group)
+
+    @property
+    def devices(self) -> list[str]:
+        return sorted({device for group in self.groups.values() for p in group for device in p.matrix.devices})
+
+    @property
+    def versions(self) -> list[str]:
+        return sorted({version for group in self.groups.values() for p in group for version in p.matrix.versions})
+
+
+def answer(db: Database, spec: AuditSpec, sha256: str) -> Answer:
+    """Read what is known; three queries, whatever the question."""
+    chosen = data.sample(spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
+    both = [int(i) for i in (*chosen.left, *chosen.right)]
+    ids = images.ids(db, spec.dataset, spec.split, both)
+    left_ids, right_ids = (np.array([ids.get(int(i), -1) for i in side]) for side in (chosen.left, chosen.right))
+    asked = spec.series(sha256)
+    found = distances.find_all(db, asked)
+    series_ids = [record.id for record in found.values()]
+    # An image that is not stored gets a number of its own below 0, which no distance has.
+    rows, columns = (np.where(side < 0, -1 - np.arange(len(side)) - offset, side)
+                     for side, offset in ((left_ids, 0), (right_ids, len(left_ids))))  # fmt: skip
+    known = distances.matrices(db, series_ids, rows, columns) if series_ids else {}
+    groups: dict[tuple[str, int | None], list[Projection]] = {}
+    for series in asked:
+        record = found.get(series.key)
+        matrix = _nothing(len(rows), len(columns)) if record is None else known[record.id]
+        groups.setdefault((series.layer, series.m), []).append(
+            Projection(series, None if record is None else record.id, matrix)
+        )
+    return Answer(spec, chosen, left_ids, right_ids, groups)
+
+
+def curves(answer: Answer, features: dict[str, int]) -> list[Curve]:
+    """The loss curve of every layer and m, in order."""
+    drawn = []
+    for (layer, m), group in answer.groups.items():
+        losses = np.stack([_loss(projection, answer.spec) for projection in group])
+        total = sum(projection.matrix.distance.size for projection in group)
+        drawn.append(Curve(layer, features[layer], m, losses, sum(p.known for p in group), total))
+    return drawn
+
+
+def input_space(spec: AuditSpec) -> Floats:
+    """The loss curve of the images themselves: no feature, no projection."""
+    return _input_space(
+        spec.dataset, spec.split, spec.classes, spec.samples, spec.seed, spec.epsilon
+    )  # fmt: skip
+
+
+def _loss(projection: Projection, spec: AuditSpec) -> Floats:
+    if projection.known == 0:
+        return np.zeros(spec.epsilon.count)
+    sample = (spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
+    return _series_loss(projection.spec.key, projection.known, sample, spec.epsilon, projection.matrix.distance)
+
+
+# A series, a sample and the number of known pairs decide the matrix: a distance never changes once it is known.
+@st.cache_data(show_spinner=False, max_entries=2000, hash_funcs={EpsilonGrid: repr})
+def _series_loss(key: str, known: int, sample: Sequence[object], epsilon: EpsilonGrid, _distance: Floats) -> Floats:
+    return loss_curve(_distance, epsilon.values())
+
+
+@st.cache_data(show_spinner=False, max_entries=200, hash_funcs={EpsilonGrid: repr})
+def _input_space(
+    dataset: str, split: str, classes: tuple[int, int], samples: int, seed: int, epsilon: EpsilonGrid
+) -> Floats:
+    return loss_curve(data.input_distances(dataset, split, classes, samples, seed), epsilon.values())
+
+
+def _nothing(rows: int, columns: int) -> records.DistanceMatrix:
+    unknown = np.full((rows, columns), np.nan)
+    return records.DistanceMatrix(unknown, unknown, np.zeros((rows, columns), dtype=bool), unknown, (), ())

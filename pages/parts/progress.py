@@ -1,0 +1,84 @@
+"""The state of an audit in a line: how far it is, how long it will take, who works on it, and how to stop it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import streamlit as st
+
+from pages.parts import screen
+from robustness_core.spec import AuditSpec
+from store import StoreError, audits, workers
+from store.database import Database
+from store.records import AuditRecord
+
+POLL_SECONDS = 0.7
+
+
+def active_audit(db: Database, network: str) -> AuditRecord | None:
+    """The audit of this network that runs, else the next one that waits."""
+    waiting = [
+        audit
+        for state in ("running", "queued")
+        for audit in reversed(audits.recent(db, 20, state, kind="audit"))
+        if isinstance(audit.spec, AuditSpec) and audit.spec.network == network
+    ]
+    return waiting[0] if waiting else None
+
+
+def strip(db: Database, audit: AuditRecord) -> None:
+    """Progress bar, words and Cancel of an active audit."""
+    share = audit.done / audit.total if audit.total else 0.0
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    left.progress(min(share, 1.0), text=_words(db, audit))
+    right.button("Cancel", key=f"cancel_{audit.id}", on_click=cancel, args=(db, audit.id), width="stretch")
+
+
+def _words(db: Database, audit: AuditRecord) -> str:
+    if audit.state == "queued":
+        alive = workers.alive(db)
+        if not alive:
+            return "Waiting: no worker is alive. Start one with: python -m worker"
+        return "Waiting for a worker; another audit is before this one." if _someone_busy(db) else "Starting …"
+    words = f"{audit.done:,} of {audit.total:,} pairs"
+    left = time_left(audit)
+    if left is not None:
+        words += f" · about {screen.seconds(left)} left"
+    if audit.final_epsilon:
+        words += f" · final up to ε = {audit.final_epsilon:.2f}"
+    if audit.worker is not None:
+        words += f" · {screen.escape(audit.worker.host)}, {screen.escape(audit.worker.device)}"
+    return words
+
+
+def _someone_busy(db: Database) -> bool:
+    return bool(audits.recent(db, 1, "running"))
+
+
+def time_left(audit: AuditRecord) -> float | None:
+    """Seconds left, from the speed that this browser session saw; None before the second block."""
+    seen = st.session_state.setdefault("speed", {})
+    start = seen.get(audit.id)
+    if start is None or start[1] > audit.done:
+        seen.clear()
+        seen[audit.id] = start = (time.monotonic(), audit.done)
+    seconds, pairs = time.monotonic() - start[0], audit.done - start[1]
+    return seconds / pairs * (audit.total - audit.done) if pairs > 0 and seconds > 1 else None
+
+
+def cancel(db: Database, audit_id: int) -> None:
+    """Stop an audit; a refusal is shown in words."""
+    _do(audits.cancel, db, audit_id)
+
+
+def retry(db: Database, audit_id: int) -> None:
+    """Queue an audit again; a refusal is shown in words."""
+    _do(audits.retry, db, audit_id)
+
+
+def _do(door: Callable[[Database, int], object], db: Database, audit_id: int) -> None:
+    try:
+        door(db, audit_id)
+    except StoreError as error:
+        st.toast(screen.escape(str(error)))

@@ -1,0 +1,151 @@
+"""The question of Explore: widgets, bound to the address of the view, that make an AuditSpec or say why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import streamlit as st
+
+from pages.parts import data, screen
+from robustness_core import datasets
+from robustness_core.spec import METHODS, PRESETS, SPLITS, AuditSpec, EpsilonGrid, SpecError
+from store.records import NetworkRecord
+
+BOUND: Final = "query-params"
+METHOD_HELP = (
+    "balanced: the project's search, closer and cheaper. algorithm1: the paper's linearise-and-project, as printed."
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, of which network."""
+
+    network: NetworkRecord
+    spec: AuditSpec
+
+
+def choose_network(shelf: Sequence[NetworkRecord]) -> NetworkRecord:
+    names = {network.name: network for network in shelf}
+    chosen = st.selectbox("Network", list(names), key="network", bind=BOUND, help="From the shelf, see Networks.")
+    return names[chosen]
+
+
+def ask(shelf: Sequence[NetworkRecord]) -> Question | None:
+    """Show the widgets; None if the question cannot be asked, with the reason beside the widget."""
+    network = choose_network(shelf)
+    layers = _choose_layers(network)
+    dataset, classes = _choose_images(network)
+    with st.container(horizontal=True, gap="small"):
+        samples = st.number_input("Sample S", 1, None, 20, key="S", bind=BOUND, width=88, help="Images a class.")
+        m = st.number_input("m", 1, None, 10, key="m", bind=BOUND, width=88, help="Rows of the random projection.")
+        projections = st.number_input(
+            "N", 1, 1000, 1, key="N", bind=BOUND, width=88, help="Projections; the curve is their mean."
+        )
+    trouble = st.empty()
+    with st.expander("Method, seed, ε range"):
+        without = st.toggle(
+            "No projection", key="full", bind=BOUND, help="As Bhagoji et al. 2023: all features, m ≥ nj; slower."
+        )
+        method = st.selectbox("Method", list(METHODS), key="method", bind=BOUND, help=METHOD_HELP)
+        preset = st.selectbox(
+            "Preset", PRESETS, index=1, key="preset", bind=BOUND, help="How long each pair is searched."
+        )
+        seed = st.number_input(
+            "Seed", 0, None, 0, key="seed", bind=BOUND, help="Of the sample; projection i is drawn from seed + i."
+        )
+        split = st.selectbox("Split", SPLITS, key="split", bind=BOUND)
+        epsilon_start = st.number_input("Smallest ε", 0.0, None, 0.0, 0.5, key="from", bind=BOUND)
+        epsilon_stop = st.number_input("Largest ε", 0.0, None, 8.0, 0.5, key="to", bind=BOUND)
+        epsilon_count = st.number_input("Number of budgets", 2, 2001, 81, key="budgets", bind=BOUND)
+        trouble_below = st.empty()
+    numbers = (samples, m, projections, seed, epsilon_start, epsilon_stop, epsilon_count)
+    if any(number is None for number in numbers):
+        trouble.error("A number is missing; fill it in.")
+        return None
+    try:
+        epsilon = EpsilonGrid(float(epsilon_start), float(epsilon_stop), int(epsilon_count))
+    except SpecError as error:
+        for place in (trouble, trouble_below):
+            place.error(screen.escape(str(error)))
+        return None
+    try:
+        spec = AuditSpec(
+            network=network.name,
+            dataset=dataset,
+            classes=classes,
+            samples=int(samples),
+            layers=layers,
+            m=(None if without else int(m),),
+            projections=int(projections),
+            seed=int(seed),
+            method=method,
+            preset=preset,
+            epsilon=epsilon,
+            split=split,
+        )
+        spec.check_layers(network.features)
+        if not data.present(dataset, split):
+            raise SpecError(
+                f"The data set {dataset} is not on this machine; name a folder that holds it in STRATA_DATA "
+                "and start again, or choose mnist-5k."
+            )
+        spec.check_samples(data.counts(dataset, split))
+    except (SpecError, datasets.DatasetError) as error:
+        trouble.error(screen.escape(str(error)))
+        return None
+    return Question(network, spec)
+
+
+def _choose_layers(network: NetworkRecord) -> tuple[str, ...]:
+    """The layers, in the order of the network whatever the order of the clicks."""
+    before = st.toggle(
+        "Offer layers before their ReLU", key="pre", bind=BOUND, help="Adds the cuts whose name ends in .pre."
+    )
+    offered = [layer for layer in network.layers if layer.main or before]
+    names = [layer.name for layer in offered]
+    main = [layer.name for layer in offered if layer.main]
+    last = st.session_state.get("layers_of")
+    if last not in (None, network.sha256):  # another network was chosen: its own layers, all of them
+        st.session_state["layers"] = main
+    st.session_state["layers_of"] = network.sha256
+    chosen = st.multiselect(
+        "Layers", names, default=main, key="layers", bind=BOUND, placeholder="Choose at least one layer", wrap=True
+    )
+    _show_sizes(network, chosen)
+    return tuple(name for name in names if name in chosen)
+
+
+def _show_sizes(network: NetworkRecord, chosen: Sequence[str]) -> None:
+    parts, before = [], None
+    for layer in network.layers:
+        if layer.name in chosen:
+            parts.append(f"{screen.escape(layer.name)}: {layer.features:,}{ratio(before, layer.features)}")
+            before = layer.features
+    if parts:
+        st.caption("Features nj (ratio to the layer before): " + " · ".join(parts))
+
+
+def ratio(before: int | None, features: int) -> str:
+    """How the size changed, for example ` (÷4)` or ` (×1.5)`; nothing for the first layer."""
+    if before is None:
+        return ""
+    if features <= before:
+        return f" (÷{before / features:.3g})"
+    return f" (×{features / before:.3g})"
+
+
+def _choose_images(network: NetworkRecord) -> tuple[str, tuple[int, int]]:
+    fitting = data.fitting(network.input_shape)
+    dataset = st.selectbox("Data set", fitting, key="dataset", bind=BOUND)
+    names = datasets.CLASS_NAMES[dataset]
+
+    def label(number: int) -> str:
+        return str(number) if names[number] == str(number) else f"{number} {names[number]}"
+
+    with st.container(horizontal=True, gap="small"):
+        left = st.selectbox("Class of x", range(10), 3, label, key="a", bind=BOUND, width=136)
+        right = st.selectbox("Class of x′", range(10), 7, label, key="b", bind=BOUND, width=136)
+    return dataset, (int(left), int(right))

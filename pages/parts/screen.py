@@ -1,0 +1,121 @@
+"""What every screen does: open the database, know the theme, show a figure, write text that users gave."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
+
+import store
+from store.supervisor import ensure
+
+_SPECIAL = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+def escape(text: str) -> str:
+    """`text` so that Markdown shows it letter by letter: no link, image, HTML, formula or colour comes of it."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def dark() -> bool:
+    """Whether the browser shows the dark theme."""
+    return st.context.theme.type == "dark"
+
+
+def begin(title: str) -> None:
+    """The start of every screen: its title, below the navigation of app.py.
+
+    Until app.py has run once in this process, streamlit takes every file of pages/ for a program of its own, so the
+    first visitor who follows a link to a screen would see it without app.py. Say that this is not so, and start over.
+    """
+    if PagesManager.uses_pages_directory:
+        PagesManager.uses_pages_directory = False
+        st.rerun()
+    st.title(title, anchor=False)
+
+
+@st.cache_resource(show_spinner="Opening the database …")
+def _connect(url: str | None) -> store.Database:
+    return store.connect(url)
+
+
+def database() -> store.Database:
+    """The open database; where it cannot be opened the screen says so in a sentence and ends."""
+    try:
+        return _connect(None)
+    except store.StoreError as error:
+        st.error(escape(str(error)))
+        st.stop()
+
+
+@st.cache_resource(show_spinner=False, ttl=15)
+def _ensure_worker() -> str | None:
+    """Start a worker unless one runs; asked again every 15 seconds of use, so a dead one is replaced."""
+    try:
+        ensure(database())
+    except (OSError, store.StoreError) as error:
+        return str(error)
+    return None
+
+
+def keep_a_worker() -> None:
+    """See that a worker runs on this machine, unless STRATA_WORKER=none says that workers run elsewhere."""
+    if os.environ.get("STRATA_WORKER") == "none":
+        return
+    problem = _ensure_worker()
+    if problem is not None:
+        st.warning(f"No worker could be started: {escape(problem)} Start one with `python -m worker`.")
+
+
+def show(figure: go.Figure, key: str, filename: str, alt: str, **more: Any) -> Any:
+    """Show a figure with its download button (SVG or PNG as chosen on this session's screens)."""
+    config = {
+        "displaylogo": False,
+        "toImageButtonOptions": {"format": image_format(), "filename": filename, "scale": 2},
+        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+    }
+    return st.plotly_chart(figure, key=key, config=config, alt=alt, **more)
+
+
+def image_format() -> str:
+    """The format that the figures' own camera button saves: svg or png."""
+    return "png" if st.session_state.get("image_format") == "PNG" else "svg"
+
+
+def choose_image_format() -> None:
+    st.segmented_control(
+        "Camera button of figures saves", ["SVG", "PNG"], default="SVG", key="image_format", required=True
+    )
+
+
+def link_button() -> None:
+    """A button that copies the address of this view."""
+    st.html(
+        """<button type="button" class="copy-link" aria-live="polite">Copy link</button>
+<style>.copy-link{font:inherit;color:inherit;background:transparent;border:1px solid rgba(128,128,128,.45);
+border-radius:.4rem;padding:.42rem .75rem;cursor:pointer;min-height:2.5rem}
+.copy-link:hover,.copy-link:focus-visible{border-color:#9c4dcc;outline:none}</style>
+<script>
+for (const button of document.querySelectorAll(".copy-link")) {
+  button.onclick = async () => {
+    try { await navigator.clipboard.writeText(location.href); button.textContent = "Copied"; }
+    catch (error) { window.prompt("The link of this view", location.href); }
+    setTimeout(() => { button.textContent = "Copy link"; }, 1500);
+  };
+}
+</script>""",
+        unsafe_allow_javascript=True,
+        width="content",
+    )
+
+
+def seconds(value: float) -> str:
+    """A duration in words: 8 s, 3 min, 1 h 20 min."""
+    if value < 90:
+        return f"{max(1, round(value))} s"
+    minutes = round(value / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
