@@ -1,0 +1,199 @@
+"""Collision search: the public door, which chooses the method, verifies every pair in float64 and never gives worse
+than the midpoint."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robustness_core.affine import affine_collision
+from robustness_core.algorithm1 import SCHEDULES, algorithm1
+from robustness_core.balanced import SETTINGS, balanced
+from robustness_core.geometry import max_norm, midpoints, project_linear, whitening
+from robustness_core.layers import is_affine
+from robustness_core.linearise import Constraint
+from robustness_core.memory import pairs_within
+from robustness_core.polish import polish
+from robustness_core.spec import METHODS, PRESETS, TOLERANCE
+
+_GOAL = 0.2 * TOLERANCE  # what the float32 search aims at, so that the float64 verification agrees
+_SAME = 1e-12  # a mismatch of the originals below this share of their features is rounding: they collide already
+
+
+class CollisionError(ValueError):
+    """Pairs or an extractor that cannot be searched; its text is one sentence."""
+
+
+@dataclass(frozen=True)
+class Collisions:
+    """What was found for B pairs, with the certificate of each.
+
+    `left`, `right`: the colliding images, (B, C, H, W) float32, in the units of the pixels.
+    `distance`: max of the two L2 perturbation norms of those images, (B,) float64. An upper bound on d.
+    `residual`: ||A f(left) - A f(right)|| / ||A f(x) - A f(x')|| in float64 of the pair that the search ended with.
+    `collided`: residual <= 1e-4. Where it is False the images are the midpoint, which collides for every network,
+    and `distance` is its distance; `residual` then says how far the search was from a collision.
+    `passes`: forward or backward passes of both images of a pair, verification included, (B,) float64.
+    """
+
+    left: Tensor
+    right: Tensor
+    distance: Tensor
+    residual: Tensor
+    collided: Tensor
+    passes: Tensor
+
+
+def find_collisions(
+    extractor: nn.Module,
+    left: Tensor,
+    right: Tensor,
+    *,
+    method: str = "balanced",
+    preset: str = "default",
+    seed: int = 0,
+    memory: float | None = None,
+) -> Collisions:
+    """Search a collision for each pair of images: small perturbations that the extractor maps to one point.
+
+    `extractor`: any differentiable module, (B, C, H, W) -> (B, ...), for example projection.project(...); it is put
+    in evaluation mode. `left`, `right`: (B, C, H, W) floats in [0, 1]. `method`: balanced minimises the distance
+    itself; algorithm1 is the paper's Algorithm 1. `preset`: fast, default or thorough. Affine extractors are solved
+    in closed form by either method (section 4.2). `seed` draws the starts of the thorough preset. `memory`: bytes
+    that the search may use; the default is a fraction of what is free. The search runs in float32 on the extractor's
+    device, the verification in float64. Raises CollisionError for shapes or names that do not fit.
+    """
+    if method not in METHODS:
+        raise CollisionError(f"The method {method!r} is not one of {', '.join(METHODS)}.")
+    if preset not in PRESETS:
+        raise CollisionError(f"The preset {preset!r} is not one of {', '.join(PRESETS)}.")
+    if left.ndim != 4 or left.shape != right.shape:
+        raise CollisionError(
+            f"Left and right must be two batches (B, C, H, W) of one shape; they are {tuple(left.shape)} "
+            f"and {tuple(right.shape)}."
+        )
+    if not (torch.isfinite(left).all() and torch.isfinite(right).all()):
+        raise CollisionError("The images hold values that are not finite numbers.")
+    problem = _Problem.of(extractor, left, right)
+    found: list[Collisions] = []
+    start, size = 0, problem.batch_size(memory) if len(left) else 1
+    while start < len(left):
+        try:
+            with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+                found.append(_search(problem, slice(start, start + size), method, preset, seed))
+        except (torch.OutOfMemoryError, MemoryError):
+            if size == 1:
+                raise
+            size = max(1, size // 2)
+            continue
+        start += size
+    return _joined(found, left)
+
+
+def estimate(extractor: nn.Module, left: Tensor, right: Tensor) -> Tensor:
+    """A cheap guess of each pair's distance, (B,) float64 on the CPU: one linearised projection at the midpoint.
+
+    No bound in either direction; exact where the extractor is affine. It orders pairs, nearest first. Cost:
+    (1 + m) / 2 passes. Arguments as in `find_collisions`.
+    """
+    if len(left) == 0:
+        return torch.empty(0, dtype=torch.float64)
+    problem = _Problem.of(extractor, left, right)
+    guesses: list[Tensor] = []
+    for pairs in problem.pairs.float().split(problem.batch_size()):
+        constraint = Constraint(problem.extractor, problem.shape, len(pairs), pairs.device)
+        rows = torch.arange(len(pairs), device=pairs.device)
+        middle = midpoints(pairs)
+        J = constraint.jacobian_at_midpoint(middle, rows)
+        nothing = torch.zeros(J.shape[:2], dtype=J.dtype, device=J.device)
+        guesses.append(max_norm(project_linear(pairs, middle, nothing, J, whitening(J)), pairs).double().cpu())
+    return torch.cat(guesses)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """An extractor, its float64 twin, and the pairs, (B, 2, n), as the caller gave them, on the right device."""
+
+    extractor: nn.Module
+    exact: nn.Module
+    affine: bool
+    pairs: Tensor
+    shape: tuple[int, ...]
+
+    @staticmethod
+    def of(extractor: nn.Module, left: Tensor, right: Tensor) -> _Problem:
+        extractor = extractor.eval()
+        device = next((t.device for t in [*extractor.parameters(), *extractor.buffers()]), left.device)
+        exact = copy.deepcopy(extractor).double()
+        if device.type == "mps":  # has no float64
+            exact = exact.cpu()
+        pairs = torch.stack([left.detach(), right.detach()], dim=1).flatten(2).to(device)
+        return _Problem(extractor, exact, is_affine(extractor), pairs, tuple(left.shape[1:]))
+
+    def exactly(self, points: Tensor) -> Tensor:
+        return points.to("cpu" if points.device.type == "mps" else points.device).double()
+
+    def batch_size(self, memory: float | None = None) -> int:
+        image = self.pairs[:1, 0].float().view(-1, *self.shape)
+        return pairs_within(self.extractor, image, memory)
+
+
+def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int) -> Collisions:
+    """One batch: search in float32, make exact, verify in float64, fall back to the midpoint."""
+    originals = problem.pairs[batch]
+    exact_originals = problem.exactly(originals)
+    search = Constraint(problem.extractor, problem.shape, len(originals), originals.device)
+    exact = Constraint(problem.exact, problem.shape, len(originals), exact_originals.device)
+    rows = torch.arange(len(originals), device=exact_originals.device)
+
+    features = exact.features(exact_originals, rows)
+    mismatch = (features[:, 0] - features[:, 1]).norm(dim=1)
+    together = mismatch <= _SAME * features.norm(dim=2).amax(dim=1)  # the originals collide already
+    if problem.affine:
+        points = affine_collision(exact, exact_originals).to(originals)
+    elif features.shape[2] >= 2 * originals.shape[2]:
+        points = midpoints(originals)  # such features are injective, save in special position (Whitney)
+    else:
+        x = originals.float()
+        goal = (_GOAL * mismatch).to(x)
+        if method == "algorithm1":
+            z = algorithm1(search, x, SCHEDULES[preset])
+        else:
+            z = balanced(search, x, SETTINGS[preset], seed)
+        points = polish(search, z, x, goal).to(originals)
+    points = torch.where(together.to(points.device)[:, None, None], originals, points)
+
+    g = exact.values(problem.exactly(points), rows).norm(dim=1)
+    residual = torch.where(together, 0.0, g / mismatch)
+    collided = residual <= TOLERANCE
+    middle = midpoints(originals)
+    farthest = max_norm(problem.exactly(middle), exact_originals)
+    distance = max_norm(problem.exactly(points), exact_originals)
+    keep = collided & (distance <= farthest)
+    points = torch.where(keep.to(points.device)[:, None, None], points, middle)
+    return Collisions(
+        left=points[:, 0].unflatten(1, problem.shape),
+        right=points[:, 1].unflatten(1, problem.shape),
+        distance=torch.where(keep, distance, farthest),
+        residual=torch.where(collided & ~keep, 0.0, residual),
+        collided=collided,
+        passes=search.passes.to(exact.passes.device) + exact.passes,
+    )
+
+
+def _joined(parts: list[Collisions], like: Tensor) -> Collisions:
+    def join(name: str, empty: Tensor) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts]).to(like.device) if parts else empty
+
+    none = torch.empty(0, dtype=torch.float64)
+    return Collisions(
+        left=join("left", like),
+        right=join("right", like),
+        distance=join("distance", none),
+        residual=join("residual", none),
+        collided=join("collided", none.bool()),
+        passes=join("passes", none),
+    )
