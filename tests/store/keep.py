@@ -1,0 +1,31 @@
+"""`python -m tests.store.keep`: write released/<revision>.db, the database that later revisions must upgrade."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from store import audits, connect, distances, maintenance, tables, workers
+from tests.store import world
+
+
+def main() -> None:
+    target = Path(__file__).parent / "released" / f"{tables.REVISION}.db"
+    scratch = target.with_suffix(".scratch")
+    db = connect(str(scratch), clock=world.Clock())
+    network = world.network(db)
+    spec = world.audit(layers=("conv1",))
+    audits.submit(db, spec, requested_by="Ada")
+    running = audits.claim(db, workers.register(db, "cpu", {"torch": "2.13.0"}).id)
+    assert running is not None
+    left, right = world.some_images(db, 4), world.some_images(db, 4, start=4, label=7)
+    series = distances.series(db, spec.series(network.sha256)[0])
+    world.block(db, running, series.id, left, right)
+    audits.finish(db, running)
+    maintenance.backup(db, target)
+    db.close()
+    for path in target.parent.glob(f"{scratch.name}*"):
+        path.unlink()
+
+
+if __name__ == "__main__":
+    main()

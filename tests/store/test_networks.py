@@ -1,0 +1,85 @@
+"""The shelf: registering, naming, noting, removing."""
+
+from __future__ import annotations
+
+import pytest
+
+from store import Database, Fenced, StoreError, audits, distances, networks, workers
+from store.records import Dependents
+from tests.store import world
+
+
+def test_a_network_comes_back_as_it_was_registered(db: Database, clock: world.Clock) -> None:
+    record = world.network(db)
+    assert record == networks.by_id(db, record.id) == networks.by_name(db, "tiny") == networks.all(db)[0]
+    assert record.layers == world.LAYERS
+    assert (record.input_shape, record.mean, record.std) == ((1, 28, 28), (0.1307,), (0.3081,))
+    assert record.card == {"accuracy": 0.98}
+    assert record.created == clock.time
+    assert record.features == {"conv1.pre": 196, "conv1": 196, "logits": 10}
+    assert networks.weights(db, record.id) == b"weights of tiny"
+
+
+def test_the_same_hash_gives_the_same_record_and_a_taken_name_a_number(db: Database) -> None:
+    first = world.network(db)
+    assert world.network(db, "other name", sha256=first.sha256) == first
+    assert world.network(db, "tiny", sha256="f" * 64).name == "tiny (2)"
+    assert world.network(db, "tiny", sha256="e" * 64).name == "tiny (3)"
+    assert [network.name for network in networks.all(db)] == ["tiny", "tiny (2)", "tiny (3)"]
+
+
+def test_a_network_can_be_renamed_and_its_audits_follow(db: Database) -> None:
+    network = world.network(db)
+    audit = audits.submit(db, world.audit())
+    networks.rename(db, network.id, " mine ")
+    assert networks.by_name(db, "mine") is not None
+    assert audits.get(db, audit.id).spec.network == "mine"  # type: ignore[union-attr]
+    assert audits.submit(db, world.audit(network="mine")).id == audit.id
+
+
+def test_names_must_be_there_and_free(db: Database) -> None:
+    network = world.network(db)
+    world.network(db, "other")
+    with pytest.raises(StoreError, match="Another network is called 'other'"):
+        networks.rename(db, network.id, "other")
+    with pytest.raises(StoreError, match="Give the network a name"):
+        networks.rename(db, network.id, "  ")
+    with pytest.raises(StoreError, match="was removed"):
+        networks.rename(db, 99, "x")
+    with pytest.raises(StoreError, match="Give the network a name"):
+        world.network(db, " ", sha256="d" * 64)
+
+
+def test_note_and_tags_change_one_without_the_other(db: Database) -> None:
+    network = world.network(db)
+    networks.annotate(db, network.id, note="looked at it")
+    networks.annotate(db, network.id, tags=["paper", "ε = 2"])
+    after = networks.by_id(db, network.id)
+    assert after is not None
+    assert (after.note, after.tags) == ("looked at it", ("paper", "ε = 2"))
+
+
+def test_removing_a_network_takes_all_that_depends_on_it_and_nothing_else(db: Database) -> None:
+    gone, stays = world.network(db), world.network(db, "stays")
+    worker = workers.register(db, "cpu", {})
+    left, right = world.some_images(db, 3), world.some_images(db, 3, start=10, label=7)
+    for network in (gone, stays):
+        spec = world.audit(network=network.name)
+        audits.submit(db, spec)
+        running = audits.claim(db, worker.id)
+        assert running is not None
+        series = distances.series(db, spec.series(network.sha256)[0])
+        world.block(db, running, series.id, left, right)
+    assert networks.dependents(db, gone.id) == Dependents(audits=1, series=1, distances=9)
+    late = audits.recent(db, state="running")[-1]
+
+    networks.remove(db, gone.id)
+
+    assert networks.by_id(db, gone.id) is None
+    assert networks.dependents(db, gone.id) == Dependents(0, 0, 0)
+    assert networks.dependents(db, stays.id) == Dependents(1, 1, 9)
+    with pytest.raises(StoreError, match="was removed"):
+        networks.weights(db, gone.id)
+    with pytest.raises(Fenced):
+        audits.progress(db, late, 1, 2)
+    assert not audits.renew(db, late)

@@ -1,0 +1,100 @@
+"""One worker beside the dashboard: started when there is none, never twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from store import Database, connect, supervisor
+from store.database import PROJECT
+
+
+@pytest.fixture
+def sqlite_db(tmp_path: Path) -> Iterator[Database]:
+    database = connect(str(tmp_path / "strata.db"))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def fake_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A program in place of `python -m worker`: notes its arguments and setting, holds the lock, waits."""
+    (tmp_path / "worker.py").write_text(
+        "import os, sys, time\n"
+        f"sys.path.insert(0, {str(PROJECT)!r})\n"
+        "from store import connect, supervisor\n"
+        "with supervisor.sole_worker(connect()) as free:\n"
+        "    print('free' if free else 'taken', *sys.argv[1:], flush=True)\n"
+        "    time.sleep(60 if free else 0)\n"
+    )
+    monkeypatch.setattr(supervisor, "PROJECT", tmp_path)
+    return tmp_path
+
+
+def test_the_lock_is_held_by_one_and_freed_by_death(sqlite_db: Database) -> None:
+    code = (
+        "import sys, time\n"
+        "from store import connect, supervisor\n"
+        "with supervisor.sole_worker(connect(sys.argv[1])) as free:\n"
+        "    print(free, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, sqlite_db.name]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        with supervisor.sole_worker(sqlite_db) as free:
+            assert not free
+        assert supervisor.ensure(sqlite_db) is None
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    with supervisor.sole_worker(sqlite_db) as free:
+        assert free
+
+
+def test_ensure_starts_one_worker_that_logs_to_a_file(sqlite_db: Database, fake_worker: Path) -> None:
+    pid = supervisor.ensure(sqlite_db, device="cpu")
+    assert pid is not None
+    try:
+        for _ in range(200):
+            log = supervisor.log_tail(supervisor.log_path(sqlite_db))
+            if log:
+                break
+            time.sleep(0.05)
+        assert log == "free --sole --device cpu\n"
+        assert supervisor.ensure(sqlite_db) is None
+        assert os.getsid(pid) == pid  # closing the terminal does not end it
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        supervisor._started[-1].wait()
+
+
+def test_databases_have_their_own_locks_and_logs(sqlite_db: Database, tmp_path: Path) -> None:
+    other = connect(str(tmp_path / "other.db"))
+    with supervisor.sole_worker(sqlite_db) as first, supervisor.sole_worker(other) as second:
+        assert first
+        assert second
+    assert supervisor.log_path(other) != supervisor.log_path(sqlite_db)
+    other.close()
+
+
+def test_the_tail_of_a_log(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("".join(f"{number}\n" for number in range(500)))
+    assert supervisor.log_tail(tmp_path / "log", 3) == "497\n498\n499\n"
+    assert supervisor.log_tail(tmp_path / "absent") == ""
+
+
+def test_the_store_reaches_no_torch() -> None:
+    code = (
+        "import sys, store.audits, store.distances, store.images, store.maintenance, store.supervisor\n"
+        "import robustness_core.datasets\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)

@@ -1,0 +1,78 @@
+"""A small world for tests of the store and the worker: a clock to turn, a network, images and an audit."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from robustness_core.spec import AuditSpec
+from store import Database, distances, images, networks
+from store.records import AuditRecord, LayerRecord, NetworkRecord
+
+LAYERS = (
+    LayerRecord("conv1.pre", (4, 7, 7), 196, affine=True, main=False),
+    LayerRecord("conv1", (4, 7, 7), 196, affine=False, main=True),
+    LayerRecord("logits", (10,), 10, affine=False, main=True),
+)
+
+
+class Clock:
+    """A clock that stands until a test turns it."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def turn(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+def network(db: Database, name: str = "tiny", sha256: str | None = None) -> NetworkRecord:
+    return networks.register(
+        db,
+        name=name,
+        sha256=sha256 or name.ljust(64, "0"),
+        source="zoo",
+        format="safetensors",
+        architecture="conv 4 4x4/4, relu, flatten, fc 10",
+        input_shape=(1, 28, 28),
+        mean=(0.1307,),
+        std=(0.3081,),
+        layers=LAYERS,
+        card={"accuracy": 0.98},
+        weights=b"weights of " + name.encode(),
+    )
+
+
+def audit(**changes: object) -> AuditSpec:
+    spec = AuditSpec("tiny", "mnist-5k", (3, 7), samples=4, layers=("conv1", "logits"), m=(5,))
+    return spec.replace(**changes)
+
+
+def some_images(db: Database, count: int, *, start: int = 0, label: int = 3) -> list[int]:
+    pixels = np.random.default_rng(start).integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
+    return images.put(db, "mnist-5k", "train", range(start, start + count), [label] * count, pixels)
+
+
+def block(
+    db: Database, audit: AuditRecord, series_id: int, left: list[int], right: list[int], **changes: object
+) -> int:
+    """Record all pairs of `left` x `right`: the distance of the ids (a, b) is a + b/1000."""
+    a, b = (grid.ravel() for grid in np.meshgrid(left, right, indexing="ij"))
+    assert audit.worker is not None
+    values = {
+        "audit_id": audit.id,
+        "attempt": audit.attempt,
+        "series_id": series_id,
+        "left_ids": a,
+        "right_ids": b,
+        "distance": a + b / 1000,
+        "residual": a * 1e-6,
+        "collided": a % 2 == 0,
+        "passes": b * 1.0,
+        "worker_id": audit.worker.id,
+    }
+    return distances.record(db, **{**values, **changes})  # type: ignore[arg-type]
