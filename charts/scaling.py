@@ -59,7 +59,7 @@ def distance_against_m(
         hovertemplate="m = %{x}: mean %{y:.4f}<extra></extra>",
     )  # fmt: skip
     style.layout(figure, x="projection dimension m", y="mean distance (ℓ2 norm)", height=420, dark=dark)
-    figure.update_xaxes(type="log")
+    figure.update_xaxes(type="log", tickvals=list(m), ticktext=[f"{k:,}" for k in m])
     figure.update_yaxes(type="log")
     return figure
 
@@ -74,7 +74,7 @@ def spread_against_m(m: Sequence[int], distance: Sequence[Floats], colour: str, 
         hovertemplate="m = %{x}: %{y:.2f} %<extra></extra>",
     )  # fmt: skip
     style.layout(figure, x="projection dimension m", y="spread over projections (%)", height=300, dark=dark)
-    figure.update_xaxes(type="log")
+    figure.update_xaxes(type="log", tickvals=list(m), ticktext=[f"{k:,}" for k in m])
     figure.update_yaxes(rangemode="tozero")
     return figure
 

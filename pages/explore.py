@@ -55,13 +55,13 @@ def main() -> None:
         if asked is None:
             st.info("The question cannot be asked as it stands; the reason is beside the settings.")
             return
-        running = progress.active_audit(db, asked.network.name)
+        running = progress.active(db, {asked.network.name})
         try:
             view = _view(db, asked)
         except datasets.DatasetError as error:
             st.error(screen.escape(str(error)))
             return
-        _live(view, running)
+        _live(view, running[0] if running else None)
         if view.answer.known:
             _pairs(view)
             _take_away(view)
@@ -84,7 +84,7 @@ def _wait_for_networks(db: Database) -> None:
 def _start(db: Database, asked: question.Question) -> None:
     try:
         answer = known.answer(db, asked.spec, asked.network.sha256)
-        if answer.known == answer.total:
+        if answer.missing == 0:
             st.toast("Every pair of this question is known already; nothing needs computing.")
             return
         audits.submit(db, asked.spec, requested_by="browser")
@@ -107,34 +107,19 @@ def _view(db: Database, asked: question.Question) -> View:
 def _live(view: View, running: AuditRecord | None) -> None:
     """Progress, curves, loss by layer and the table; redrawn on its own while an audit of this network is active."""
 
-    @st.fragment(run_every=progress.POLL_SECONDS if running else None)
-    def live() -> None:
-        drawn = view
-        if running is not None:
-            now = audits.get(view.db, running.id)
-            if not now.active:
-                st.rerun()
-            progress.strip(view.db, now)
-            drawn = _refreshed(view, now)
-        else:
+    def draw(moved: object) -> None:
+        if not moved:
             _standing(view)
-        _draw(drawn)
+            _draw(view)
+            return
+        mark = (moved, view.question.spec.key, screen.dark())
+        kept = st.session_state.get("live_view")
+        if kept is None or kept[0] != mark:  # read again only when the audit has moved
+            kept = (mark, _view(view.db, view.question))
+            st.session_state["live_view"] = kept
+        _draw(kept[1])
 
-    try:
-        live()
-    except StoreError as error:
-        st.error(screen.escape(str(error)))
-
-
-def _refreshed(view: View, audit: AuditRecord) -> View:
-    """The view with what was found since; read again only when the audit has moved."""
-    kept = st.session_state.get("live_view")
-    mark = (audit.id, audit.done, view.question.spec.key, screen.dark())
-    if kept is None or kept[0] != mark:
-        kept = (mark, _view(view.db, view.question))
-        st.session_state["live_view"] = kept
-    fresh: View = kept[1]
-    return fresh
+    progress.follow(view.db, [] if running is None else [running], draw)
 
 
 def _standing(view: View) -> None:
@@ -142,7 +127,7 @@ def _standing(view: View) -> None:
     refused = st.session_state.pop("refused", None)
     if refused:
         st.error(screen.escape(refused))
-    missing = view.answer.total - view.answer.known
+    missing = view.answer.missing
     if missing == 0:
         st.success(f"All {view.answer.total:,} pairs are known; nothing needs computing.")
         return
@@ -167,7 +152,7 @@ def _draw(view: View) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         single = st.toggle("Single projections", key="single", bind=question.BOUND) and spec.projections > 1
         with_input = st.toggle("Input space", value=True, key="input", bind=question.BOUND)
-    at = _choose_epsilon(epsilon)
+    at = question.choose_epsilon(epsilon)
     shown_reference = reference if with_input else None
     dark = screen.dark()
     figure = layer_curves(
@@ -185,17 +170,6 @@ def _draw(view: View) -> None:
         placeholder="–",
         alt="Layers with sizes, distances and losses",
     )
-
-
-def _choose_epsilon(epsilon: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-    options = [round(float(value), 6) for value in epsilon]
-    middle = options[len(options) // 4]
-    if st.session_state.get("at") not in (None, *options):  # the range has changed
-        del st.session_state["at"]
-    chosen = st.select_slider(
-        "Budget ε of the loss by layer", options, middle, key="at", bind=question.BOUND, format_func=lambda v: f"{v:g}"
-    )
-    return float(chosen)
 
 
 def _caption(view: View) -> str:

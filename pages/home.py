@@ -1,5 +1,138 @@
-"""Placeholder."""
+"""Home: the shelf of networks, what was asked lately, what runs now, and one obvious next step."""
 
-from pages.parts import screen
+from __future__ import annotations
 
-screen.begin("Soon")
+import numpy as np
+import streamlit as st
+
+from charts import sparkline, style
+from pages.parts import known, progress, screen, words
+from robustness_core import datasets
+from robustness_core.spec import AuditSpec
+from store import audits, networks, workers
+from store.database import Database
+from store.records import AuditRecord, NetworkRecord
+
+RECENT = 8
+
+
+def main() -> None:
+    screen.begin("Strata")
+    st.markdown("Where in this network is its adversarial robustness lost?")
+    db = screen.database()
+    shelf = networks.all(db)
+    if not shelf:
+        _empty(db)
+        return
+    recent = [audit for audit in audits.recent(db, 50, kind="audit") if isinstance(audit.spec, AuditSpec)]
+    _next_step(shelf, recent)
+    _running(db)
+    st.subheader("Networks", anchor=False)
+    with st.container(horizontal=True, gap="medium"):
+        for network in shelf:
+            _card(db, network, recent)
+    if recent:
+        st.subheader("Recent audits", anchor=False)
+        for audit in recent[:RECENT]:
+            _line(audit)
+        st.page_link("pages/audits.py", label="All audits →")
+
+
+def _empty(db: Database) -> None:
+    if workers.alive(db):
+        st.info("The worker is putting the bundled networks on the shelf; this takes a few seconds.")
+    else:
+        st.info("Nothing is here yet. The worker is starting and will put the bundled networks on the shelf.")
+    st.page_link("pages/networks.py", label="Or add a network of your own")
+
+    @st.fragment(run_every=1.0)
+    def look() -> None:
+        if networks.all(db):
+            st.rerun()
+
+    look()
+
+
+def _next_step(shelf: list[NetworkRecord], recent: list[AuditRecord]) -> None:
+    if recent:
+        return
+    with st.container(border=True):
+        st.markdown("**Start here.** Ask how robust each layer is; the first answer takes under a minute.")
+        words.link_to_explore(f"→ Explore {screen.escape(shelf[0].name)}", {"network": shelf[0].name})
+
+
+def _running(db: Database) -> None:
+    def active() -> list[AuditRecord]:
+        return audits.recent(db, 5, "running", kind="audit") + audits.recent(db, 5, "queued", kind="audit")
+
+    @st.fragment(run_every=1.0 if active() else None)
+    def now() -> None:
+        found = active()
+        if not found:
+            if st.session_state.get("home_busy"):
+                st.session_state["home_busy"] = False
+                st.rerun()
+            return
+        st.session_state["home_busy"] = True
+        st.subheader("Now", anchor=False)
+        for audit in found[:5]:
+            st.caption(f"{screen.escape(words.network_of(audit))}: {screen.escape(words.describe(audit))}")
+            progress.strip(db, audit)
+
+    now()
+
+
+def _card(db: Database, network: NetworkRecord, recent: list[AuditRecord]) -> None:
+    with st.container(border=True, width=320, gap="small"):
+        st.markdown(f"**{screen.escape(network.name)}**")
+        st.caption(screen.escape(words.training(network)))
+        accuracies = words.accuracies(network)
+        if accuracies:
+            st.caption(screen.escape(accuracies))
+        layers = [layer for layer in network.layers if layer.main]
+        st.caption(f"{len(layers)} layers, {'×'.join(str(size) for size in network.input_shape)} images")
+        drawn = _distances(db, network, recent)
+        if drawn is None:
+            st.caption("No audit yet.")
+        else:
+            colours = style.layer_colours([layer.name for layer in network.layers], screen.dark())
+            values = list(drawn.values())
+            svg = sparkline.bars(values, [colours[name] for name in drawn], max(values))
+            st.image(svg, alt="Mean distance by layer: " + ", ".join(f"{value:.2f}" for value in values))
+            st.caption("Mean distance by layer, from the last audit")
+        words.link_to_explore("Explore →", {"network": network.name})
+
+
+def _distances(db: Database, network: NetworkRecord, recent: list[AuditRecord]) -> dict[str, float] | None:
+    for audit in recent:
+        spec = audit.spec
+        whole = isinstance(spec, AuditSpec) and spec.network == network.name and len(spec.layers) > 1
+        if audit.state == "done" and whole and isinstance(spec, AuditSpec) and len(spec.m) == 1:
+            try:
+                return _mean_distances(audit.id, network.sha256, spec.key, db, spec)
+            except datasets.DatasetError:
+                return None
+    return None
+
+
+@st.cache_data(show_spinner=False, max_entries=500)
+def _mean_distances(audit_id: int, sha256: str, key: str, _db: Database, _spec: AuditSpec) -> dict[str, float] | None:
+    """Mean distance of every layer of a finished audit; its distances never change."""
+    answer = known.answer(_db, _spec, sha256)
+    if answer.known < answer.total:
+        return None
+    return {
+        layer: float(np.mean([projection.matrix.distance.mean() for projection in group]))
+        for (layer, _), group in answer.groups.items()
+    }
+
+
+def _line(audit: AuditRecord) -> None:
+    assert isinstance(audit.spec, AuditSpec)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.badge(audit.state, color=screen.STATE_COLOURS[audit.state])
+        words.link_to_explore(screen.escape(audit.spec.network), words.address(audit.spec))
+        st.caption(f"{screen.escape(words.describe(audit))} · {words.ago(audit.created)}")
+
+
+main()

@@ -1,5 +1,143 @@
-"""Placeholder."""
+"""Scaling: how the distance and the loss of one layer grow with the projection dimension m."""
 
-from pages.parts import screen
+from __future__ import annotations
 
-screen.begin("Soon")
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from charts import scaling, style
+from pages.parts import cost, known, progress, question, screen
+from robustness_core.spec import AuditSpec, SpecError
+from store import StoreError, audits, networks
+from store.database import Database
+from store.records import NetworkRecord
+
+STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+WITHOUT = "none"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One layer of one network, at several m."""
+
+    network: NetworkRecord
+    spec: AuditSpec
+
+
+def main() -> None:
+    screen.begin("Scaling")
+    db = screen.database()
+    shelf = networks.all(db)
+    if not shelf:
+        st.info("No network is on the shelf yet.")
+        st.page_link("pages/networks.py", label="Add a network →")
+        return
+    left, right = st.columns([1, 2.8], gap="large")
+    with left:
+        asked = _ask(db, shelf)
+    with right:
+        if asked is None:
+            return
+        progress.follow(
+            db, progress.active(db, {asked.network.name}), lambda moved: _draw(db, asked, idle=not moved)
+        )  # fmt: skip
+
+
+def _ask(db: Database, shelf: list[NetworkRecord]) -> Asked | None:
+    network = question.choose_network(shelf)
+    names = [layer.name for layer in network.layers]
+    main = [layer.name for layer in network.layers if layer.main]
+    if st.session_state.get("one") not in (None, *names):
+        del st.session_state["one"]
+    layer = st.selectbox("Layer", names, names.index(main[0]), key="one", bind=question.BOUND)
+    features = network.features[layer]
+    options = [str(m) for m in STEPS if m < features] + [str(features), WITHOUT]
+    kept = st.session_state.get("ms")
+    if kept is not None and not set(kept) <= set(options):
+        st.session_state["ms"] = [m for m in kept if m in options]
+    chosen = st.multiselect(
+        f"Projection dimensions m (nj = {features:,})", options, [m for m in options[:-2] if int(m) <= 50], key="ms",
+        bind=question.BOUND, wrap=True, help="none: no projection, the limit m ≥ nj",
+    )  # fmt: skip
+    form = question.Form(network.input_shape, one_m=False)
+    m = tuple(None if value == WITHOUT else int(value) for value in options if value in chosen)
+    spec = form.spec(network, (layer,), m)
+    if spec is None:
+        return None
+    asked = Asked(network, spec)
+    st.button(
+        "Start", type="primary", shortcut="Ctrl+Enter", width="stretch", on_click=_start, args=(db, asked),
+        help="Computes what is not known yet.",
+    )  # fmt: skip
+    return asked
+
+
+def _start(db: Database, asked: Asked) -> None:
+    try:
+        audits.submit(db, asked.spec, requested_by="browser")
+    except (SpecError, StoreError) as error:
+        st.toast(screen.escape(str(error)))
+
+
+def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
+    answer = known.answer(db, asked.spec, asked.network.sha256)
+    reference = known.input_space(asked.spec)
+    spec = asked.spec
+    missing = answer.missing
+    if idle and missing:
+        past = audits.recent(db, 30, "done", kind="audit")
+        seconds = cost.estimate(spec, asked.network, missing, past)
+        st.info(f"{missing:,} of {answer.total:,} pairs are not known yet; Start computes them, about "
+                f"{screen.seconds(seconds)}.")  # fmt: skip
+    groups = {m: group for (_, m), group in answer.groups.items() if all(p.complete for p in group)}
+    means = {m: np.array([float(p.matrix.distance.mean()) for p in group]) for m, group in groups.items()}
+    dimensions = [m for m in means if m is not None]
+    curves = {curve.m: curve.losses for curve in known.curves(answer, asked.network.features) if curve.known}
+    colour = style.layer_colours([one.name for one in asked.network.layers], screen.dark())[spec.layers[0]]
+    if not curves:
+        st.info("Nothing is known of this layer yet.")
+        return
+    dark = screen.dark()
+    st.subheader("Loss curves for each m", anchor=False)
+    by_m = scaling.curves_by_m(spec.epsilon.values(), curves, input_space=reference, dark=dark)
+    screen.show(by_m, "by_m", "strata-m", "Optimal loss over the budget, a line for each projection dimension")
+    if not dimensions:
+        return
+    st.subheader("Distance against m", anchor=False)
+    shown = [means[m] for m in dimensions]
+    exponent = fit(dimensions, [float(values.mean()) for values in shown])
+    screen.show(
+        scaling.distance_against_m(dimensions, shown, exponent=exponent, colour=colour, dark=dark),
+        "law", "strata-scaling", "Mean distance against m on log axes with the √m line",
+    )  # fmt: skip
+    if exponent is not None:
+        st.caption(
+            f"Fitted exponent {exponent[0]:.3f} (95 % interval {exponent[1]:.3f} to {exponent[2]:.3f}); the theory "
+            "expects 0.5 while m is far above 1 and far below √r4. Only m of which every pair is known are drawn."
+        )
+    if spec.projections > 1:
+        st.subheader("Spread over projections", anchor=False)
+        screen.show(
+            scaling.spread_against_m(dimensions, shown, colour, dark=dark),
+            "spread", "strata-spread", "Relative standard deviation over projections against m",
+        )  # fmt: skip
+
+
+def fit(m: list[int], distance: list[float]) -> tuple[float, float, float] | None:
+    """Exponent of distance ∝ m^k by least squares on logarithms with its 95 % interval; None below three points."""
+    if len(m) < 3:
+        return None
+    x, y = np.log(m), np.log(distance)
+    centred = x - x.mean()
+    slope = float(centred @ y / (centred @ centred))
+    residual = y - y.mean() - slope * centred
+    error = float(np.sqrt(residual @ residual / (len(m) - 2) / (centred @ centred)))
+    # Student's t at 97.5 % for 1, 2, ... degrees of freedom; from ten on the normal value is close.
+    quantile = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+    width = (quantile[len(m) - 3] if len(m) - 3 < len(quantile) else 2.1) * error
+    return slope, slope - width, slope + width
+
+
+main()

@@ -31,6 +31,10 @@ class Projection:
     def known(self) -> int:
         return int(self.matrix.known.sum())
 
+    @property
+    def complete(self) -> bool:
+        return self.known == self.matrix.distance.size
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -52,6 +56,10 @@ class Answer:
     @property
     def known(self) -> int:
         return sum(p.known for group in self.groups.values() for p in group)
+
+    @property
+    def missing(self) -> int:
+        return self.total - self.known
 
     @property
     def devices(self) -> list[str]:

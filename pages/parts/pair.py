@@ -16,7 +16,7 @@ from robustness_core import datasets
 from robustness_core.spec import TOLERANCE, SeriesSpec, SpecError
 from store import StoreError, audits, distances, images
 from store.database import Database
-from store.records import AuditRecord, CollisionRecord, ImageKey, PairSpec
+from store.records import AuditRecord, CollisionRecord, PairSpec
 
 WIDTH = 168
 Image = NDArray[np.floating[Any]]
@@ -48,8 +48,8 @@ def request(db: Database, chosen: Sequence[Chosen]) -> AuditRecord | None:
     try:
         spec = PairSpec(
             tuple(one.series for one in chosen),
-            ImageKey._make((first.dataset, first.split, first.left)),
-            ImageKey._make((first.dataset, first.split, first.right)),
+            (first.dataset, first.split, first.left),
+            (first.dataset, first.split, first.right),
         )
         for audit in audits.recent(db, 20, kind="pair"):
             if audit.spec == spec and audit.state != "done":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import streamlit as st
 
 from pages.parts import screen
+from robustness_core.datasets import DatasetError
 from robustness_core.spec import AuditSpec
 from store import StoreError, audits, workers
 from store.database import Database
@@ -16,15 +17,34 @@ from store.records import AuditRecord
 POLL_SECONDS = 0.7
 
 
-def active_audit(db: Database, network: str) -> AuditRecord | None:
-    """The audit of this network that runs, else the next one that waits."""
-    waiting = [
+def active(db: Database, networks: Collection[str]) -> list[AuditRecord]:
+    """The audits of these networks that run, then those that wait, the oldest first."""
+    return [
         audit
-        for state in ("running", "queued")
-        for audit in reversed(audits.recent(db, 20, state, kind="audit"))
-        if isinstance(audit.spec, AuditSpec) and audit.spec.network == network
+        for audit in (
+            *audits.recent(db, 20, "running", kind="audit"),
+            *audits.recent(db, 100, "queued", kind="audit")[::-1],
+        )
+        if isinstance(audit.spec, AuditSpec) and audit.spec.network in networks
     ]
-    return waiting[0] if waiting else None
+
+
+def follow(db: Database, running: Sequence[AuditRecord], draw: Callable[[object], None]) -> None:
+    """Call `draw` with a mark that changes whenever one of the audits has moved; poll only while one is active."""
+
+    @st.fragment(run_every=POLL_SECONDS if running else None)
+    def live() -> None:
+        try:
+            now = [audits.get(db, audit.id) for audit in running]
+            if any(not audit.active for audit in now):
+                st.rerun()
+            for audit in now:
+                strip(db, audit)
+            draw(tuple((audit.id, audit.done) for audit in now))
+        except (StoreError, DatasetError) as error:
+            st.error(screen.escape(str(error)))
+
+    live()
 
 
 def strip(db: Database, audit: AuditRecord) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from pages.parts import data, screen
 from robustness_core import datasets
@@ -34,69 +36,90 @@ def choose_network(shelf: Sequence[NetworkRecord]) -> NetworkRecord:
 
 
 def ask(shelf: Sequence[NetworkRecord]) -> Question | None:
-    """Show the widgets; None if the question cannot be asked, with the reason beside the widget."""
+    """Show all widgets of one network's question; None if it cannot be asked, with the reason beside the widget."""
     network = choose_network(shelf)
     layers = _choose_layers(network)
-    dataset, classes = _choose_images(network)
-    with st.container(horizontal=True, gap="small"):
-        samples = st.number_input("Sample S", 1, None, 20, key="S", bind=BOUND, width=88, help="Images a class.")
-        m = st.number_input("m", 1, None, 10, key="m", bind=BOUND, width=88, help="Rows of the random projection.")
-        projections = st.number_input(
-            "N", 1, 1000, 1, key="N", bind=BOUND, width=88, help="Projections; the curve is their mean."
-        )
-    trouble = st.empty()
-    with st.expander("Method, seed, ε range"):
-        without = st.toggle(
-            "No projection", key="full", bind=BOUND, help="As Bhagoji et al. 2023: all features, m ≥ nj; slower."
-        )
-        method = st.selectbox("Method", list(METHODS), key="method", bind=BOUND, help=METHOD_HELP)
-        preset = st.selectbox(
-            "Preset", PRESETS, index=1, key="preset", bind=BOUND, help="How long each pair is searched."
-        )
-        seed = st.number_input(
-            "Seed", 0, None, 0, key="seed", bind=BOUND, help="Of the sample; projection i is drawn from seed + i."
-        )
-        split = st.selectbox("Split", SPLITS, key="split", bind=BOUND)
-        epsilon_start = st.number_input("Smallest ε", 0.0, None, 0.0, 0.5, key="from", bind=BOUND)
-        epsilon_stop = st.number_input("Largest ε", 0.0, None, 8.0, 0.5, key="to", bind=BOUND)
-        epsilon_count = st.number_input("Number of budgets", 2, 2001, 81, key="budgets", bind=BOUND)
-        trouble_below = st.empty()
-    numbers = (samples, m, projections, seed, epsilon_start, epsilon_stop, epsilon_count)
-    if any(number is None for number in numbers):
-        trouble.error("A number is missing; fill it in.")
-        return None
-    try:
-        epsilon = EpsilonGrid(float(epsilon_start), float(epsilon_stop), int(epsilon_count))
-    except SpecError as error:
-        for place in (trouble, trouble_below):
-            place.error(screen.escape(str(error)))
-        return None
-    try:
-        spec = AuditSpec(
-            network=network.name,
-            dataset=dataset,
-            classes=classes,
-            samples=int(samples),
-            layers=layers,
-            m=(None if without else int(m),),
-            projections=int(projections),
-            seed=int(seed),
-            method=method,
-            preset=preset,
-            epsilon=epsilon,
-            split=split,
-        )
-        spec.check_layers(network.features)
-        if not data.present(dataset, split):
-            raise SpecError(
-                f"The data set {dataset} is not on this machine; name a folder that holds it in STRATA_DATA "
-                "and start again, or choose mnist-5k."
+    form = Form(network.input_shape)
+    spec = form.spec(network, layers)
+    return None if spec is None else Question(network, spec)
+
+
+class Form:
+    """The settings that every question has; `spec` makes a question of them or says why not, beside the widgets."""
+
+    def __init__(self, input_shape: tuple[int, ...], *, one_m: bool = True):
+        """Show the widgets, for images of this shape; `one_m` also asks for m."""
+        self.dataset, self.classes = _choose_images(input_shape)
+        with st.container(horizontal=True, gap="small"):
+            samples = st.number_input("Sample S", 1, None, 20, key="S", bind=BOUND, width=88, help="Images a class.")
+            m = (
+                st.number_input("m", 1, None, 10, key="m", bind=BOUND, width=88, help="Rows of the random projection.")
+                if one_m
+                else 1
             )
-        spec.check_samples(data.counts(dataset, split))
-    except (SpecError, datasets.DatasetError) as error:
-        trouble.error(screen.escape(str(error)))
+            projections = st.number_input(
+                "N", 1, 1000, 1, key="N", bind=BOUND, width=88, help="Projections; the curve is their mean."
+            )
+        self._trouble = st.empty()
+        with st.expander("Method, seed, ε range"):
+            self.full = one_m and st.toggle(
+                "No projection", key="full", bind=BOUND, help="As Bhagoji et al. 2023: all features, m ≥ nj; slower."
+            )
+            self.method = st.selectbox("Method", list(METHODS), key="method", bind=BOUND, help=METHOD_HELP)
+            self.preset = st.selectbox(
+                "Preset", PRESETS, index=1, key="preset", bind=BOUND, help="How long each pair is searched."
+            )
+            seed = st.number_input(
+                "Seed", 0, None, 0, key="seed", bind=BOUND, help="Of the sample; projection i is drawn from seed + i."
+            )
+            self.split = st.selectbox("Split", SPLITS, key="split", bind=BOUND)
+            start = st.number_input("Smallest ε", 0.0, None, 0.0, 0.5, key="from", bind=BOUND)
+            stop = st.number_input("Largest ε", 0.0, None, 8.0, 0.5, key="to", bind=BOUND)
+            count = st.number_input("Number of budgets", 2, 2001, 81, key="budgets", bind=BOUND)
+            self._trouble_below = st.empty()
+        self._numbers = (samples, m, projections, seed, start, stop, count)
+
+    def spec(
+        self, network: NetworkRecord, layers: tuple[str, ...], m: tuple[int | None, ...] | None = None
+    ) -> AuditSpec | None:
+        """The question about these layers, with `m` in place of the form's if given; None after saying why not."""
+        samples, one_m, projections, seed, start, stop, count = self._numbers
+        if any(number is None for number in self._numbers):
+            return self._refuse("A number is missing; fill it in.")
+        try:
+            epsilon = EpsilonGrid(float(start), float(stop), int(count))
+        except SpecError as error:
+            self._trouble_below.error(screen.escape(str(error)))
+            return self._refuse(str(error))
+        try:
+            spec = AuditSpec(
+                network=network.name,
+                dataset=self.dataset,
+                classes=self.classes,
+                samples=int(samples),
+                layers=layers,
+                m=m if m is not None else (None if self.full else int(one_m),),
+                projections=int(projections),
+                seed=int(seed),
+                method=self.method,
+                preset=self.preset,
+                epsilon=epsilon,
+                split=self.split,
+            )
+            spec.check_layers(network.features)
+            if not data.present(self.dataset, self.split):
+                raise SpecError(
+                    f"The data set {self.dataset} is not on this machine; name a folder that holds it in STRATA_DATA "
+                    "and start again, or choose mnist-5k."
+                )
+            spec.check_samples(data.counts(self.dataset, self.split))
+        except (SpecError, datasets.DatasetError) as error:
+            return self._refuse(str(error))
+        return spec
+
+    def _refuse(self, sentence: str) -> AuditSpec | None:
+        self._trouble.error(screen.escape(sentence))
         return None
-    return Question(network, spec)
 
 
 def _choose_layers(network: NetworkRecord) -> tuple[str, ...]:
@@ -137,8 +160,8 @@ def ratio(before: int | None, features: int) -> str:
     return f" (×{features / before:.3g})"
 
 
-def _choose_images(network: NetworkRecord) -> tuple[str, tuple[int, int]]:
-    fitting = data.fitting(network.input_shape)
+def _choose_images(input_shape: tuple[int, ...]) -> tuple[str, tuple[int, int]]:
+    fitting = data.fitting(input_shape)
     dataset = st.selectbox("Data set", fitting, key="dataset", bind=BOUND)
     names = datasets.CLASS_NAMES[dataset]
 
@@ -149,3 +172,19 @@ def _choose_images(network: NetworkRecord) -> tuple[str, tuple[int, int]]:
         left = st.selectbox("Class of x", range(10), 3, label, key="a", bind=BOUND, width=136)
         right = st.selectbox("Class of x′", range(10), 7, label, key="b", bind=BOUND, width=136)
     return dataset, (int(left), int(right))
+
+
+def choose_epsilon(epsilon: NDArray[np.float64]) -> float:
+    """A slider over the budgets of the grid; a quarter of the way up at first."""
+    options = [round(float(value), 6) for value in epsilon]
+    if st.session_state.get("at") not in (None, *options):  # the range has changed
+        del st.session_state["at"]
+    chosen = st.select_slider(
+        "Budget ε of the loss by layer",
+        options,
+        options[len(options) // 4],
+        key="at",
+        bind=BOUND,
+        format_func=lambda value: f"{value:g}",
+    )
+    return float(chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import Any, Final, Literal
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -13,6 +13,13 @@ from streamlit.runtime.pages_manager import PagesManager
 import store
 from store.supervisor import ensure
 
+STATE_COLOURS: Final[dict[str, Literal["gray", "blue", "green", "red", "orange"]]] = {
+    "queued": "gray",
+    "running": "blue",
+    "done": "green",
+    "failed": "red",
+    "cancelled": "orange",
+}
 _SPECIAL = re.compile(r"([!-/:-@\[-`{-~])")
 
 

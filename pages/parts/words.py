@@ -1,0 +1,108 @@
+"""Records in words and the addresses that lead to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import streamlit as st
+
+from pages.parts import screen
+from robustness_core.spec import AuditSpec
+from store.records import AuditRecord, NetworkRecord
+
+
+def describe(audit: AuditRecord) -> str:
+    """What an audit asks, in a line."""
+    spec = audit.spec
+    if not isinstance(spec, AuditSpec):
+        layers = ", ".join(series.layer for series in spec.series)
+        return f"pair {spec.left[2]} and {spec.right[2]} at {layers}"
+    m = ", ".join("none" if value is None else str(value) for value in spec.m)
+    return (
+        f"{', '.join(spec.layers)}; m {m}; N {spec.projections}; S {spec.samples}; "
+        f"{spec.classes[0]} against {spec.classes[1]} of {spec.dataset}; {spec.method}"
+    )
+
+
+def network_of(audit: AuditRecord) -> str:
+    """The network of an audit; a pair knows only the start of its hash."""
+    return audit.spec.network if isinstance(audit.spec, AuditSpec) else audit.spec.series[0].network[:8]
+
+
+def address(spec: AuditSpec) -> dict[str, str | list[str]]:
+    """The query of the address at which Explore asks this."""
+    m = spec.m[0]
+    query: dict[str, str | list[str]] = {
+        "network": spec.network,
+        "layers": list(spec.layers),
+        "dataset": spec.dataset,
+        "a": str(spec.classes[0]),
+        "b": str(spec.classes[1]),
+        "S": str(spec.samples),
+        "N": str(spec.projections),
+        "seed": str(spec.seed),
+        "method": spec.method,
+        "preset": spec.preset,
+        "split": spec.split,
+        "from": str(spec.epsilon.start),
+        "to": str(spec.epsilon.stop),
+        "budgets": str(spec.epsilon.count),
+    }
+    if any(layer.endswith(".pre") for layer in spec.layers):
+        query["pre"] = "true"
+    return {**query, "full": "true"} if m is None else {**query, "m": str(m)}
+
+
+def link_to_explore(label: str, query: Mapping[str, str | list[str]]) -> None:
+    st.page_link("pages/explore.py", label=label, query_params=query)
+
+
+def ago(moment: datetime) -> str:
+    """How long ago: just now, 5 min ago, 3 days ago."""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    if seconds < 60:
+        return "just now"
+    if seconds < 48 * 3600:
+        return f"{screen.seconds(max(seconds, 90))} ago"
+    return f"{seconds / 86400:.0f} days ago"
+
+
+def duration(audit: AuditRecord) -> str:
+    """How long an audit took or takes."""
+    if audit.started is None:
+        return ""
+    end = audit.finished or datetime.now(UTC)
+    return screen.seconds((end - audit.started).total_seconds())
+
+
+def training(network: NetworkRecord) -> str:
+    """How a network was trained, from its card: PGD, ε = 2, on mnist."""
+    how = part(network.card, "training")
+    method = {"pgd": "PGD", "trades": "TRADES", "benign": "benign"}.get(str(how.get("method", "")))
+    if method is None:
+        return "training not stated" if network.source == "zoo" else "uploaded, training not stated"
+    budget = how.get("epsilon")
+    words = method if method == "benign" or budget is None else f"{method}, ε = {budget:g}"
+    dataset = how.get("dataset", network.card.get("dataset"))
+    return words if dataset is None else f"{words}, on {dataset}"
+
+
+def accuracies(network: NetworkRecord) -> str:
+    """Measured accuracies from the card: 97.8 % clean, 87.0 % under PGD at ε = 1.5."""
+    evaluation = part(network.card, "evaluation")
+    clean, robust = part(evaluation, "clean"), part(evaluation, "robust")
+    words = []
+    if isinstance(clean.get("accuracy"), int | float):
+        words.append(f"{clean['accuracy']:.1%} clean")
+    budgets, values = robust.get("epsilon"), robust.get("accuracy")
+    if isinstance(budgets, list) and isinstance(values, list):
+        words += [f"{value:.1%} under PGD at ε = {at:g}" for at, value in zip(budgets, values, strict=False)]
+    return ", ".join(words)
+
+
+def part(card: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of a card; an empty one where it is missing or of another form."""
+    found = card.get(name)
+    return found if isinstance(found, Mapping) else {}

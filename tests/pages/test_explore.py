@@ -1,0 +1,188 @@
+"""Explore without a browser: questions, refusals, what is known, addresses, hostile names."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import synthetic
+from robustness_core.spec import AuditSpec
+from store import audits, workers
+from tests.pages.conftest import words
+
+NAME = "small-made-up"
+
+
+def test_empty_store_says_what_comes(open_screen) -> None:
+    screen = open_screen("explore")
+    assert not screen.exception
+    assert "No network is on the shelf yet" in words(screen)
+
+
+def test_unasked_question_shows_its_cost_and_start_queues_it(db, open_screen) -> None:
+    synthetic.network(db)
+    screen = open_screen("explore")
+    assert not screen.exception
+    assert "Start computes 1,600 pairs, about" in words(screen)
+    screen.button[0].click().run()
+    assert not screen.exception
+    (audit,) = audits.recent(db)
+    assert audit.spec == synthetic.question()
+    assert "no worker is alive" in screen.get("progress")[0].proto.text
+
+
+def test_known_question_is_answered_and_start_queues_nothing(db, open_screen) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question())
+    screen = open_screen("explore")
+    assert not screen.exception
+    assert "All 1,600 pairs are known" in words(screen)
+    screen.button[0].click().run()
+    assert len(audits.recent(db)) == 1
+    table = screen.dataframe[0].value
+    assert list(table["layer"]) == ["conv1", "conv2", "fc1", "logits"]
+    assert list(table["to the one before"]) == ["", "×2", "÷62.7", "÷10"]
+    assert set(table["known"]) == {"400 of 400"}
+    closest = screen.dataframe[1].value
+    assert closest["distance"].is_monotonic_increasing
+
+
+def test_partly_known_question_says_how_much(db, open_screen) -> None:
+    synthetic.network(db)
+    audit = synthetic.finish(db, synthetic.question(), share=0.5)
+    audits.cancel(db, audit.id)
+    screen = open_screen("explore")
+    assert not screen.exception
+    assert "800 of 1,600 pairs are known" in words(screen)
+    assert "an unknown pair counts as no edge" in words(screen)
+
+
+def test_larger_sample_counts_only_what_is_missing(db, open_screen) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question())
+    screen = open_screen("explore", S="30")
+    assert "Start computes the other 2,000" in words(screen)
+
+
+def test_running_audit_shows_progress_worker_and_cancel(db, open_screen) -> None:
+    synthetic.network(db)
+    audit = synthetic.finish(db, synthetic.question(), share=0.5)
+    screen = open_screen("explore")
+    assert not screen.exception
+    assert "800 of 1,600 pairs" in screen.get("progress")[0].proto.text
+    assert "made\\-up device" in screen.get("progress")[0].proto.text
+    next(button for button in screen.button if button.label == "Cancel").click().run()
+    assert audits.get(db, audit.id).state == "cancelled"
+    assert not screen.exception
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ({"m": "11"}, "larger than the 10 features of layer logits"),
+        ({"S": "401"}, "larger than class 3, which has 400 images"),
+        ({"a": "7"}, "The two classes must differ"),
+        ({"from": "9.0"}, "must be above the smallest"),
+        ({"layers": ""}, "Choose at least one layer"),
+        ({"dataset": "mnist"}, "The data set mnist is not on this machine"),
+    ],
+)
+def test_refused_question_is_one_sentence_and_nothing_is_queued(db, open_screen, query, sentence) -> None:
+    synthetic.network(db)
+    screen = open_screen("explore", **query)
+    assert not screen.exception
+    assert any(sentence in error.value.replace("\\", "") for error in screen.error)
+    assert next(button for button in screen.button if button.label == "Start").disabled
+    assert audits.recent(db) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"network": "no-such"}, {"S": "abc"}, {"m": "-3"}, {"layers": ["nothing"]}, {"at": "17.3"}, {"pair": "x"},
+        {"pair": "99999999-1"}, {"layer": "nothing"}, {"projection": "9"}, {"to": "inf"}, {"budgets": "1e9"},
+        {"a": "12"}, {"method": "<script>"}, {"seed": "99999999999999999999"},
+    ],
+)  # fmt: skip
+def test_wrong_address_still_gives_a_screen(db, open_screen, query) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question())
+    screen = open_screen("explore", **query)
+    assert not screen.exception
+    assert screen.title[0].value == "Explore"
+
+
+def test_address_restores_the_question(db, open_screen) -> None:
+    synthetic.network(db)
+    synthetic.network(db, "another")
+    screen = open_screen(
+        "explore", network=NAME, layers=["conv2", "conv1"], S="5", m="3", method="algorithm1", at="4.0"
+    )
+    screen.button[0].click().run()
+    (audit,) = audits.recent(db)
+    assert audit.spec == AuditSpec(NAME, "mnist-5k", (3, 7), 5, ("conv1", "conv2"), (3,), method="algorithm1")
+
+
+def test_changing_the_network_takes_its_own_layers(db, open_screen) -> None:
+    synthetic.network(db, "another")
+    synthetic.network(db)
+    screen = open_screen("explore", layers=["conv1"])
+    screen.selectbox(key="network").set_value(NAME).run()
+    assert not screen.exception
+    assert screen.multiselect(key="layers").value == ["conv1", "conv2", "fc1", "logits"]
+
+
+def test_pair_of_the_address_is_asked_for_and_failure_is_said(db, open_screen) -> None:
+    network = synthetic.network(db)
+    synthetic.finish(db, synthetic.question())
+    first = open_screen("explore").dataframe[1].value.iloc[0]
+    screen = open_screen("explore", pair=f"{first['x']}-{first['x′']}")
+    assert not screen.exception
+    (asked,) = audits.recent(db, kind="pair")
+    assert asked.spec.series[0].network == network.sha256
+    worker = workers.register(db, "cpu", {})
+    claimed = audits.claim(db, worker.id)
+    audits.fail(db, claimed, "It went wrong.")
+    screen = open_screen("explore", pair=f"{first['x']}-{first['x′']}")
+    assert "It went wrong" in words(screen)
+    assert len(audits.recent(db, kind="pair")) == 1
+
+
+def test_hostile_network_name_stays_text(db, open_screen) -> None:
+    name = "<img src=x onerror=alert(1)> [link](http://evil) $x$ :red[a] **b**"
+    synthetic.network(db, name)
+    screen = open_screen("explore")
+    assert not screen.exception
+    caption = next(text.value for text in screen.caption if "Optimal loss of" in text.value)
+    assert "\\[link\\]\\(http" in caption
+    assert "\\<img" in caption
+    assert "\\:red\\[" in caption
+
+
+def test_downloads_hold_the_settings_and_the_numbers(db) -> None:
+    from pages.parts import export, known
+
+    network = synthetic.network(db)
+    spec = synthetic.question()
+    synthetic.finish(db, spec, share=0.5)
+    answer = known.answer(db, spec, network.sha256)
+    curves = known.curves(answer, network.features)
+    document = json.loads(export.as_json(answer, curves, network))
+    assert document["settings"]["spec"] == json.loads(json.dumps(spec.to_json()))
+    assert document["settings"]["devices"] == ["made-up device"]
+    assert [layer["layer"] for layer in document["layers"]] == list(spec.layers)
+    distances = np.array(document["layers"][1]["projections"][0]["distances"], dtype=float)
+    np.testing.assert_array_equal(distances, answer.groups["conv2", 10][0].matrix.distance)
+    lines = export.as_csv(answer, curves, network).splitlines()
+    assert len(lines) == 1 + 81 * 4
+    assert "made-up device" in lines[1]
+    assert "torch 0.0" in lines[1]
+
+
+def test_csv_text_is_no_formula(db) -> None:
+    from pages.parts import export, known
+
+    network = synthetic.network(db, "=cmd()")
+    spec = synthetic.question("=cmd()")
+    answer = known.answer(db, spec, network.sha256)
+    assert ",'=cmd()," in export.as_csv(answer, known.curves(answer, network.features), network)
