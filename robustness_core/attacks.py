@@ -36,11 +36,9 @@ def half(device: torch.device, precision: torch.dtype) -> torch.autocast:
 
 
 def random_start(pixels: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
-    """A perturbation (B, C, H, W) in a random direction with a random norm from 0 to epsilon; pixels stay in [0, 1]."""
+    """A perturbation (B, C, H, W) of norm epsilon in a random direction, cut so that pixels stay in [0, 1]."""
     direction = torch.randn(pixels.shape, generator=generator).to(pixels)
-    radius = epsilon * torch.rand(len(pixels), generator=generator).to(pixels)
-    start = unit(direction) * _like(radius, direction)
-    return _into_box(pixels, start)
+    return _into_box(pixels, epsilon * unit(direction))
 
 
 def pgd(
@@ -58,10 +56,11 @@ def pgd(
 ) -> Tensor:
     """Adversarial images (B, C, H, W) in [0, 1], each within L2 distance `epsilon` of its original.
 
-    Madry et al. 2017, L2, one random start; differs: with `keep_best` the best of all iterates is returned (a wrongly
-    classified one before any other, then the one with the largest loss), without it the last.
+    Madry et al. 2017, L2, one random start; differs: steps shrink linearly (constant ones circle around the worst
+    place or creep towards it), and with `keep_best` the best of all iterates is returned (a wrongly classified one
+    before any other, then the one with the largest loss), without it the last.
     `pixels`: (B, C, H, W) float32 in [0, 1]; `labels`: (B,) int64. `epsilon` 0 returns the pixels.
-    `step_size`: 2.5 epsilon / steps unless given, so that the walk can cross the ball.
+    `step_size`: L2 length of the first step, epsilon unless given; step i of n has (1 - i/n) of it.
     `objective`: the loss to make large, cross-entropy with `labels` unless given.
     `precision`: bfloat16 halves the cost of a pass where the processor has it; iterates stay float32.
     Cost: steps forward and backward passes, and one more forward pass with `keep_best`.
@@ -73,7 +72,7 @@ def pgd(
         raise ValueError(f"The number of attack steps is {steps}; it must be 1 or more.")
     if epsilon == 0:
         return pixels.clone()
-    step = 2.5 * epsilon / steps if step_size is None else step_size
+    first_step = epsilon if step_size is None else step_size
     loss_of: Objective = objective or (lambda logits: functional.cross_entropy(logits, labels, reduction="none"))
 
     perturbation = random_start(pixels, epsilon, generator)
@@ -97,6 +96,7 @@ def pgd(
                 best_loss, best_wrong = torch.where(better, values, best_loss), wrong | best_wrong
         if not last:
             (gradient,) = torch.autograd.grad(losses.sum(), adversarial)
+            step = first_step * (1 - iteration / steps)
             perturbation = project_ball(perturbation + step * unit(gradient), epsilon)
             perturbation = _into_box(pixels, perturbation)  # shrinks every entry, so the ball is kept
     return pixels + (best if keep_best else perturbation)

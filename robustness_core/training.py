@@ -158,7 +158,7 @@ def crop_and_flip(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     mirrored = torch.from_numpy(rng.random(B) < 0.5)[:, None]
     columns = torch.where(mirrored, columns.flip(1), columns)
     picked = padded.permute(0, 2, 3, 1)[torch.arange(B)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return picked.permute(0, 3, 1, 2).contiguous()
+    return picked.permute(0, 3, 1, 2)
 
 
 def start_weights(network: Network) -> None:
@@ -219,6 +219,8 @@ def _start(spec: TrainingSpec, input_shape: tuple[int, int, int]) -> _State:
         torch.manual_seed(spec.seed)
         network = build(spec.architecture, input_shape, mean=mean, std=std)
         start_weights(network)
+    # An eighth faster on the CPU; torch's stubs do not know the keyword.
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.SGD(network.parameters(), lr=spec.learning_rate, momentum=_MOMENTUM)
     return _State(network, optimiser)
 
@@ -245,9 +247,10 @@ def _epoch(
         inputs, targets = pixels[members], labels[members]
         if spec.dataset == "cifar10":
             inputs = crop_and_flip(inputs, rng)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
         loss = _loss(state.network, inputs, targets, ramp(spec.epsilon, progress), spec, generator)
         state.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         state.optimiser.step()
         total += float(loss.detach()) * len(members)
         if on_batch is not None:

@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--robust-epsilon", type=float, nargs="+", help="budgets on all test images (default: trained)")
     parser.add_argument("--steps", type=int, default=PGD_STEPS, help="PGD steps")
     parser.add_argument("--images", type=int, help="test images of the headline figures (default: all)")
-    parser.add_argument("--grid-images", type=int, default=1000, help="test images for each curve over the budgets")
-    parser.add_argument("--fab-images", type=int, default=100, help="test images that FAB attacks; 0: none")
+    parser.add_argument("--grid-images", type=int, default=500, help="test images for each curve over the budgets")
+    parser.add_argument("--fab-images", type=int, default=50, help="test images that FAB attacks; 0: none")
     parser.add_argument("--samples", type=int, default=50, help="audited images a class whose FAB norms are kept")
     parser.add_argument("--seed", type=int, default=0, help="of the attacks and of the audited sample")
     parser.add_argument("--precision", default="float32", help="of PGD's search: " + " or ".join(PRECISIONS))
@@ -98,6 +98,7 @@ def measure(network: nn.Module, card: dict[str, Any], args: argparse.Namespace) 
     trained = card.get("training", {}).get("epsilon") or USUAL_EPSILON[dataset]
     grid = EpsilonGrid.parse(args.epsilon) if args.epsilon else EpsilonGrid(trained / 4, 2 * trained, 8)
     epsilons = [round(float(epsilon), 6) for epsilon in grid.values()]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an eighth faster on the CPU
     pair = ClassPair(network, tuple(args.classes))
 
     order = np.random.default_rng(0).permutation(len(data))  # a part of the test set must hold every class
@@ -118,13 +119,13 @@ def measure(network: nn.Module, card: dict[str, Any], args: argparse.Namespace) 
         two = _curves(
             pair, _pair_images(data, of_pair[: args.grid_images], args.classes), epsilons, args, bar, "class pair"
         )
-        audited = _audited(network, pair, dataset, args, bar)
+        audited = _audited(pair, dataset, args, bar)
     return {
         "split": "test",
         "source": data.source,
         "clean": {"accuracy": accuracy(network, *headline), "images": len(headline[1])},
         "robust": {
-            "attack": f"PGD, L2, {args.steps} steps, one random start, best of all iterates",
+            "attack": f"PGD, L2, {args.steps} steps after a first try of {max(1, args.steps // 8)}, random starts",
             "epsilon": list(robust_epsilon),
             "accuracy": robust,
             "images": len(headline[1]),
@@ -174,10 +175,11 @@ def _curves(
     return result
 
 
-def _audited(
-    network: nn.Module, pair: ClassPair, dataset: str, args: argparse.Namespace, bar: tqdm[Any]
-) -> dict[str, Any] | None:
-    """FAB's least norms for the images that an audit with this seed takes, and the loss along its direction."""
+def _audited(pair: ClassPair, dataset: str, args: argparse.Namespace, bar: tqdm[Any]) -> dict[str, Any] | None:
+    """FAB's least norms for the images that an audit with this seed takes, and the loss along its direction.
+
+    Both are of the network that is asked for the two classes only, as an audit is.
+    """
     if not args.samples:
         return None
     name = "mnist-5k" if dataset == "mnist" else dataset  # what a fresh installation audits
@@ -187,15 +189,13 @@ def _audited(
     grid = EpsilonGrid().values()
     as_pair = _pair_images(data, chosen, args.classes)
     boundary = fab(pair, *as_pair, seed=args.seed, progress=_progress(bar, "FAB, audited images"))
-    as_ten = fab(network, *_images(data, chosen), seed=args.seed, progress=_progress(bar, "FAB, audited images, ten"))
     return {
         "dataset": name,
         "split": "train",
         "seed": args.seed,
         "classes": list(args.classes),
         "indices": [[int(i) for i in part] for part in indices],
-        "fab_norms_pair": [_numbers(part) for part in np.split(boundary.norms, [len(indices[0])])],
-        "fab_norms_ten": [_numbers(part) for part in np.split(as_ten.norms, [len(indices[0])])],
+        "fab_norms": [_numbers(part) for part in np.split(boundary.norms, [len(indices[0])])],
         "epsilon": [round(float(epsilon), 6) for epsilon in grid],
         "fab_loss": _numbers(np.array(fab_losses(pair, *as_pair, boundary, [float(e) for e in grid]))),
     }

@@ -113,6 +113,7 @@ def card(spec: TrainingSpec, trained: Trained, args: argparse.Namespace) -> dict
         "images_from": trained.source,
         "training": {**asdict(spec), "optimiser": "SGD, momentum 0.9, cosine schedule"},
         "command": command_line(spec, args),
+        "threads": torch.get_num_threads(),
         "seconds": round(sum(report.seconds for report in trained.history), 1),
         "versions": versions(),
         "stored_as": args.store_as,

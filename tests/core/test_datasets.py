@@ -1,0 +1,163 @@
+"""Tests of the data sets: the bundled digits, the official layouts, and what is said when files are missing or odd."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pooch
+import pytest
+
+from robustness_core import datasets
+from robustness_core.datasets import DatasetError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty STRATA_DATA, an empty cache and no network."""
+    (tmp_path / "given").mkdir()
+    monkeypatch.setenv("STRATA_DATA", str(tmp_path / "given"))
+    monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "cache"))
+
+    def no_network(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(pooch, "retrieve", no_network)
+    return tmp_path / "given"
+
+
+def idx(array: np.ndarray) -> bytes:
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes()
+
+
+def write_mnist(folder: Path, images: np.ndarray, labels: np.ndarray, *, packed: bool = True) -> Path:
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for name, array in (("train-images-idx3-ubyte", images), ("train-labels-idx1-ubyte", labels)):
+        if packed:
+            (raw / f"{name}.gz").write_bytes(gzip.compress(idx(array)))
+        else:
+            (raw / name).write_bytes(idx(array))
+    return raw
+
+
+def test_the_bundled_digits_split_by_class() -> None:
+    train, test = datasets.load("mnist-5k"), datasets.load("mnist-5k", "test")
+    assert train.pixels.shape == (4000, 28, 28, 1)
+    assert test.pixels.shape == (1000, 28, 28, 1)
+    assert train.pixels.dtype == np.uint8
+    assert train.labels.dtype == np.int64
+    assert datasets.counts("mnist-5k") == dict.fromkeys(range(10), 400)
+    assert datasets.counts("mnist-5k", "test") == dict.fromkeys(range(10), 100)
+    assert train.input_shape == (1, 28, 28)
+    seen = {image.tobytes() for image in train.pixels}
+    assert not any(image.tobytes() in seen for image in test.pixels)
+
+
+def test_loaded_arrays_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        datasets.load("mnist-5k").pixels[0] = 0
+
+
+def test_to_float_moves_channels_first_and_scales() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 2), dtype=np.uint8)
+    floats = datasets.to_float(pixels)
+    assert floats.dtype == np.float32
+    assert floats.shape == (3, 2, 4, 5)
+    for n, c, h, w in np.ndindex(floats.shape):
+        assert floats[n, c, h, w] == pytest.approx(pixels[n, h, w, c] / 255, rel=1e-6)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_mnist_in_the_official_layout(folder: Path, packed: bool) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (7, 28, 28))
+    labels = np.array([3, 7, 0, 9, 1, 1, 2])
+    write_mnist(folder, images, labels, packed=packed)
+    data = datasets.load("mnist")
+    np.testing.assert_array_equal(data.pixels[..., 0], images)
+    np.testing.assert_array_equal(data.labels, labels)
+    assert data.source == "7 of 60000 official MNIST train images"
+
+
+def test_the_cache_folder_is_read_too(folder: Path) -> None:
+    write_mnist(folder.parent / "cache", np.zeros((2, 28, 28)), np.array([4, 5]))
+    assert datasets.counts("mnist") == {4: 1, 5: 1}
+
+
+def test_cifar10_reads_the_batches_that_are_there(folder: Path) -> None:
+    rng = np.random.default_rng(2)
+    images, labels = rng.integers(0, 256, (4, 3, 32, 32), dtype=np.uint8), np.array([0, 9, 3, 7], np.uint8)
+    records = np.concatenate([labels[:, None], images.reshape(4, -1)], axis=1)
+    place = folder / "cifar-10-batches-bin"
+    place.mkdir()
+    (place / "data_batch_1.bin").write_bytes(records[:3].tobytes())
+    (place / "data_batch_3.bin").write_bytes(records[3:].tobytes())
+    data = datasets.load("cifar10")
+    np.testing.assert_array_equal(data.labels, labels)
+    np.testing.assert_array_equal(datasets.to_float(data.pixels), images.astype(np.float32) / np.float32(255))
+    assert data.source == "4 of 50000 official CIFAR-10 train images (data_batch_1.bin, data_batch_3.bin)"
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "sentence"),
+    [
+        ("imagenet", "train", "The data set 'imagenet' is not one of mnist-5k, mnist, cifar10."),
+        ("mnist", "validation", "The split 'validation' is not one of train, test."),
+        ("mnist", "train", "MNIST is not in STRATA_DATA nor in the cache"),
+        ("cifar10", "test", "CIFAR-10 is not in STRATA_DATA nor in the cache"),
+    ],
+)
+def test_what_is_missing_is_said(folder: Path, name: str, split: str, sentence: str) -> None:
+    with pytest.raises(DatasetError, match=sentence.replace(".", r"\.")):
+        datasets.load(name, split)
+
+
+def test_a_data_folder_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRATA_DATA", str(folder / "nowhere"))
+    with pytest.raises(DatasetError, match="nowhere does not exist"):
+        datasets.load("mnist")
+    assert len(datasets.load("mnist-5k")) == 4000  # the bundled digits need no folder
+
+
+def test_damaged_mnist_files(folder: Path) -> None:
+    raw = write_mnist(folder, np.zeros((2, 28, 28)), np.array([1, 12]))
+    with pytest.raises(DatasetError, match="outside 0 to 9"):
+        datasets.load("mnist")
+    images = raw / "train-images-idx3-ubyte.gz"
+    for content, sentence in (
+        (gzip.compress(idx(np.zeros((2, 28, 28)))[:-5]), "is cut short: it holds 1563 of 1568 bytes"),
+        (gzip.compress(b"GIF89a, surely not digits"), "is not an MNIST file of 3 axes"),
+        (gzip.compress(idx(np.zeros((2, 28, 28))))[:-9], "cannot be read"),
+        (b"no gzip", "cannot be read"),
+        (gzip.compress(idx(np.zeros((3, 28, 28)))), "has 3 images but train-labels-idx1-ubyte.gz 2 labels"),
+    ):
+        images.write_bytes(content)
+        with pytest.raises(DatasetError, match=sentence):
+            datasets.load("mnist")
+
+
+def test_a_cifar10_batch_that_is_cut_short(folder: Path) -> None:
+    place = folder / "cifar-10-batches-bin"
+    place.mkdir()
+    (place / "test_batch.bin").write_bytes(bytes(3073 + 100))
+    with pytest.raises(DatasetError, match="is not a whole CIFAR-10 batch: 3173 bytes"):
+        datasets.load("cifar10", "test")
+
+
+def test_no_torch_is_loaded() -> None:
+    code = "import sys, robustness_core.datasets as d; d.load('mnist-5k'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(
+    "STRATA_DATA" not in os.environ, reason="STRATA_DATA is not set: the official files are not at hand"
+)
+def test_the_official_files() -> None:
+    sizes = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert datasets.counts("mnist", "test") == dict(enumerate(sizes))
+    assert len(datasets.load("mnist")) == 60000
+    assert datasets.load("cifar10", "test").pixels.shape == (10000, 32, 32, 3)

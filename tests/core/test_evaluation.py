@@ -1,0 +1,175 @@
+"""Tests of the measurements: linear classifiers whose answers are known, the command, and the zoo's cards."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from robustness_core import checkpoints_io, datasets, evaluation
+from robustness_core.checkpoints_io import read, read_card
+from robustness_core.commands import evaluate as command
+from robustness_core.networks import build
+
+ZOO = Path(__file__).resolve().parents[2] / "zoo"
+CARDS = sorted(path for path in ZOO.glob("*.json") if "evaluation" in json.loads(path.read_text()))
+
+
+def linear(seed: int = 0) -> tuple[nn.Module, torch.Tensor, torch.Tensor, np.ndarray]:
+    """A linear two-class network, images (1 in 5 wrong), labels, and each image's distance to the boundary."""
+    generator = torch.Generator().manual_seed(seed)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        difference = network[1].weight[1] - network[1].weight[0]
+        pixels = 0.5 + 0.02 * torch.randn(60, 1, 6, 6, generator=generator)
+        offset = network[1].bias[1] - network[1].bias[0]
+        network[1].bias[1] -= offset + difference.sum() / 2  # so that the boundary passes through mid-grey
+    margin = (network(pixels)[:, 1] - network(pixels)[:, 0]).detach()
+    labels = (margin > 0).long()
+    labels[::5] = 1 - labels[::5]
+    return network, pixels, labels, (margin.abs() / difference.norm()).numpy()
+
+
+def test_clean_accuracy_counts() -> None:
+    network, pixels, labels, _ = linear()
+    assert evaluation.accuracy(network, pixels, labels) == pytest.approx(48 / 60)
+
+
+def test_pgd_accuracy_of_a_linear_classifier() -> None:
+    network, pixels, labels, distance = linear()
+    right = np.arange(60) % 5 != 0
+    # The budgets lie between neighbouring distances, so that rounding decides nothing.
+    order = np.sort(distance[right])
+    budgets = [float((order[i] + order[i + 1]) / 2) for i in (30, 5, 20)]
+    found = evaluation.pgd_accuracies(network, pixels, labels, [*budgets, 0.0], steps=20)
+    assert found == pytest.approx([(47 - i) / 60 for i in (30, 5, 20)] + [48 / 60])
+
+
+def test_fab_norms_of_a_linear_classifier() -> None:
+    network, pixels, labels, distance = linear()
+    boundary = evaluation.fab(network, pixels, labels, steps=30, batch=25)
+    right = np.arange(60) % 5 != 0
+    np.testing.assert_array_equal(boundary.norms[~right], 0)
+    np.testing.assert_allclose(boundary.norms[right], distance[right], rtol=2e-2)  # FAB overshoots a little
+    assert (boundary.norms[right] >= distance[right] * (1 - 1e-4)).all()
+    shares = evaluation.fab_accuracies(boundary, [0.0, float(np.median(boundary.norms)), 10.0])
+    assert shares == [0.8, 0.5, 0.0]
+    losses = evaluation.fab_losses(network, pixels, labels, boundary, [0.0, 0.05, 0.1])
+    assert losses[0] == pytest.approx(nn.functional.cross_entropy(network(pixels), labels).item(), rel=1e-5)
+    assert losses[0] < losses[1] < losses[2]
+
+
+def test_fab_leaves_the_callers_network_and_generator_alone() -> None:
+    network, pixels, labels, _ = linear()
+    before = torch.get_rng_state()
+    evaluation.fab(network, pixels[:4], labels[:4], steps=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
+
+
+def test_a_network_that_never_changes_its_mind() -> None:
+    class Constant(nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return torch.stack([1 + 0 * pixels.sum((1, 2, 3)), 0 * pixels.sum((1, 2, 3))], 1)
+
+    pixels, labels = torch.rand(4, 1, 3, 3), torch.tensor([0, 1, 0, 1])
+    boundary = evaluation.fab(Constant(), pixels, labels, steps=3)
+    np.testing.assert_array_equal(boundary.norms, [math.inf, 0, math.inf, 0])
+    assert evaluation.pgd_accuracies(Constant(), pixels, labels, [1.0], steps=3) == [0.5]
+
+
+def test_a_class_pair_shows_two_logits_in_the_order_asked() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(9, 10))
+    pixels = torch.rand(3, 1, 3, 3)
+    pair = evaluation.ClassPair(network, (7, 3))
+    torch.testing.assert_close(pair(pixels), torch.stack([network(pixels)[:, 7], network(pixels)[:, 3]], 1))
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(list(words))
+
+
+def test_the_command_measures_into_the_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "net.safetensors"
+    torch.manual_seed(0)
+    network = build("flatten, fc 10", (1, 28, 28))
+    checkpoints_io.save(network, path, {"name": "net", "dataset": "mnist-5k", "training": {"epsilon": 0.5}})
+    words = [str(path), "--images", "40", "--grid-images", "30", "--fab-images", "5", "--samples", "3", "--steps", "4"]
+    assert command.run(arguments(*words, "--epsilon", "0:1:3")) == 0
+    card = read_card(path)
+    assert card["name"] == "net"
+    measured = card["evaluation"]
+    assert measured["clean"]["images"] == measured["robust"]["images"] == 40
+    assert measured["robust"]["epsilon"] == [0.5]
+    assert measured["robust"]["accuracy"][0] <= measured["clean"]["accuracy"]
+    for curve in (measured["ten_classes"], measured["class_pair"]):
+        assert curve["epsilon"] == [0, 0.5, 1]
+        assert curve["pgd"][0] == curve["clean"]
+        assert curve["pgd"] == sorted(curve["pgd"], reverse=True)
+        assert len(curve["fab"]) == 3
+    audited = measured["audited"]
+    labels = datasets.load("mnist-5k").labels
+    assert [{int(labels[i]) for i in part} for part in audited["indices"]] == [{3}, {7}]
+    assert [len(part) for part in audited["fab_norms"]] == [3, 3]
+    assert len(audited["fab_loss"]) == len(audited["epsilon"]) == 81
+    written = command.shlex.split(measured["command"])
+    assert vars(arguments(*written[4:])) == vars(arguments(*words, "--epsilon", "0:1:3"))
+    assert capsys.readouterr().out.startswith("net: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--classes", "3", "3"], "The classes 3 and 3 must be two different numbers from 0 to 9."),
+        (["--robust-epsilon", "-1"], "The budget ε is -1; it must be 0 or more."),
+        (["--epsilon", "1:0:5"], "The largest ε (0) must be above the smallest (1)."),
+        (["--steps", "0"], "The number of PGD steps is 0; it must be 1 or more."),
+        (["--precision", "float8"], "The precision 'float8' is not one of float32, bfloat16."),
+        (["--dataset", "svhn"], "The data set 'svhn' is not one of mnist-5k, mnist, cifar10."),
+        ([], "net.safetensors has no card that names its data set; give --dataset."),
+    ],
+)
+def test_the_command_says_one_sentence(
+    words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "net.safetensors"
+    checkpoints_io.save(build("flatten, fc 10", (1, 28, 28)), path)
+    dataset = ["--dataset", "mnist-5k"] if words and "--dataset" not in words else []
+    assert command.run(arguments(str(path), *dataset, *words)) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert sentence in lines[0]
+
+
+@pytest.mark.parametrize("card_file", CARDS, ids=lambda path: path.stem)
+def test_cards_agree_with_a_fresh_measurement(card_file: Path) -> None:
+    card = read_card(card_file)
+    if card["dataset"] != "mnist-5k" and "STRATA_DATA" not in os.environ:
+        pytest.skip("STRATA_DATA is not set: the test images of the card are not at hand")
+    network, data = read(card_file.with_suffix(".safetensors")), datasets.load(card["dataset"], "test")
+    chosen = np.random.default_rng(0).permutation(len(data))[:500]
+    pixels, labels = torch.from_numpy(datasets.to_float(data.pixels[chosen])), torch.from_numpy(data.labels[chosen])
+    measured = card["evaluation"]
+    assert measured["ten_classes"]["images"] == 500
+    # Another processor may round one image to the other side.
+    assert evaluation.accuracy(network, pixels, labels) == pytest.approx(measured["ten_classes"]["clean"], abs=1 / 500)
+    assert measured["clean"]["accuracy"] == pytest.approx(measured["ten_classes"]["clean"], abs=0.06)
+
+    # A tenth of the images and a quarter of the steps can only look more robust, by chance and by the weaker attack.
+    epsilon = measured["robust"]["epsilon"][-1]
+    robust = evaluation.pgd_accuracies(network, pixels[:50], labels[:50], [epsilon], steps=10)[0]
+    stated = measured["robust"]["accuracy"][-1]
+    spread = 3.5 * math.sqrt(max(stated * (1 - stated), 0.02) / 50)  # 3.5 deviations of a share of 50 images
+    assert stated - spread <= robust <= stated + spread + 0.02
