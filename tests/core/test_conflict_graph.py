@@ -1,0 +1,58 @@
+"""Tests of conflict graphs and input-space distances."""
+
+import numpy as np
+import pytest
+
+from robustness_core.conflict_graph import conflict_graph, input_distances
+
+
+def test_edges_are_the_distances_within_the_budget() -> None:
+    distances = [[0.0, 1.0, 2.0], [np.inf, np.nan, 1.0]]
+    expected = np.array([[True, True, False], [False, False, True]])
+    np.testing.assert_array_equal(conflict_graph(distances, 1.0), expected)
+
+
+def test_an_unknown_distance_makes_no_edge_even_at_an_infinite_budget() -> None:
+    assert conflict_graph([[np.nan, 3.0]], np.inf).tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize("epsilon", [-1.0, np.nan])
+def test_a_budget_that_is_none_is_refused(epsilon: float) -> None:
+    with pytest.raises(ValueError, match="must be 0 or more"):
+        conflict_graph([[1.0]], epsilon)
+
+
+@pytest.mark.parametrize("distances", [[1.0, 2.0], np.empty((0, 3)), [[-1.0]]])
+def test_distances_of_another_form_are_refused(distances: object) -> None:
+    with pytest.raises(ValueError, match=r"^Distances must be"):
+        conflict_graph(distances, 1.0)  # type: ignore[arg-type]
+
+
+def test_input_distances_are_half_the_norms() -> None:
+    left, right = np.zeros((1, 2, 2, 1)), np.array([[[[3.0], [0.0]], [[0.0], [4.0]]], [[[0.0], [0.0]], [[0.0], [0.0]]]])
+    np.testing.assert_array_equal(input_distances(left, right), [[2.5, 0.0]])
+
+
+def test_uint8_and_float_pixels_give_the_same_distances() -> None:
+    random = np.random.default_rng(0)
+    left = random.integers(256, size=(4, 7, 7, 3), dtype=np.uint8)
+    right = random.integers(256, size=(5, 7, 7, 3), dtype=np.uint8)
+    # float32 pixels are rounded to 6e-8 of themselves
+    expected = input_distances((left / 255).astype(np.float32), (right / 255).astype(np.float32))
+    np.testing.assert_allclose(input_distances(left, right), expected, rtol=1e-6)
+    bright, dark = np.full((1, 1), 255, np.uint8), np.zeros((1, 1), np.uint8)
+    assert input_distances(dark, bright)[0, 0] == input_distances(bright, dark)[0, 0] == 0.5  # no wrap-around
+
+
+def test_nearly_equal_images_keep_their_digits() -> None:
+    left = np.full((1, 784), 0.7)
+    right = left + 1e-9 * np.eye(784)[:1]
+    # 0.7 is stored to 1e-16, that is 1e-7 of the difference; a Gram matrix would lose all digits
+    np.testing.assert_allclose(input_distances(left, right), [[0.5e-9]], rtol=1e-6)
+
+
+def test_images_that_cannot_be_compared_are_refused() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        input_distances(np.zeros((1, 4)), np.zeros((1, 5)))
+    with pytest.raises(ValueError, match="uint8 or floating"):
+        input_distances(np.zeros((1, 4), np.int64), np.zeros((1, 4), np.int64))

@@ -1,0 +1,206 @@
+"""Tests of the specs: one sentence for every bad question, JSON round trips, stable keys, nested samples."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustness_core.spec import METHODS, PRESETS, AuditSpec, EpsilonGrid, SeriesSpec, SpecError, sample_indices
+
+
+def audit(**changes: Any) -> AuditSpec:
+    fields: dict[str, Any] = {
+        "network": "small",
+        "dataset": "mnist-5k",
+        "classes": (3, 7),
+        "samples": 20,
+        "layers": ("conv1", "logits"),
+    }
+    return AuditSpec(**{**fields, **changes})
+
+
+BAD = {
+    "network": [("", "Choose a network")],
+    "dataset": [("imagenet", "'imagenet' is not one of mnist-5k")],
+    "split": [("validation", "'validation' is not one of train")],
+    "classes": [
+        ((3,), "two numbers from 0 to 9"),
+        ((3, 10), "two numbers from 0 to 9"),
+        ((-1, 3), "two numbers from 0 to 9"),
+        ((3, 7, 8), "two numbers from 0 to 9"),
+        ((3, "7"), "two numbers from 0 to 9"),
+        ((0, True), "two numbers from 0 to 9"),
+        ((3, 3), "both are 3"),
+    ],
+    "samples": [(0, "S is 0"), (-5, "S is -5"), (1.5, "S is 1.5"), (True, "S is True")],
+    "layers": [((), "at least one layer"), (("conv1", "conv1"), "listed twice")],
+    "m": [
+        ((), "at least one projection"),
+        ((0,), "m is 0"),
+        ((-1,), "m is -1"),
+        ((10, 10), "listed twice"),
+        ((2.0,), "m is 2.0"),
+    ],
+    "projections": [(0, "N is 0"), (1001, "N is 1001"), (1.0, "N is 1.0")],
+    "seed": [(-1, "seed is -1"), (2**31, "seed is 2147483648"), (0.5, "seed is 0.5")],
+    "method": [("magic", "'magic' is not one of balanced, algorithm1")],
+    "preset": [("slow", "'slow' is not one of fast, default, thorough")],
+}
+
+
+@pytest.mark.parametrize(("field", "value", "words"), [(f, v, w) for f, cases in BAD.items() for v, w in cases])
+def test_a_bad_audit_is_refused_in_one_sentence(field: str, value: object, words: str) -> None:
+    with pytest.raises(SpecError) as refusal:
+        audit(**{field: value})
+    sentence = str(refusal.value)
+    assert words in sentence
+    assert sentence[0].isupper()
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ((8, 0, 81), "must be above"),
+        ((1, 1, 81), "must be above"),
+        ((-1, 8, 81), "must be 0 or more"),
+        ((0, float("nan"), 81), "finite"),
+        ((0, float("inf"), 81), "finite"),
+        ((0, 8, 1), "number of budgets is 1"),
+        ((0, 8, 2002), "number of budgets is 2002"),
+        ((0, 8, 2.5), "number of budgets is 2.5"),
+    ],
+)
+def test_a_bad_range_of_budgets_is_refused(grid: tuple[float, float, int], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        EpsilonGrid(*grid)
+
+
+@pytest.mark.parametrize("text", ["", "0:8", "0:8:81:1", "a:8:81", "0:8:8.5", "0 8 81"])
+def test_a_range_that_cannot_be_read_is_quoted(text: str) -> None:
+    with pytest.raises(SpecError, match=r"must read start:stop:count"):
+        EpsilonGrid.parse(text)
+
+
+def test_a_range_that_reads_but_is_wrong_keeps_its_own_sentence() -> None:
+    with pytest.raises(SpecError, match="must be above"):
+        EpsilonGrid.parse("8:0:81")
+
+
+def test_budgets_contain_both_ends() -> None:
+    assert EpsilonGrid.parse("0.5:2:4").values().tolist() == [0.5, 1.0, 1.5, 2.0]
+
+
+audits = st.builds(
+    audit,
+    classes=st.permutations(range(10)).map(lambda order: tuple(order[:2])),
+    samples=st.integers(1, 5000),
+    layers=st.lists(st.text(min_size=1), min_size=1, max_size=4, unique=True).map(tuple),
+    m=st.lists(st.none() | st.integers(1, 1000), min_size=1, max_size=4, unique=True).map(tuple),
+    projections=st.integers(1, 20),
+    seed=st.integers(0, 2**31 - 1),
+    method=st.sampled_from(sorted(METHODS)),
+    preset=st.sampled_from(PRESETS),
+    epsilon=st.builds(EpsilonGrid, st.floats(0, 5), st.floats(6, 10), st.integers(2, 2001)),
+    split=st.sampled_from(["train", "test"]),
+)
+
+
+@given(audits)
+def test_an_audit_survives_json(spec: AuditSpec) -> None:
+    back = AuditSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    assert back == spec
+    assert back.key == spec.key
+    assert hash(back) == hash(spec)
+
+
+@given(audits, audits)
+def test_different_audits_have_different_keys(one: AuditSpec, other: AuditSpec) -> None:
+    assert (one == other) == (one.key == other.key)
+
+
+def test_what_json_gives_as_lists_is_stored_as_tuples() -> None:
+    assert audit(classes=[3, 7], layers=["conv1", "logits"], m=[10]) == audit()
+
+
+def test_keys_are_the_same_in_every_process() -> None:
+    """A database holds them: they must not depend on Python's hash seed."""
+    code = "from robustness_core.spec import SeriesSpec; print(SeriesSpec('a', 'conv1', 10, 0).key)"
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "1"}
+    )
+    assert other.stdout.strip() == SeriesSpec("a", "conv1", 10, 0).key
+
+
+def test_every_field_of_a_series_decides_its_key() -> None:
+    base = SeriesSpec("a", "conv1", 10, 0)
+    changes = {"network": "b", "layer": "conv2", "m": 11, "seed": 1, "method": "algorithm1", "preset": "fast"}
+    keys = {dataclasses.replace(base, **{name: value}).key for name, value in changes.items()}
+    keys |= {base.key, dataclasses.replace(base, method_version=99).key}
+    assert len(keys) == len(changes) + 2
+
+
+def test_a_series_carries_the_version_of_its_method() -> None:
+    assert SeriesSpec("a", "conv1", 10, 0).method_version == METHODS["balanced"]
+    with pytest.raises(SpecError, match="'magic' is not one of"):
+        SeriesSpec("a", "conv1", 10, 0, method="magic")
+
+
+def test_without_a_projection_the_seed_is_nothing() -> None:
+    assert SeriesSpec("a", "conv1", None, 5) == SeriesSpec("a", "conv1", None, 9)
+
+
+def test_an_audit_lists_its_series_in_order() -> None:
+    spec = audit(layers=("conv1", "fc1"), m=(10, None), projections=2, seed=5)
+    listed = [(series.layer, series.m, series.seed) for series in spec.series("abc")]
+    assert listed == [
+        ("conv1", 10, 5),
+        ("conv1", 10, 6),
+        ("conv1", None, 0),
+        ("fc1", 10, 5),
+        ("fc1", 10, 6),
+        ("fc1", None, 0),
+    ]
+    more = spec.replace(projections=3).series("abc")
+    assert set(spec.series("abc")) < set(more)  # one more projection keeps the others
+
+
+def test_layers_are_checked_against_the_network() -> None:
+    features = {"conv1": 1000, "logits": 10}
+    audit(m=(10, None)).check_layers(features)
+    with pytest.raises(SpecError, match="no layer 'conv1'; it has logits"):
+        audit().check_layers({"logits": 10})
+    with pytest.raises(SpecError, match="m = 11 is larger than the 10 features of layer logits; choose m from 1 to 10"):
+        audit(m=(11,)).check_layers(features)
+
+
+def test_samples_are_checked_against_the_classes() -> None:
+    audit(samples=20).check_samples({3: 20, 7: 25})
+    with pytest.raises(SpecError, match="S = 21 is larger than class 3, which has 20 images in mnist-5k"):
+        audit(samples=21).check_samples({3: 20, 7: 25})
+    with pytest.raises(SpecError, match="class 7, which has 0 images"):
+        audit().check_samples({3: 20})
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(1, 30), st.integers(1, 30))
+def test_a_larger_sample_contains_the_smaller(seed: int, one: int, other: int) -> None:
+    labels = np.tile(np.arange(3), 30)
+    small, large = (sample_indices(labels, 1, size, seed) for size in sorted((one, other)))
+    assert (large[: len(small)] == small).all()
+    assert len(np.unique(large)) == len(large) == max(one, other)
+    assert (labels[large] == 1).all()
+    assert large.dtype == np.int64
+
+
+def test_samples_differ_by_seed_and_class_alike() -> None:
+    labels = np.repeat([0, 1], 100)
+    zero, one = sample_indices(labels, 0, 10, 0), sample_indices(labels, 1, 10, 0)
+    assert set(zero + 100) != set(one)  # not the same places in both classes
+    assert set(zero) != set(sample_indices(labels, 0, 10, 1))

@@ -1,0 +1,152 @@
+"""Tests of the closed forms and predictions, against Monte Carlo, singular values and hand-made cases."""
+
+import numpy as np
+import pytest
+from scipy.linalg import null_space
+from scipy.special import digamma
+
+from robustness_core.theory import (
+    affine_distance,
+    concentration_width,
+    fit_exponent,
+    input_space_mean_square,
+    r4,
+    square_root_law,
+)
+
+
+def projected_distances(L: np.ndarray, z: np.ndarray, m: int, draws: int, seed: int) -> np.ndarray:
+    """Distances of one difference z over random projections of the linear extractor L."""
+    random = np.random.default_rng(seed)
+    return np.array([affine_distance(random.standard_normal((m, len(L))) @ L, z) for _ in range(draws)])
+
+
+@pytest.mark.parametrize(("rank", "scale"), [(3, 1.0), (2, 1e-12), (1, 1e12), (0, 1.0)])
+def test_affine_distance_leaves_out_the_null_space(rank: int, scale: float) -> None:
+    random = np.random.default_rng(rank)
+    H = scale * random.standard_normal((3, rank)) @ random.standard_normal((rank, 8))
+    z = random.standard_normal((5, 2, 8))
+    unseen = null_space(H) if rank else np.eye(8)
+    expected = np.linalg.norm(z - z @ unseen @ unseen.T, axis=-1) / 2
+    np.testing.assert_allclose(affine_distance(H, z), expected, rtol=1e-9, atol=1e-15)
+
+
+def test_affine_distance_is_reached_by_a_collision_and_by_none_nearer() -> None:
+    """x̃ = x + δ and x̃' = x' - δ with δ = -½VVᵀ(x - x') collide; any collision's perturbations differ by VVᵀz."""
+    random = np.random.default_rng(0)
+    H, x, other = random.standard_normal((3, 6)), random.standard_normal(6), random.standard_normal(6)
+    delta = -np.linalg.pinv(H) @ H @ (x - other) / 2
+    np.testing.assert_allclose(H @ (x + delta), H @ (other - delta), rtol=1e-9)
+    assert affine_distance(H, x - other) == pytest.approx(np.linalg.norm(delta), rel=1e-9)
+    for _ in range(100):  # every solution of H a - H b = -H z is the least one plus null-space parts
+        a = delta + null_space(H) @ random.standard_normal(3) * 0.1
+        b = np.linalg.pinv(H) @ H @ (a + x - other) + null_space(H) @ random.standard_normal(3) * 0.1
+        np.testing.assert_allclose(H @ (x + a), H @ (other + b), rtol=1e-9)
+        assert max(np.linalg.norm(a), np.linalg.norm(b)) >= np.linalg.norm(delta) * (1 - 1e-9)
+
+
+def test_affine_distance_knows_neither_scale_nor_rotation() -> None:
+    random = np.random.default_rng(1)
+    H, z, mix = random.standard_normal((4, 9)), random.standard_normal(9), random.standard_normal((4, 4))
+    expected = affine_distance(H, z)
+    for same in (7 * H, mix @ H, np.linalg.qr(H.T)[0].T, np.vstack([H, H])):
+        assert affine_distance(same, z) == pytest.approx(expected, rel=1e-9)
+    assert affine_distance(np.eye(9), z) == pytest.approx(np.linalg.norm(z) / 2, rel=1e-9)
+    assert affine_distance(np.eye(9), np.zeros(9)) == 0
+
+
+def test_the_mean_square_of_the_input_space() -> None:
+    n0, m, draws = 40, 6, 4000
+    z = np.random.default_rng(2).standard_normal(n0)
+    squares = projected_distances(np.eye(n0), z, m, draws, seed=3) ** 2
+    # five standard errors of the mean
+    error = 5 * squares.std() / np.sqrt(draws)
+    assert squares.mean() == pytest.approx(input_space_mean_square(np.linalg.norm(z), m, n0), abs=error)
+    # and that is sharp enough to tell the paper's n0 from √n0 (its print of ‖I‖_F)
+    assert error < 0.05 * squares.mean()
+
+
+def test_without_dimension_reduction_the_distance_is_half_the_norm() -> None:
+    np.testing.assert_allclose(input_space_mean_square([2.0, 2.0], [10, 99], 10), [1.0, 1.0])
+
+
+@pytest.mark.parametrize("kind", ["identity", "decaying"])
+def test_the_square_root_law_and_its_width(kind: str) -> None:
+    n0, m, draws = 600, 8, 400
+    random = np.random.default_rng(4)
+    sigma = np.ones(n0) if kind == "identity" else np.linspace(1, 0.3, n0)
+    L, z = np.diag(sigma), random.standard_normal(n0)
+    distances = projected_distances(L, z, m, draws, seed=5)
+    predicted = square_root_law(m, np.linalg.norm(L @ z), float(np.linalg.norm(L)))
+    width = concentration_width(m, r4(sigma))
+    # The mean lies 1/(4m) = 3 % below the root of the mean square (Jensen), m/√r4 is not 0, and the standard error
+    # of 400 draws is 1.3 %: 8 % in all.
+    assert distances.mean() == pytest.approx(predicted, rel=0.08)
+    # A standard deviation of 400 draws is known to 1/√800 = 3.5 %; three of those and the delta method's 1/(8m).
+    assert distances.std() / distances.mean() == pytest.approx(width, rel=0.13)
+
+
+def test_the_width_is_exact_for_squares_in_the_input_space() -> None:
+    """The Beta distribution's relative deviation of d², halved."""
+    n0, m = 50.0, np.array([1.0, 10.0, 49.0, 50.0, 60.0])
+    beta = np.sqrt(np.maximum(2 * (n0 - m) / (m * (n0 + 2)), 0))
+    np.testing.assert_allclose(concentration_width(m, n0), beta / 2, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(concentration_width(50), 0.1, rtol=1e-12)
+
+
+def test_r4_counts_equal_directions() -> None:
+    assert r4([3.0, 3.0, 3.0, 0.0]) == pytest.approx(3, rel=1e-12)
+    assert r4([5.0]) == 1
+    assert 1 < r4([3.0, 2.0, 1.0]) < 3
+    assert r4([1e200, 1e200]) == pytest.approx(2, rel=1e-12)  # the fourth power would overflow
+    L = np.random.default_rng(6).standard_normal((5, 7))
+    gram = L @ L.T
+    assert r4(np.linalg.svd(L)[1]) == pytest.approx(np.trace(gram) ** 2 / np.trace(gram @ gram), rel=1e-9)
+
+
+def test_fit_finds_an_exact_power() -> None:
+    m = np.array([1, 2, 5, 10])
+    fit = fit_exponent(m, 3 * m**0.4)
+    assert (fit.exponent, fit.scale) == (pytest.approx(0.4, rel=1e-9), pytest.approx(3, rel=1e-9))
+    assert fit.low == pytest.approx(fit.high, abs=1e-9)
+
+
+def test_the_interval_of_the_exponent_covers_as_often_as_it_says() -> None:
+    random = np.random.default_rng(7)
+    m, trials = np.array([2, 5, 10, 20]), 2000
+    fits = [
+        fit_exponent(m, np.sqrt(m)[:, None] * np.exp(0.2 * random.standard_normal((4, 3))), confidence=0.8)
+        for _ in range(trials)
+    ]
+    covered = np.mean([fit.low <= 0.5 <= fit.high for fit in fits])
+    assert covered == pytest.approx(0.8, abs=5 * np.sqrt(0.8 * 0.2 / trials))  # five standard errors: 4.5 %
+
+
+def test_the_exponent_of_real_projections() -> None:
+    """4d²/‖z‖² is Beta(m/2, (n0-m)/2), so E log d = ½ψ(m/2) + constant: its slope over log m is what a fit finds."""
+    m = np.array([2, 4, 8, 16])
+    z = np.random.default_rng(8).standard_normal(200)
+    distances = np.array([projected_distances(np.eye(200), z, rows, 200, seed=9 + rows) for rows in m])
+    single = fit_exponent(m, distances)
+    slope = np.polyfit(np.log(m), digamma(m / 2) / 2, 1)[0]
+    assert slope > 0.6  # single draws bend the law at small m ...
+    assert single.exponent == pytest.approx(slope, abs=0.04)  # four standard errors of 800 draws
+    assert single.high - single.low < 0.06
+    means = fit_exponent(m, np.sqrt((distances**2).mean(axis=1)))
+    # ... root mean squares do not: deviations √(2/m)/2/√200 of 1.2 to 3.5 % over a factor 8 in m
+    assert means.exponent == pytest.approx(0.5, abs=0.05)
+
+
+def test_input_that_has_no_answer_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not apply"):
+        affine_distance(np.eye(3), np.zeros(4))
+    with pytest.raises(ValueError, match="Frobenius"):
+        square_root_law(3, 1.0, 0.0)
+    for sigma in ([], [0.0, 0.0], [np.inf], [np.nan]):
+        with pytest.raises(ValueError, match="singular values"):
+            r4(sigma)
+    for m, distances in (([1, 2], [1.0, 2.0]), ([2, 2, 2], [1.0, 1.0, 1.0]), ([1, 2, 3], [1.0, 0.0, 1.0])):
+        with pytest.raises(ValueError, match="three or more positive"):
+            fit_exponent(m, distances)
+    with pytest.raises(ValueError, match="one row of distances"):
+        fit_exponent([1, 2, 3], [1.0, 2.0])
