@@ -308,7 +308,7 @@ def _affine_nodes(module: fx.GraphModule) -> dict[fx.Node, bool]:
     affine: dict[fx.Node, bool] = {}
     for node in module.graph.nodes:
         sources = node.all_input_nodes
-        changing = [source for source in sources if source in moving]
+        changing = [source for source in _uses(node) if source in moving]
         if node.op == "placeholder":
             moving.add(node)
             affine[node] = True
@@ -320,6 +320,13 @@ def _affine_nodes(module: fx.GraphModule) -> dict[fx.Node, bool]:
             moving.add(node)
             affine[node] = all(affine[source] for source in sources) and _is_affine_step(module, node, changing)
     return affine
+
+
+def _uses(node: fx.Node) -> list[fx.Node]:
+    """The tensors that a node works on, each as often as it is used: x * x is not affine in x."""
+    uses: list[fx.Node] = []
+    fx.map_arg((node.args, node.kwargs), uses.append)
+    return uses
 
 
 def _is_affine_step(module: fx.GraphModule, node: fx.Node, changing: list[fx.Node]) -> bool:

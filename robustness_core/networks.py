@@ -52,7 +52,11 @@ class Network(nn.Module):
 
     `architecture` is the text that `build` reads, or a description where the body came from elsewhere.
     The normalisation is part of the network: without one, mean and std are None and pixels go in as they are.
+    `format` (safetensors, torch or onnx) and `sha256` are those of the file it was loaded from, empty without one.
     """
+
+    format: str = ""
+    sha256: str = ""
 
     def __init__(
         self,
@@ -119,7 +123,7 @@ def build(
     if text is not architecture:
         text = text.removesuffix("fc 10") + f"fc {classes}"
     items = [" ".join(item.split()).lower() for item in text.split(",")]
-    last_fc = max((i for i, item in enumerate(items) if item.startswith("fc ")), default=-1)
+    last_fc = max((i for i, item in enumerate(items) if item.split()[:1] == ["fc"]), default=-1)
     if last_fc < 0:
         raise ArchitectureError(f"The architecture {text!r} has no fc layer; the last layer must be `fc UNITS`.")
 
