@@ -64,7 +64,8 @@ def optimal_loss(
 
     conflicts: (L, R) bool. method: "flow", exact, or "cvxpy" (Clarabel), an independent reference for small graphs.
     weights: positive (L,) and (R,), the probability of every image up to a common factor; default: all equal.
-    Raises ValueError for an empty or non-boolean matrix, an unknown method or weights that do not fit.
+    Raises ValueError for an empty or non-boolean matrix, an unknown method or weights that do not fit, and
+    RuntimeError where Clarabel gives up (seen on graphs with 40,000 edges that are nearly complete).
     """
     graph = _check_conflicts(conflicts)
     left_weight, right_weight = _check_weights(weights, graph.shape)
@@ -421,18 +422,25 @@ def _by_convex_program(graph: Bools, left_weight: Floats, right_weight: Floats) 
 
     L, R = graph.shape
     u, v = np.nonzero(graph)
-    total = left_weight.sum() + right_weight.sum()
     left, right = cp.Variable(L), cp.Variable(R)
+    limits = [left <= 1, right <= 1]  # the logarithms keep q above 0
     edges = [left[u] + right[v] <= 1] if len(u) else []
-    box = [left >= 0, left <= 1, right >= 0, right <= 1]
-    gain = (left_weight @ cp.log(left) + right_weight @ cp.log(right)) / total
-    cp.Problem(cp.Maximize(gain), edges + box).solve(solver=cp.CLARABEL)
+    gain = left_weight @ cp.log(left) + right_weight @ cp.log(right)
+    _solve(cp, cp.Problem(cp.Maximize(gain), limits + edges))
     quality = np.clip(left.value, 0, 1), np.clip(right.value, 0, 1)
-    multiplier = np.maximum(edges[0].dual_value, 0) * total if edges else np.empty(0)
+    multiplier = np.maximum(edges[0].dual_value, 0) if edges else np.empty(0)
     through = (
         np.bincount(u, multiplier, minlength=L).astype(np.float64),
         np.bincount(v, multiplier, minlength=R).astype(np.float64),
     )
-    right_share = cp.Problem(cp.Maximize((left_weight @ left + right_weight @ right) / total), edges + box)
-    zero_one = 1 - float(right_share.solve(solver=cp.CLARABEL))
+    kept = left_weight @ left + right_weight @ right
+    best = _solve(cp, cp.Problem(cp.Maximize(kept), [left >= 0, right >= 0, *limits, *edges]))
+    zero_one = 1 - best / float(left_weight.sum() + right_weight.sum())
     return _result(graph, (left_weight, right_weight), quality, through, zero_one)
+
+
+def _solve(cp: Any, problem: Any) -> float:
+    try:
+        return float(problem.solve(solver=cp.CLARABEL))
+    except cp.error.SolverError as error:
+        raise RuntimeError("Clarabel found no solution of this conflict graph; use the method flow.") from error

@@ -130,8 +130,8 @@ def test_the_exponent_of_real_projections() -> None:
     single = fit_exponent(m, distances)
     slope = np.polyfit(np.log(m), digamma(m / 2) / 2, 1)[0]
     assert slope > 0.6  # single draws bend the law at small m ...
-    assert single.exponent == pytest.approx(slope, abs=0.04)  # four standard errors of 800 draws
-    assert single.high - single.low < 0.06
+    assert single.exponent == pytest.approx(slope, abs=0.07)  # four standard errors of 800 draws
+    assert single.low < slope < single.high < single.low + 0.1
     means = fit_exponent(m, np.sqrt((distances**2).mean(axis=1)))
     # ... root mean squares do not: deviations √(2/m)/2/√200 of 1.2 to 3.5 % over a factor 8 in m
     assert means.exponent == pytest.approx(0.5, abs=0.05)
