@@ -1,0 +1,40 @@
+"""The command line of the science: audit, inspect, train, evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+COMMANDS = {
+    "audit": "measure the robustness of a network layer by layer",
+    "inspect": "say what a checkpoint is and which layers it has",
+    "train": "train a network",
+    "evaluate": "measure the accuracy of a network, clean and under attack",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; only its own module is imported. Exit status 2 and one line on stderr for bad input."""
+    given = sys.argv[1:] if arguments is None else arguments
+    listing = "\n".join(f"  {name:<10}{says}" for name, says in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m robustness_core",
+        description=f"{__doc__}\n\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, help="--help after a command lists its options")
+    name = parser.parse_args(given[:1]).command
+    module = importlib.import_module(f"robustness_core.commands.{name}")
+    command = argparse.ArgumentParser(prog=f"{parser.prog} {name}", description=module.__doc__)
+    module.add_arguments(command)
+    args = command.parse_args(given[1:])
+    try:
+        return int(module.run(args))
+    except KeyboardInterrupt:
+        print("strata: stopped.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

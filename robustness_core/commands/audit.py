@@ -1,0 +1,109 @@
+"""`python -m robustness_core audit`: an audit without browser or database, with a progress bar and JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from robustness_core import shelf
+from robustness_core.audit import AuditResult, choose_device, run_audit, to_json
+from robustness_core.checkpoints import CheckpointError, load, sha256
+from robustness_core.datasets import DatasetError
+from robustness_core.layers import LayerError, cuts
+from robustness_core.spec import DATASETS, METHODS, PRESETS, SPLITS, AuditSpec, EpsilonGrid, SpecError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--network", required=True, help="a bundled network's name, or a checkpoint file")
+    parser.add_argument("--architecture", help="the architecture text of a file that does not say its own")
+    parser.add_argument("--dataset", default="mnist-5k", help=", ".join(DATASETS))
+    parser.add_argument("--split", default="train", help=", ".join(SPLITS))
+    parser.add_argument("--classes", type=int, nargs=2, default=(3, 7), metavar=("LEFT", "RIGHT"))
+    parser.add_argument("--samples", type=int, default=20, help="images of each class; S^2 pairs")
+    parser.add_argument("--layers", default="all", help="names with commas between, or all")
+    parser.add_argument("--m", nargs="+", default=["10"], help="projection dimensions; none for no projection")
+    parser.add_argument("--projections", type=int, default=1, help="random projections of each layer")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--method", default="balanced", help=", ".join(METHODS))
+    parser.add_argument("--preset", default="default", help=", ".join(PRESETS))
+    parser.add_argument("--epsilon", default="0:8:81", help="start:stop:count")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    parser.add_argument("--memory", type=float, help="GiB that a batch of pairs may use")
+    parser.add_argument("--json", type=Path, metavar="OUT.json", help="write the whole result here; - prints it")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        path = shelf.find(args.network)
+        network = load(path, architecture=args.architecture)
+        names = [cut.name for cut in cuts(network, network.input_shape) if cut.main]
+        spec = AuditSpec(
+            network=args.network,
+            dataset=args.dataset,
+            split=args.split,
+            classes=tuple(args.classes),
+            samples=args.samples,
+            layers=tuple(names if args.layers == "all" else filter(None, map(str.strip, args.layers.split(",")))),
+            m=tuple(_dimension(text) for text in args.m),
+            projections=args.projections,
+            seed=args.seed,
+            method=args.method,
+            preset=args.preset,
+            epsilon=EpsilonGrid.parse(args.epsilon),
+        )
+        if args.json is not None and str(args.json) != "-" and not args.json.resolve().parent.is_dir():
+            raise SpecError(f"The folder of {str(args.json)!r} does not exist; name a file in a folder that does.")
+        device = choose_device(args.device)
+        with tqdm(total=0, unit="pair", disable=None, file=sys.stderr) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            memory = None if args.memory is None else args.memory * 2**30
+            result = run_audit(spec, network, sha256(path), device=device, memory=memory, progress=progress)
+    except (SpecError, shelf.ShelfError, CheckpointError, DatasetError, LayerError, ValueError) as error:
+        print(f"strata: {error}", file=sys.stderr)
+        return 2
+    if args.json is None:
+        print(_table(result))
+    elif str(args.json) == "-":
+        print(json.dumps(to_json(result)))
+    else:
+        beside = args.json.with_name(args.json.name + ".part")
+        beside.write_text(json.dumps(to_json(result)))
+        os.replace(beside, args.json)
+        print(_table(result), file=sys.stderr)
+    return 0
+
+
+def _dimension(text: str) -> int | None:
+    if text == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise SpecError(f"The projection dimension m {text!r} must be a whole number, or none.") from None
+
+
+def _table(result: AuditResult) -> str:
+    """Mean distance and a few losses, series by series, for a reader at a terminal."""
+    epsilons = result.spec.epsilon.values()
+    places = sorted({round(i * (len(epsilons) - 1) / 4) for i in range(5)})
+    head = f"{'layer':<16}{'nj':>8}{'m':>6}{'seed':>6}{'distance':>10}{'collided':>10}{'passes':>8}"
+    lines = [head + "".join(f"{'L(' + format(epsilons[i], 'g') + ')':>10}" for i in places)]
+    for r in result.series:
+        m = "none" if r.series.m is None else str(r.series.m)
+        line = f"{r.series.layer:<16}{r.features:>8}{m:>6}{r.series.seed:>6}{r.distances.mean():>10.3f}"
+        line += f"{r.collided.mean():>10.1%}{r.passes.mean():>8.0f}"
+        lines.append(line + "".join(f"{r.loss[i]:>10.4f}" for i in places))
+    lines.append(f"{'input space':<62}  " + "".join(f"{result.input_loss[i]:>10.4f}" for i in places))
+    lines.append(
+        "Distances are upper bounds found by search; losses are lower bounds, in nats (at most log 2 = 0.6931)."
+    )
+    return "\n".join(lines)
