@@ -1,0 +1,182 @@
+"""The compute process: networks kept in memory, blocks of pairs searched in batches of one fixed size."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+
+from robustness_core import audit, datasets
+from robustness_core.checkpoints import load
+from robustness_core.collision import Collisions, estimate, find_collisions
+from robustness_core.layers import cuts, extractor
+from robustness_core.networks import Network
+from robustness_core.projection import project
+from worker.tasks import (
+    Answer,
+    Description,
+    Distances,
+    Estimates,
+    Failure,
+    Kept,
+    Machine,
+    NeedsContent,
+    NetworkFile,
+    Task,
+)
+
+BATCH = {"cpu": 16, "cuda": 256, "mps": 64}  # pairs; part of what fixes a distance to the last bit
+_ESTIMATES_AT_ONCE = 64
+_MEMORY_SHARE = 0.25  # of all the memory there is, not of what is free just now: the same today and tomorrow
+_NETWORKS_KEPT = 4
+
+_networks: OrderedDict[str, Network] = OrderedDict()
+_searches: OrderedDict[str, nn.Module] = OrderedDict()
+
+
+def answer(task: Task, machine: Machine) -> Answer:
+    """The distances or estimates of a block. Never raises; what goes wrong is a Failure."""
+    try:
+        torch.set_num_threads(machine.threads)
+        device = _device(machine)
+        if task.network.sha256 not in _networks and task.network.content is None:
+            return NeedsContent()
+        network = _network(task.network, device)
+        start = time.perf_counter()
+        if task.kind == "estimates":
+            return Estimates(_estimates(task, network, device), time.perf_counter() - start)
+        return _distances(task, network, device, machine, start)
+    except Exception as error:
+        # Errors of the science are sentences, and the same question would end the same way.
+        ours = type(error).__module__.startswith("robustness_core.")
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        sentence = str(error) if ours else f"The computation failed: {first_line.rstrip('.')}."
+        return Failure(sentence, ours, traceback.format_exc())
+
+
+def describe(machine: Machine) -> Description:
+    torch.set_num_threads(machine.threads)
+    device = _device(machine)
+    return Description(audit.device_name(device), audit.versions(), BATCH[device.type])
+
+
+def layers(file: NetworkFile) -> list[dict[str, Any]]:
+    network = _read(file)
+    return [asdict(cut) for cut in cuts(network, network.input_shape)]
+
+
+def _distances(task: Task, network: Network, device: torch.device, machine: Machine, start: float) -> Distances:
+    size = task.batch or BATCH[device.type]
+    memory = machine.memory or _usual_memory(device, machine.processes)
+    parts: list[Collisions] = []
+    for left, right in _batches(task, size, device):
+        found = find_collisions(
+            _search(task, network),
+            left,
+            right,
+            method=task.series.method,
+            preset=task.series.preset,
+            seed=task.series.seed,
+            memory=memory,
+        )
+        parts.append(found)
+    distance, residual, collided, passes = (
+        np.concatenate([getattr(part, name).cpu().numpy() for part in parts])[: len(task)]
+        for name in ("distance", "residual", "collided", "passes")
+    )
+    kept = tuple(
+        _kept(task, int(place), parts[place // size], int(place % size), network, device)
+        for place in np.argsort(distance, kind="stable")[: task.keep]
+    )
+    return Distances(distance, residual, collided, passes, kept, time.perf_counter() - start)
+
+
+def _estimates(task: Task, network: Network, device: torch.device) -> Any:
+    search = _search(task, network)
+    return np.concatenate(
+        [estimate(search, left, right).numpy() for left, right in _batches(task, _ESTIMATES_AT_ONCE, device)]
+    )[: len(task)]
+
+
+def _batches(task: Task, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """The pairs in batches of exactly `size`, the last one filled up with copies of the last pair."""
+    for begin in range(0, len(task), size):
+        places = np.minimum(np.arange(begin, begin + size), len(task) - 1)
+        yield _tensor(task.left[places], device), _tensor(task.right[places], device)
+
+
+def _kept(task: Task, place: int, part: Collisions, row: int, network: Network, device: torch.device) -> Kept:
+    pictures = {
+        "left": _tensor(task.left[place : place + 1], device),
+        "right": _tensor(task.right[place : place + 1], device),
+        "collision_left": part.left[row : row + 1],
+        "collision_right": part.right[row : row + 1],
+    }
+    with torch.no_grad():
+        predictions = {name: network(image.float())[0].double().cpu().tolist() for name, image in pictures.items()}
+    return Kept(place, part.left[row].cpu().numpy(), part.right[row].cpu().numpy(), predictions)
+
+
+def _tensor(pixels: Any, device: torch.device) -> Tensor:
+    return torch.from_numpy(datasets.to_float(pixels)).to(device)
+
+
+def _network(file: NetworkFile, device: torch.device) -> Network:
+    if file.sha256 not in _networks:
+        _networks[file.sha256] = _read(file)
+        if len(_networks) > _NETWORKS_KEPT:
+            _networks.popitem(last=False)
+            _searches.clear()
+    _networks.move_to_end(file.sha256)
+    return _networks[file.sha256].to(device)
+
+
+def _read(file: NetworkFile) -> Network:
+    assert file.content is not None
+    with tempfile.TemporaryDirectory(prefix="strata-") as folder:
+        path = Path(folder) / f"network.{_SUFFIX.get(file.format, file.format)}"
+        path.write_bytes(file.content)
+        return load(
+            path,
+            architecture=file.architecture or None,
+            mean=file.mean,
+            std=file.std,
+            input_shape=file.input_shape or None,
+        )
+
+
+_SUFFIX = {"torch": "pt"}
+
+
+def _search(task: Task, network: Network) -> nn.Module:
+    """The projected extractor of a series; the last few are kept."""
+    key = task.series.key
+    if key not in _searches:
+        up_to_layer = extractor(network, task.series.layer)
+        _searches[key] = project(up_to_layer, task.features, task.series.m, task.series.seed)
+        if len(_searches) > 2 * _NETWORKS_KEPT:
+            _searches.popitem(last=False)
+    return _searches[key]
+
+
+def _device(machine: Machine) -> torch.device:
+    device = audit.choose_device(machine.device)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", machine.place % torch.cuda.device_count())
+    return device
+
+
+def _usual_memory(device: torch.device, processes: int) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory) * _MEMORY_SHARE
+    return float(psutil.virtual_memory().total) * _MEMORY_SHARE / processes

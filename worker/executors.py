@@ -1,0 +1,212 @@
+"""Where blocks run: processes of this machine (`local:N`), or a Dask cluster (`tcp://host:8786`)."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from worker import tasks
+from worker.tasks import Answer, Description, Machine, NetworkFile, Task
+
+Compute = Callable[[Task, Machine], Answer]
+MOST_PROCESSES = 8  # unless told otherwise; each takes some 400 MB
+
+
+class ExecutorError(RuntimeError):
+    """An executor that cannot be had; its text is one sentence for the user."""
+
+
+class Executor(Protocol):
+    """Runs tasks elsewhere. All methods are called from one thread."""
+
+    def free(self) -> int:
+        """How many tasks can start now."""
+
+    def submit(self, task: Task) -> Future[Answer]:
+        """Start a task. The future raises if the process died or the cluster lost the task."""
+
+    def abandon(self, future: Future[Answer]) -> None:
+        """Give up a task that hangs, and whatever runs it."""
+
+    def describe(self) -> Description:
+        """What computes. Raises ExecutorError if nothing does."""
+
+    def layers(self, file: NetworkFile) -> list[dict[str, Any]]:
+        """The layers of a network, read where torch is."""
+
+    def close(self) -> None:
+        """End everything that was started."""
+
+
+class LocalExecutor:
+    """One process a device or share of the cores, each restarted alone when it dies or hangs.
+
+    The processes die with the worker, even if that is killed.
+    """
+
+    def __init__(self, machines: list[Machine], compute: Compute = tasks.run):
+        self._machines = machines
+        self._compute = compute
+        self._pools: list[ProcessPoolExecutor | None] = [None] * len(machines)
+        self._running: dict[Future[Any], int] = {}
+
+    def free(self) -> int:
+        return len(self._idle())
+
+    def submit(self, task: Task) -> Future[Answer]:
+        return self._start(self._compute, task)
+
+    def abandon(self, future: Future[Answer]) -> None:
+        place = self._running.pop(future, None)
+        if place is not None:
+            self._kill(place)
+
+    def describe(self) -> Description:
+        try:
+            return self._start(tasks.describe).result()  # type: ignore[no-any-return]
+        except ValueError as error:
+            raise ExecutorError(str(error)) from error
+
+    def layers(self, file: NetworkFile) -> list[dict[str, Any]]:
+        machine = self._idle()[0]
+        future = self._pool(machine).submit(tasks.layers, file)
+        return self._watched(future, machine).result()  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        for place in range(len(self._machines)):
+            self._kill(place)
+
+    def _start(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        place = self._idle()[0]
+        future = self._pool(place).submit(function, *arguments, self._machines[place])
+        return self._watched(future, place)
+
+    def _watched(self, future: Future[Any], place: int) -> Future[Any]:
+        self._running[future] = place
+        return future
+
+    def _idle(self) -> list[int]:
+        for future in [future for future in self._running if future.done()]:
+            place = self._running.pop(future)
+            if future.exception() is not None:  # the process died: the next task gets a new one
+                self._kill(place)
+        busy = set(self._running.values())
+        return [place for place in range(len(self._machines)) if place not in busy]
+
+    def _pool(self, place: int) -> ProcessPoolExecutor:
+        pool = self._pools[place]
+        if pool is None:
+            context = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(1, mp_context=context, initializer=_die_with, initargs=(os.getpid(),))
+            self._pools[place] = pool
+        return pool
+
+    def _kill(self, place: int) -> None:
+        pool, self._pools[place] = self._pools[place], None
+        if pool is not None:
+            for process in list((pool._processes or {}).values()):
+                process.kill()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _die_with(parent: int) -> None:
+    """In a compute process: die when the worker dies, however it dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the worker, which ends its processes itself
+    if sys.platform == "linux":
+        set_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+        ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    """For systems without a death signal, and for a worker that died before it was set."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+class DaskExecutor:
+    """A Dask cluster, through its interface for concurrent.futures. Lost workers are Dask's business."""
+
+    def __init__(self, scheduler: str, machine: Machine, compute: Compute = tasks.run):
+        try:
+            from distributed import Client
+        except ModuleNotFoundError as error:
+            raise ExecutorError(
+                "Dask is not installed here; install the packages of requirements-cluster.txt."
+            ) from error
+        try:
+            open_client: Any = Client  # the package has no types
+            self._client = open_client(scheduler, timeout=10, set_as_default=False)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise ExecutorError(f"The Dask scheduler {scheduler} does not answer; is it running?") from error
+        self._executor = self._client.get_executor(pure=False, retries=2)
+        self._scheduler = scheduler
+        self._machine = machine
+        self._compute = compute
+        self._running: set[Future[Answer]] = set()
+
+    def free(self) -> int:
+        """Each thread of the cluster gets one task to work on and one to go on with."""
+        self._running = {future for future in self._running if not future.done()}
+        threads: int = sum(self._client.nthreads().values())
+        return max(0, 2 * threads - len(self._running))
+
+    def submit(self, task: Task) -> Future[Answer]:
+        future: Future[Answer] = self._executor.submit(self._compute, task, self._machine)
+        self._running.add(future)
+        return future
+
+    def abandon(self, future: Future[Answer]) -> None:
+        future.cancel()
+        self._running.discard(future)
+
+    def describe(self) -> Description:
+        if not self._client.nthreads():
+            raise ExecutorError(f"The Dask scheduler {self._scheduler} has no workers yet; start some.")
+        one: Description = self._executor.submit(tasks.describe, self._machine).result(timeout=120)
+        return replace(one, device=f"Dask, {one.device}")
+
+    def layers(self, file: NetworkFile) -> list[dict[str, Any]]:
+        return self._executor.submit(tasks.layers, file).result(timeout=120)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+
+def open_executor(
+    text: str, *, device: str = "auto", memory: float | None = None, compute: Compute = tasks.run
+) -> Executor:
+    """`local:N`, N processes that share the cores; `local`, one for each GPU or else each core; or a Dask scheduler.
+
+    `memory`: bytes that each search may use. Raises ExecutorError.
+    """
+    if "://" in text:
+        return DaskExecutor(text, Machine(device, threads=1, memory=memory), compute)
+    kind, _, number = text.partition(":")
+    if kind != "local" or (number and not number.isdigit()) or number == "0":
+        raise ExecutorError(f"The executor {text!r} must read local:N, or be a Dask scheduler like tcp://host:8786.")
+    cores = os.cpu_count() or 1
+    count = int(number) if number else _gpus(device) or min(cores, MOST_PROCESSES)
+    threads = max(1, cores // count)
+    return LocalExecutor([Machine(device, threads, memory, place, count) for place in range(count)], compute)
+
+
+def _gpus(device: str) -> int:
+    """GPUs that processes can be spread over; one process where a single device was named."""
+    if device == "cpu":
+        return 0
+    if device == "auto":
+        return len(list(Path("/dev").glob("nvidia[0-9]*"))) or int(sys.platform == "darwin")
+    return 1

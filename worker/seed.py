@@ -1,0 +1,74 @@
+"""Puts the bundled networks of zoo/ on the shelf."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from robustness_core import shelf
+from store import Database, networks
+from store.records import LayerRecord, NetworkRecord
+from worker.executors import Executor
+from worker.tasks import NetworkFile
+
+log = logging.getLogger("worker")
+
+
+def seed(db: Database, executor: Executor, folder: Path = shelf.ZOO) -> list[NetworkRecord]:
+    """Register every network of the zoo that is not on the shelf yet; a file that cannot be read is skipped."""
+    found = []
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            found.append(_register(db, executor, path))
+        except (OSError, ValueError, KeyError) as error:
+            log.error("%s cannot be read and is skipped: %s", path.name, error)
+    return found
+
+
+def _register(db: Database, executor: Executor, path: Path) -> NetworkRecord:
+    content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    known = networks.by_sha256(db, sha256)
+    if known is not None:
+        return known
+    said = _metadata(content)
+    file = NetworkFile(
+        sha256=sha256,
+        format="safetensors",
+        architecture=said["architecture"],
+        input_shape=tuple(json.loads(said["input_shape"])),
+        mean=_values(said.get("mean")),
+        std=_values(said.get("std")),
+        content=content,
+    )
+    layers = [LayerRecord(**{**layer, "shape": tuple(layer["shape"])}) for layer in executor.layers(file)]
+    card = path.with_suffix(".json")
+    record = networks.register(
+        db,
+        name=path.stem,
+        sha256=sha256,
+        source="zoo",
+        format=file.format,
+        architecture=file.architecture,
+        input_shape=file.input_shape,
+        mean=file.mean,
+        std=file.std,
+        layers=layers,
+        card=json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {},
+        weights=content,
+    )
+    log.info("network=%s is on the shelf", record.name)
+    return record
+
+
+def _metadata(content: bytes) -> dict[str, Any]:
+    """What a safetensors file says of itself: eight bytes of length, then a JSON header."""
+    length = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + length])["__metadata__"])
+
+
+def _values(text: str | None) -> tuple[float, ...] | None:
+    return tuple(json.loads(text)) if text else None

@@ -1,0 +1,139 @@
+"""What a compute process is asked and answers: plain data, so that the worker itself needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness_core.spec import SeriesSpec
+
+Pixels = NDArray[np.uint8]  # (B, H, W, C)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a task runs: the device, its CPU threads, and the memory in bytes that a search may use.
+
+    `memory` None takes a fixed share of what the machine has. Of several GPUs, the one at `place` is taken.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    memory: float | None = None
+    place: int = 0
+    processes: int = 1  # that share the machine's memory
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """A network's file as the store keeps it, with the hints that reading it may need. `content` may be left out."""
+
+    sha256: str
+    format: str
+    architecture: str
+    input_shape: tuple[int, ...]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A block, B pairs of one series: their distances, or a cheap estimate of each to order them.
+
+    `batch` pairs are searched at once, the last batch filled up with copies: a distance then depends on nothing but
+    the series and its two images, bit for bit, however the pairs are cut into blocks. 0 means the device's usual
+    number. `keep`: of so many closest pairs the colliding images come back too.
+    """
+
+    kind: Literal["distances", "estimates"]
+    network: NetworkFile
+    series: SeriesSpec
+    features: int
+    left: Pixels
+    right: Pixels
+    batch: int = 0
+    keep: int = 0
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The collision of the pair at `place` in the block: images (C, H, W) float32 and the logits of all four."""
+
+    place: int
+    left: NDArray[np.float32]
+    right: NDArray[np.float32]
+    predictions: dict[str, list[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Distances:
+    """The answer to a block: arrays of length B."""
+
+    distance: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    collided: NDArray[np.bool_]
+    passes: NDArray[np.float64]
+    kept: tuple[Kept, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """Cheap guesses of B distances."""
+
+    distance: NDArray[np.float64]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class NeedsContent:
+    """This process has not seen the network yet: ask again with the content of its file."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong. `final`: it would go wrong again however small the batch. `detail` is for the log."""
+
+    sentence: str
+    final: bool
+    detail: str
+
+
+Answer = Distances | Estimates | NeedsContent | Failure
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a compute process says of itself: the device in words, what decides distances, the pairs of a batch."""
+
+    device: str
+    versions: dict[str, str]
+    batch: int
+
+
+def run(task: Task, machine: Machine) -> Answer:
+    """Compute a block in this process. Never raises; what goes wrong is a Failure."""
+    from worker import compute  # torch is loaded here, in the compute process only
+
+    return compute.answer(task, machine)
+
+
+def describe(machine: Machine) -> Description:
+    """The device in words and the versions that a distance depends on. Raises ValueError for a device that is not."""
+    from worker import compute
+
+    return compute.describe(machine)
+
+
+def layers(file: NetworkFile) -> list[dict[str, Any]]:
+    """The layers of a network, each as the keyword arguments of a LayerRecord."""
+    from worker import compute
+
+    return compute.layers(file)
