@@ -299,14 +299,15 @@ def _largest_flow(
             if not new.size:
                 break
             tree.append(frontier[neighbours[:, new].argmax(axis=0)] * len(into) + new)
-            others = random.integers(frontier.size, size=(new.size, _WAYS_IN))
+            others = random.integers(frontier.size, size=(new.size, min(_WAYS_IN, frontier.size - 1)))
             chosen, _ = np.nonzero(hit := neighbours[others, new[:, None]])
             tree.append(frontier[others[hit]] * len(into) + new[chosen])
             column_reached |= fresh
             found = found or bool((through_columns < into)[new].any())
             back = carrying_row[fresh[carrying_column]]  # rows that can take their flow back from a fresh column
-            frontier = np.unique(back[~row_reached[back]])
-            row_reached[frontier] = True
+            before = row_reached.copy()
+            row_reached[back] = True
+            frontier = np.flatnonzero(row_reached & ~before)
         if not found:
             return _Flow(through_rows, through_columns, edges, amount, row_reached, column_reached)
         if len(edges) > _EDGES_KEPT * (len(out) + len(into)):
