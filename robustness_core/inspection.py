@@ -1,0 +1,406 @@
+"""What an upload is: its architecture and normalisation, chosen by measured accuracy, and its layers."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustness_core import checkpoints, containers, datasets, layers
+from robustness_core.checkpoints import Candidate, CheckpointError
+from robustness_core.networks import Network
+
+# The usual conventions; where an image has one channel the first value counts.
+_CONVENTIONS: dict[int, tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]] = {
+    1: (
+        ("MNIST", (0.1307,), (0.3081,)),
+        ("−1 to 1", (0.5,), (0.5,)),
+        ("0 to 255", (0.0,), (1 / 255,)),
+    ),
+    3: (
+        ("ImageNet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("CIFAR-10", (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
+        ("CIFAR-10, per image", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+        ("−1 to 1", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("ImageNet mean, 0.225", (0.485, 0.456, 0.406), (0.225, 0.225, 0.225)),
+        ("CIFAR-10 mean", (0.4914, 0.4822, 0.4465), (1.0, 1.0, 1.0)),
+        ("0 to 255", (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
+    ),
+}
+_DATASETS = {(1, 28, 28): ("mnist", "mnist-5k"), (3, 32, 32): ("cifar10",)}
+_ROUND = 2e10  # multiplications that one round of comparisons may cost: about a second on two cores
+_FINAL = 4e10  # and the last measurement
+_BATCH = 250
+_MOST_COMPARED = 5000  # images that the last few trials are compared on, if they are cheap
+_OTHER_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "elu": nn.ELU}
+_MUCH_BETTER = 0.03  # of accuracy, by which another activation must beat ReLU to be believed
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Test images, (N, C, H, W) float32 in [0, 1], and their labels (N,)."""
+
+    name: str
+    pixels: Tensor
+    labels: Tensor
+
+
+@dataclass(eq=False)
+class Trial:
+    """A candidate under one normalisation, with what was measured of it so far on the first `images` test images."""
+
+    candidate: Candidate
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None
+    convention: str
+    cost: float = 1.0  # multiplications an image
+    images: int = 0
+    correct: int = 0
+    surprise: float = 0.0  # sum of the cross-entropies, in nats
+    spread: float = 0.0  # largest standard deviation of a logit over the images
+    history: dict[int, float] = field(default_factory=dict)  # images -> accuracy on them
+    _network: list[Network] = field(default_factory=list)
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.images if self.images else 0.0
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats; it tells normalisations apart that give the same accuracy."""
+        mean = self.surprise / self.images if self.images else math.inf
+        return mean if math.isfinite(mean) else math.inf
+
+    def network(self) -> Network:
+        if not self._network:
+            self._network.append(self.candidate.network(*(self.normalisation or (None, None))))
+        return self._network[0]
+
+    def measure(self, data: Images, until: int) -> None:
+        """Go on until the first `until` images are measured."""
+        network = self.network()
+        with torch.no_grad():
+            while self.images < min(until, len(data.labels)):
+                part = slice(self.images, min(self.images + _BATCH, until, len(data.labels)))
+                logits, labels = network(data.pixels[part]), data.labels[part]
+                self.correct += int((logits.argmax(1) == labels).sum())
+                self.surprise += float(F.cross_entropy(logits, labels, reduction="sum"))
+                self.spread = max(self.spread, float(logits.std(0).max()) if len(labels) > 1 else 0.0)
+                self.images += len(labels)
+        self.history[self.images] = self.accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What the candidates of a file came to: the trials, the best first, measured on `dataset` (None: on nothing)."""
+
+    trials: tuple[Trial, ...]
+    dataset: str | None
+    warnings: tuple[str, ...] = ()
+
+
+def inspect(
+    path: Path,
+    *,
+    architecture: str | None = None,
+    dataset: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    input_shape: Sequence[int] | None = None,
+    stage: str | None = None,
+    largest: int = containers.LARGEST_FILE,
+    deadline: float = math.inf,
+) -> tuple[dict[str, Any], Network]:
+    """What a file is, as JSON (see `report`), and the network. Raises CheckpointError with one sentence.
+
+    Hints: an architecture text or name, one of the data sets, mean and std, (C, H, W), one of several state_dicts.
+    `deadline` is a time.monotonic() after which no further comparison is begun.
+    """
+    checkpoints.check_normalisation(mean, std)
+    contents = containers.read(path, largest=largest)
+    found = checkpoints.candidates(contents, architecture=architecture, input_shape=input_shape, stage=stage)
+    if mean is not None and std is not None:
+        given = (tuple(float(v) for v in mean), tuple(float(v) for v in std))
+        found = [replace(candidate, normalisation=given, says_normalisation=True) for candidate in found]
+    chosen = compare(found, dataset=dataset, deadline=deadline)
+    network = chosen.trials[0].network()
+    network.format, network.sha256 = contents.format, checkpoints.sha256(path)
+    return report(contents, chosen, network, stage), network
+
+
+def choose(found: Sequence[Candidate], *, dataset: str | None = None) -> Network:
+    """The network of the candidate and normalisation that answer test images best. Raises CheckpointError."""
+    return compare(found, dataset=dataset).trials[0].network()
+
+
+# ------------------------------------------------------------------------------------------------ comparing candidates
+
+
+def compare(found: Sequence[Candidate], *, dataset: str | None = None, deadline: float = math.inf) -> Choice:
+    """Measure candidates under the usual normalisations, dropping the worse ones round by round.
+
+    The best has the least cross-entropy of those near the best accuracy, or within one percent of it more accuracy.
+    Cost: a bounded number of multiplications, some seconds. Raises CheckpointError.
+    """
+    data, warnings = _images(found, dataset)
+    trials = [
+        Trial(candidate, normalisation, convention)
+        for candidate in found
+        for convention, normalisation in _normalisations(candidate)
+        if data is None or tuple(data.pixels.shape[1:]) == candidate.input_shape
+    ]
+    for trial in trials:
+        trial.cost = _multiplications(trial.network()) if trial.convention in ("none", "given") else trials[0].cost
+    classes = _classes(trials[0].network())
+    if data is not None and classes != 10:
+        warnings.append(f"The network has {classes} outputs, the data sets have 10 classes: no accuracy was measured.")
+        data = None
+    if data is None:
+        return Choice(tuple(sorted(trials, key=lambda t: t.candidate.cost)), None, tuple(warnings))
+    ranked = _tournament(trials, data, deadline)
+    best = ranked[0]
+    for variant in _variants(best):
+        if time.monotonic() < deadline:
+            variant.measure(data, min(best.images, 500))
+            if variant.accuracy > best.accuracy + _MUCH_BETTER:
+                best = variant
+    if best is not ranked[0]:
+        ranked = [best, *ranked]
+    if time.monotonic() < deadline:
+        best.measure(data, _final(best.cost, len(data.labels)))
+    return Choice(tuple(ranked), data.name, tuple(warnings))
+
+
+def _tournament(trials: Sequence[Trial], data: Images, deadline: float) -> list[Trial]:
+    """The trials, the best first; each round measures those left on more images and keeps a quarter of them."""
+    left = list(trials)
+    out: list[Trial] = []
+    while True:
+        last = len(left) <= 3
+        more = (3 if last else 1) * _ROUND / sum(trial.cost for trial in left)
+        most = _MOST_COMPARED if last else 50 if len(left) > 100 else 150 if len(left) > 30 else 300
+        until = left[0].images + int(min(max(more, 20), most))
+        for trial in left:
+            if time.monotonic() < deadline or not left[0].images:
+                trial.measure(data, until)
+        left = _ranked(left)
+        if last or time.monotonic() > deadline:
+            return left + out
+        out = left[max(3, len(left) // 4) :] + out
+        left = left[: max(3, len(left) // 4)]
+
+
+def _ranked(trials: Sequence[Trial]) -> list[Trial]:
+    best = max(trial.accuracy for trial in trials)
+    margin = 0.02 + 0.5 / math.sqrt(max(trials[0].images, 1))  # the accuracy of few images is uncertain
+    order = sorted(trials, key=lambda t: (t.images == 0, t.accuracy < best - margin, t.loss, t.candidate.cost))
+    close = [t for t in order if t.images and t.accuracy >= best - margin and t.loss <= 1.01 * order[0].loss]
+    first = max(close, key=lambda t: t.accuracy, default=order[0])  # a loss within one percent says nothing
+    return [first, *(t for t in order if t is not first)]
+
+
+def _variants(best: Trial) -> list[Trial]:
+    """A guessed chain with other activations: shapes do not tell them apart."""
+    text = best.candidate.architecture
+    if best.candidate.cost == 0.0 or "relu" not in text.split(", "):
+        return []
+    swapped = []
+    for activation in _OTHER_ACTIVATIONS:
+        other = re.sub(r"\brelu\b", activation, text)
+        candidate = replace(best.candidate, architecture=other, body=_swap(best.candidate.body, activation))
+        swapped.append(Trial(candidate, best.normalisation, best.convention, best.cost))
+    return swapped
+
+
+def _swap(body: Callable[[], nn.Module], activation: str) -> Callable[[], nn.Module]:
+    """The same chain with another activation in the place of each ReLU; it shares the weights."""
+
+    def make() -> nn.Module:
+        steps = [
+            (
+                name.replace("relu", activation),
+                _OTHER_ACTIVATIONS[activation]() if isinstance(module, nn.ReLU) else module,
+            )
+            for name, module in body().named_children()
+        ]
+        return nn.Sequential(OrderedDict(steps))
+
+    return make
+
+
+def _final(cost: float, available: int) -> int:
+    return int(min(max(_FINAL / cost, 1000), available))
+
+
+def _normalisations(candidate: Candidate) -> list[tuple[str, tuple[tuple[float, ...], tuple[float, ...]] | None]]:
+    if candidate.says_normalisation:
+        return [("given", candidate.normalisation)]
+    usual = _CONVENTIONS.get(candidate.input_shape[0], ())
+    return [("none", None), *((name, (mean, std)) for name, mean, std in usual)]
+
+
+def _images(found: Sequence[Candidate], dataset: str | None) -> tuple[Images | None, list[str]]:
+    """Test images that fit the first candidate that any fit, and warnings where there are none."""
+    if dataset is not None:
+        names: tuple[str, ...] = (dataset,)
+    else:
+        names = next((_DATASETS[c.input_shape] for c in found if c.input_shape in _DATASETS), ())
+    if not names:
+        shape = "×".join(map(str, found[0].input_shape))
+        return None, [f"No data set has images of {shape}: no accuracy was measured."]
+    problem = ""
+    for name in names:
+        try:
+            data = datasets.load(name, "test")
+        except datasets.DatasetError as error:
+            problem = str(error)
+            continue
+        if data.input_shape not in [candidate.input_shape for candidate in found]:
+            have, want = ("×".join(map(str, s)) for s in (data.input_shape, found[0].input_shape))
+            raise CheckpointError(f"The network wants images of {want}, but those of {name} are {have}.")
+        pixels = torch.from_numpy(datasets.to_float(data.pixels))
+        return Images(name, pixels, torch.from_numpy(np.array(data.labels))), []
+    if dataset is not None:
+        raise CheckpointError(problem)
+    return None, [f"No accuracy was measured: {problem}"]
+
+
+def _multiplications(network: Network) -> float:
+    """Of one image: those of the convolutions and full connections."""
+    total = [1.0]
+
+    def count(module: nn.Module, _: Any, output: Tensor) -> None:
+        weight: Any = module.weight
+        total[0] += output[0, 0].numel() * weight.numel() if isinstance(module, nn.Conv2d) else weight.numel()
+
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    try:
+        _classes(network)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total[0]
+
+
+def _classes(network: Network) -> int:
+    """The number of outputs for one image. Raises CheckpointError if the network cannot be run."""
+    try:
+        with torch.no_grad():
+            logits = network(torch.full((1, *network.input_shape), 0.5))
+    except RuntimeError as error:
+        shape = "×".join(map(str, network.input_shape))
+        raise CheckpointError(f"The network does not run on an image of {shape}; give another input shape.") from error
+    if logits.dim() != 2 or logits.shape[1] < 2:
+        raise CheckpointError("The network does not give one number for each of two or more classes.")
+    return int(logits.shape[1])
+
+
+# ---------------------------------------------------------------------------------------------------------- the report
+
+
+def report(contents: containers.Contents, chosen: Choice, network: Network, stage: str | None) -> dict[str, Any]:
+    """The JSON of `inspect`. Names out of the file appear only escaped, in `stages` and `warnings`."""
+    best = chosen.trials[0]
+    try:
+        cuts = layers.cuts(network, network.input_shape)
+    except layers.LayerError as error:
+        raise CheckpointError(str(error)) from error
+    states = [containers.shown(state.path) for state in contents.states]
+    return {
+        "format": contents.format,
+        "container": contents.container,
+        "sha256": network.sha256,
+        "architecture": network.architecture,
+        "input_shape": list(network.input_shape),
+        "classes": cuts[-1].features,
+        "normalisation": _normalisation_json(best.normalisation),
+        "normalisation_name": best.convention,
+        "accuracy": best.accuracy if chosen.dataset else None,
+        "images": best.images,
+        "dataset": chosen.dataset,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "stage": stage if stage is not None else (contents.states[0].path if contents.states else ""),
+        "stages": states,
+        "layers": _layers_json(cuts, network.input_shape),
+        "candidates": [_trial_json(trial) for trial in _distinct(chosen.trials)[:8]] if chosen.dataset else [],
+        "warnings": [*chosen.warnings, *_warnings(chosen, network, states)],
+    }
+
+
+def _normalisation_json(value: tuple[tuple[float, ...], tuple[float, ...]] | None) -> dict[str, list[float]] | None:
+    return None if value is None else {"mean": list(value[0]), "std": list(value[1])}
+
+
+def _trial_json(trial: Trial) -> dict[str, Any]:
+    return {
+        "architecture": trial.candidate.architecture,
+        "input_shape": list(trial.candidate.input_shape),
+        "normalisation": _normalisation_json(trial.normalisation),
+        "normalisation_name": trial.convention,
+        "accuracy": trial.accuracy,
+        "images": trial.images,
+    }
+
+
+def _distinct(trials: Sequence[Trial]) -> list[Trial]:
+    """The best of each architecture first, then the other normalisations of the best."""
+    firsts: dict[str, Trial] = {}
+    for trial in trials:
+        if trial.images:
+            firsts.setdefault(trial.candidate.architecture, trial)
+    best = trials[0]
+    others = [
+        t for t in trials if t.images and t is not best and t.candidate.architecture == best.candidate.architecture
+    ]
+    return [best, *others[:4], *(t for t in firsts.values() if t is not best)]
+
+
+def _layers_json(cuts: Sequence[layers.Cut], input_shape: Sequence[int]) -> list[dict[str, Any]]:
+    """`ratio` is how many times smaller a layer is than the main layer before it (the pixels before the first)."""
+    before = math.prod(input_shape)
+    rows = []
+    for cut in cuts:
+        rows.append(
+            {
+                "name": cut.name,
+                "shape": list(cut.shape),
+                "features": cut.features,
+                "ratio": before / cut.features,
+                "affine": cut.affine,
+                "main": cut.main,
+            }
+        )
+        before = cut.features if cut.main else before
+    return rows
+
+
+def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[str]:
+    best = chosen.trials[0]
+    found = list(best.candidate.notes)
+    zero = [name for name, p in network.named_parameters() if p.numel() and not p.any() and name.endswith("weight")]
+    if zero:
+        found.append(f"All weights of {', '.join(zero[:5])} are zero.")
+    if chosen.dataset and best.spread <= 1e-7:
+        found.append("The network gives the same answer for every image: it is dead, and its curves will say nothing.")
+    elif chosen.dataset and best.accuracy < 0.2:
+        found.append(
+            f"The best accuracy found is {best.accuracy:.3f}, near chance: the architecture or the normalisation may "
+            f"be wrong; give them."
+        )
+    rivals = [t for t in chosen.trials[1:] if t.candidate.architecture != best.candidate.architecture and t.images]
+    if any(t.accuracy >= best.history.get(t.images, 0.0) - 0.01 and t.images >= 100 for t in rivals):
+        found.append("Another architecture fits the weights nearly as well; see the candidates and choose.")
+    if len(states) > 1:
+        found.append(
+            f"The file holds {len(states)} state_dicts ({', '.join(states)}); {states[0]} is used unless you choose."
+        )
+    return found
