@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from robustness_core import datasets
-from robustness_core.checkpoints_io import CheckpointFileError, read, read_card, save_card
+from robustness_core.checkpoints import load
+from robustness_core.checkpoints_io import CheckpointFileError, read_card, save_card
 from robustness_core.commands.train import versions
+from robustness_core.containers import CheckpointError
 from robustness_core.evaluation import (
     FAB_STEPS,
     PGD_STEPS,
@@ -38,7 +40,7 @@ class EvaluationError(ValueError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="a .safetensors file that `train` wrote")
+    parser.add_argument("file", type=Path, help="a checkpoint; the card goes beside it")
     parser.add_argument("--dataset", help=f"{', '.join(datasets.NAMES)} (default: the card's)")
     parser.add_argument("--classes", type=int, nargs=2, default=(3, 7), metavar=("A", "B"), help="the class pair")
     parser.add_argument("--epsilon", help="budgets as start:stop:count (default: up to twice the trained budget)")
@@ -56,11 +58,11 @@ def run(args: argparse.Namespace) -> int:
     """Measure and write the card. Exit status 2 and one line on stderr for bad input."""
     try:
         card = read_card(args.file)
-        network = read(args.file)
         _check(args)
+        network = load(args.file, dataset=args.dataset)
         card["evaluation"] = measure(network, card, args)
         save_card(args.file, card)
-    except (EvaluationError, SpecError, CheckpointFileError, datasets.DatasetError) as error:
+    except (EvaluationError, SpecError, CheckpointError, CheckpointFileError, datasets.DatasetError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(_summary(args.file.stem, card["evaluation"]))
