@@ -169,7 +169,7 @@ def _state(contents: Contents, stage: str | None) -> State:
     if stage is None:
         return contents.states[0]
     for state in contents.states:
-        if state.path == stage:
+        if stage in (state.path, shown(state.path)):
             return state
     names = ", ".join(shown(state.path) for state in contents.states)
     raise CheckpointError(f"The file has no state_dict at {shown(stage)}; it has {names}.")

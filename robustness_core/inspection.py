@@ -41,6 +41,8 @@ _DATASETS = {(1, 28, 28): ("mnist", "mnist-5k"), (3, 32, 32): ("cifar10",)}
 _ROUND = 2e10  # multiplications that one round of comparisons may cost: about a second on two cores
 _FINAL = 4e10  # and the last measurement
 _BATCH = 250
+_AT_ONCE = 1e10  # multiplications in one batch
+_DEAREST = 2e10  # multiplications that one image may cost
 _MOST_COMPARED = 5000  # images that the last few trials are compared on, if they are cheap
 _OTHER_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "elu": nn.ELU}
 _MUCH_BETTER = 0.03  # of accuracy, by which another activation must beat ReLU to be believed
@@ -85,12 +87,13 @@ class Trial:
             self._network.append(self.candidate.network(*(self.normalisation or (None, None))))
         return self._network[0]
 
-    def measure(self, data: Images, until: int) -> None:
-        """Go on until the first `until` images are measured."""
+    def measure(self, data: Images, until: int, deadline: float = math.inf) -> None:
+        """Go on until the first `until` images are measured, or the time is up."""
         network = self.network()
+        batch = int(min(max(_AT_ONCE / self.cost, 1), _BATCH))
         with torch.no_grad():
-            while self.images < min(until, len(data.labels)):
-                part = slice(self.images, min(self.images + _BATCH, until, len(data.labels)))
+            while self.images < min(until, len(data.labels)) and (time.process_time() < deadline or not self.images):
+                part = slice(self.images, min(self.images + batch, until, len(data.labels)))
                 logits, labels = network(data.pixels[part]), data.labels[part]
                 self.correct += int((logits.argmax(1) == labels).sum())
                 self.surprise += float(F.cross_entropy(logits, labels, reduction="sum"))
@@ -119,11 +122,13 @@ def inspect(
     stage: str | None = None,
     largest: int = containers.LARGEST_FILE,
     deadline: float = math.inf,
+    understood: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], Network]:
     """What a file is, as JSON (see `report`), and the network. Raises CheckpointError with one sentence.
 
     Hints: an architecture text or name, one of the data sets, mean and std, (C, H, W), one of several state_dicts.
-    `deadline` is a time.monotonic() after which no further comparison is begun.
+    `deadline` is a time.process_time(), in CPU seconds, after which no further comparison is begun; `understood` is
+    called once the file is parsed and only measuring is left.
     """
     checkpoints.check_normalisation(mean, std)
     contents = containers.read(path, largest=largest)
@@ -131,6 +136,8 @@ def inspect(
     if mean is not None and std is not None:
         given = (tuple(float(v) for v in mean), tuple(float(v) for v in std))
         found = [replace(candidate, normalisation=given, says_normalisation=True) for candidate in found]
+    _check_cost(found)
+    understood()
     chosen = compare(found, dataset=dataset, deadline=deadline)
     network = chosen.trials[0].network()
     network.format, network.sha256 = contents.format, checkpoints.sha256(path)
@@ -169,14 +176,14 @@ def compare(found: Sequence[Candidate], *, dataset: str | None = None, deadline:
     ranked = _tournament(trials, data, deadline)
     best = ranked[0]
     for variant in _variants(best):
-        if time.monotonic() < deadline:
-            variant.measure(data, min(best.images, 500))
+        if time.process_time() < deadline:
+            variant.measure(data, min(best.images, 500), deadline)
             if variant.accuracy > best.accuracy + _MUCH_BETTER:
                 best = variant
     if best is not ranked[0]:
         ranked = [best, *ranked]
-    if time.monotonic() < deadline:
-        best.measure(data, _final(best.cost, len(data.labels)))
+    if time.process_time() < deadline:
+        best.measure(data, _final(best.cost, len(data.labels)), deadline)
     return Choice(tuple(ranked), data.name, tuple(warnings))
 
 
@@ -190,10 +197,10 @@ def _tournament(trials: Sequence[Trial], data: Images, deadline: float) -> list[
         most = _MOST_COMPARED if last else 50 if len(left) > 100 else 150 if len(left) > 30 else 300
         until = left[0].images + int(min(max(more, 20), most))
         for trial in left:
-            if time.monotonic() < deadline or not left[0].images:
-                trial.measure(data, until)
+            if time.process_time() < deadline or not left[0].images:
+                trial.measure(data, until, deadline)
         left = _ranked(left)
-        if last or time.monotonic() > deadline:
+        if last or time.process_time() > deadline:
             return left + out
         out = left[max(3, len(left) // 4) :] + out
         left = left[: max(3, len(left) // 4)]
@@ -291,6 +298,15 @@ def _multiplications(network: Network) -> float:
     return total[0]
 
 
+def _check_cost(found: Sequence[Candidate]) -> None:
+    """Raises CheckpointError if the likeliest candidate cannot be run, or costs too much to be audited."""
+    cost = _multiplications(found[0].network())
+    if cost > _DEAREST:
+        raise CheckpointError(
+            f"The network takes {cost:.2g} multiplications an image; at most {_DEAREST:.2g} can be audited."
+        )
+
+
 def _classes(network: Network) -> int:
     """The number of outputs for one image. Raises CheckpointError if the network cannot be run."""
     try:
@@ -328,7 +344,7 @@ def report(contents: containers.Contents, chosen: Choice, network: Network, stag
         "images": best.images,
         "dataset": chosen.dataset,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "stage": stage if stage is not None else (contents.states[0].path if contents.states else ""),
+        "stage": containers.shown(stage) if stage is not None else next(iter(states), ""),
         "stages": states,
         "layers": _layers_json(cuts, network.input_shape),
         "candidates": [_trial_json(trial) for trial in _distinct(chosen.trials)[:8]] if chosen.dataset else [],
