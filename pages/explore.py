@@ -291,7 +291,7 @@ def _chosen(left: list[int], right: list[int]) -> tuple[int, int] | None:
 
 
 def _clicked_cell(left: list[int], right: list[int]) -> None:
-    points = st.session_state["matrix"].selection.points
+    points = st.session_state["figure_matrix"].selection.points
     if points:
         i, j = points[0]["customdata"]
         st.query_params["pair"] = f"{left[int(i)]}-{right[int(j)]}"

@@ -1,5 +1,247 @@
-"""Placeholder."""
+"""Networks: the shelf, closely; uploads; rename, annotate, remove."""
 
-from pages.parts import screen
+from __future__ import annotations
 
-screen.begin("Soon")
+import hashlib
+import json
+from pathlib import PurePath
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts import question, screen, upload, words
+from robustness_core.spec import DATASETS
+from store import StoreError, networks
+from store.database import Database
+from store.records import LayerRecord, NetworkRecord
+
+
+def main() -> None:
+    screen.begin("Networks")
+    db = screen.database()
+    shelf = networks.all(db)
+    with st.expander("Add a network of your own", expanded=not shelf):
+        _upload(db)
+    if not shelf:
+        st.info("No network is on the shelf yet; the worker puts the bundled ones there when it starts.")
+        return
+    _table(shelf)
+    chosen = next((one for one in shelf if one.name == st.query_params.get("show", "")), None)
+    if chosen is None:
+        st.caption("Tick a row to see a network closely.")
+        return
+    _details(db, chosen)
+
+
+def _table(shelf: list[NetworkRecord]) -> None:
+    rows = pd.DataFrame(
+        {
+            "name": [one.name for one in shelf],
+            "source": [one.source for one in shelf],
+            "training": [words.training(one) for one in shelf],
+            "accuracy": [words.accuracies(one) for one in shelf],
+            "input": ["×".join(str(size) for size in one.input_shape) for one in shelf],
+            "layers": [sum(layer.main for layer in one.layers) for one in shelf],
+            "added": [words.ago(one.created) for one in shelf],
+            "note": [" ".join((*(f"#{tag}" for tag in one.tags), one.note)).strip() for one in shelf],
+        }
+    )
+    st.dataframe(
+        rows,
+        hide_index=True,
+        width="stretch",
+        key="shelf",
+        alt="Networks on the shelf",
+        on_select=lambda: _select([one.name for one in shelf]),
+        selection_mode="single-row",
+    )
+
+
+def _select(names: list[str]) -> None:
+    rows = st.session_state["shelf"].selection.rows
+    if rows:
+        st.query_params["show"] = names[rows[0]]
+
+
+def _details(db: Database, network: NetworkRecord) -> None:
+    st.subheader(screen.escape(network.name), anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        words.link_to_explore("Audit it in Explore →", {"network": network.name})
+        with st.popover("Remove"):
+            _offer_removal(db, network)
+    st.caption(screen.escape(f"{words.training(network)}. {words.accuracies(network)}"))
+    st.code(network.architecture, language=None, wrap_lines=True)
+    normalisation = "none" if network.mean is None else f"mean {network.mean}, std {network.std}"
+    st.caption(screen.escape(f"Normalisation: {normalisation}. File: {network.format}. SHA-256: {network.sha256}."))
+    with st.container(horizontal=True):
+        key = network.id
+        st.text_input("Name", network.name, key=f"name_{key}", max_chars=120, on_change=_rename, args=(db, network))
+        st.text_input("Note", network.note, key=f"note_{key}", max_chars=2000, on_change=_annotate, args=(db, key))
+        st.text_input(
+            "Tags", " ".join(network.tags), key=f"tags_{key}", max_chars=200, on_change=_annotate, args=(db, key),
+            help="Words with spaces between them",
+        )  # fmt: skip
+    layers = [
+        {"name": one.name, "shape": list(one.shape), "features": one.features, "affine": one.affine, "main": one.main}
+        for one in network.layers
+    ]
+    _layers(layers, main_only=True)
+    if network.card:
+        with st.expander("Card"):
+            st.code(json.dumps(network.card, indent=1, ensure_ascii=False), language="json", height=300)
+
+
+def _layers(layers: list[dict[str, Any]], *, main_only: bool = False) -> None:
+    shown = [layer for layer in layers if layer["main"] or not main_only]
+    befores = [None, *(int(layer["features"]) for layer in shown)]
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "layer": [layer["name"] for layer in shown],
+                "shape": ["×".join(str(size) for size in layer["shape"]) for layer in shown],
+                "features nj": [layer["features"] for layer in shown],
+                "to the one before": [
+                    question.ratio(before, int(layer["features"])).strip(" ()")
+                    for before, layer in zip(befores, shown, strict=False)
+                ],
+                "affine": [layer["affine"] for layer in shown],
+            }
+        ),
+        hide_index=True,
+        alt="Layers of the network",
+    )
+
+
+def _offer_removal(db: Database, network: NetworkRecord) -> None:
+    lost = networks.dependents(db, network.id)
+    st.markdown(
+        f"Remove **{screen.escape(network.name)}** for good? With it go {lost.audits:,} audits and "
+        f"{lost.distances:,} distances."
+    )
+    st.button("Remove it", key=f"remove_{network.id}", on_click=_remove, args=(db, network.id))
+
+
+def _remove(db: Database, network_id: int) -> None:
+    try:
+        networks.remove(db, network_id)
+    except StoreError as error:
+        st.toast(screen.escape(str(error)))
+
+
+def _rename(db: Database, network: NetworkRecord) -> None:
+    name = st.session_state[f"name_{network.id}"]
+    try:
+        networks.rename(db, network.id, name)
+    except StoreError as error:
+        st.toast(screen.escape(str(error)))
+    else:
+        st.query_params["show"] = name.strip()
+
+
+def _annotate(db: Database, network_id: int) -> None:
+    note, tags = (st.session_state.get(f"{name}_{network_id}", "") for name in ("note", "tags"))
+    try:
+        networks.annotate(db, network_id, note=note, tags=list(dict.fromkeys(tags.split())))
+    except StoreError as error:
+        st.toast(screen.escape(str(error)))
+
+
+def _upload(db: Database) -> None:
+    file = st.file_uploader(
+        "Drop a checkpoint here", list(upload.SUFFIXES), key="file",
+        help="safetensors, a state_dict of torch (.pt, .pth, .th) or ONNX; no code of the file is run.",
+    )  # fmt: skip
+    added = st.session_state.pop("added", None)
+    if added is not None:
+        st.success(f"{screen.escape(added)} is on the shelf.")
+        words.link_to_explore("Audit it in Explore →", {"network": added})
+    if file is None:
+        return
+    hints = _hints(file.file_id)
+    key = (file.file_id, *hints)
+    if st.session_state.get("inspected", (None,))[0] != key:
+        with st.spinner("Looking at the file in a process of its own …", show_time=True):
+            try:
+                with upload.on_disk(file, PurePath(file.name).suffix.lstrip(".").lower()) as path:
+                    result: upload.Inspected | str = upload.inspect(path, hints)
+            except upload.UploadError as error:
+                result = str(error)
+        st.session_state["inspected"] = (key, result)
+    found = st.session_state["inspected"][1]
+    if isinstance(found, str):
+        st.error(screen.escape(found))
+        return
+    _result(db, found, PurePath(file.name).stem)
+
+
+def _hints(file_id: str) -> list[str]:
+    """What the user knows better than the guess, as options of `inspect`."""
+    with st.popover("Say what it is, if the guess is wrong"):
+        architecture = st.text_input(
+            "Architecture",
+            key=f"architecture_{file_id}",
+            placeholder="conv 16 4x4/2, relu, flatten, fc 100, relu, fc 10",
+        )
+        dataset = st.selectbox("Data set", ["guess", *DATASETS], key=f"dataset_{file_id}")
+    hints = [f"--architecture={architecture.strip()}"] if architecture.strip() else []
+    return hints if dataset == "guess" else [*hints, f"--dataset={dataset}"]
+
+
+def _result(db: Database, found: upload.Inspected, stem: str) -> None:
+    report = found.report
+    measured = report.get("accuracy")
+    st.markdown(
+        screen.escape(
+            f"{report['parameters']:,} parameters, {report['classes']} classes, "
+            f"{'×'.join(str(size) for size in report['input_shape'])} images, normalisation "
+            f"{report['normalisation_name'] or 'none'}"
+        )
+    )
+    st.code(report["architecture"], language=None, wrap_lines=True)
+    if measured is not None:
+        st.markdown(f"**{measured:.1%}** right on {report['images']} images of {screen.escape(str(report['dataset']))}")
+    for warning in report["warnings"]:
+        st.warning(screen.escape(warning))
+    _layers(report["layers"])
+    if len(report["candidates"]) > 1:
+        with st.expander("What else it could be"):
+            st.dataframe(
+                pd.DataFrame(report["candidates"])[["architecture", "normalisation_name", "accuracy", "images"]],
+                hide_index=True,
+                alt="Candidates with their accuracy",
+            )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.text_input("Name on the shelf", stem[:120], max_chars=120, key="new_name", width=320)
+        st.button("Add to the shelf", type="primary", on_click=_add, args=(db, found, name))
+
+
+def _add(db: Database, found: upload.Inspected, name: str) -> None:
+    report = found.report
+    normalisation = report["normalisation"] or {"mean": None, "std": None}
+    layers = [
+        LayerRecord(one["name"], tuple(one["shape"]), one["features"], one["affine"], one["main"])
+        for one in report["layers"]
+    ]
+    try:
+        record = networks.register(
+            db,
+            name=name,
+            sha256=hashlib.sha256(found.weights).hexdigest(),
+            source="upload",
+            format=report["format"],
+            architecture=report["architecture"],
+            input_shape=report["input_shape"],
+            mean=normalisation["mean"],
+            std=normalisation["std"],
+            layers=layers,
+            card={"inspected": {key: value for key, value in report.items() if key not in ("layers", "candidates")}},
+            weights=found.weights,
+        )
+    except StoreError as error:
+        st.toast(screen.escape(str(error)))
+    else:
+        st.session_state["added"] = record.name
+
+
+main()

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from charts import scaling, style
 from pages.parts import cost, known, progress, question, screen
 from robustness_core.spec import AuditSpec, SpecError
+from robustness_core.theory import ExponentFit, fit_exponent
 from store import StoreError, audits, networks
 from store.database import Database
 from store.records import NetworkRecord
@@ -107,14 +109,15 @@ def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
         return
     st.subheader("Distance against m", anchor=False)
     shown = [means[m] for m in dimensions]
-    exponent = fit(dimensions, [float(values.mean()) for values in shown])
+    law = fitted(dimensions, shown)
+    exponent = None if law is None else (law.exponent, law.low, law.high)
     screen.show(
         scaling.distance_against_m(dimensions, shown, exponent=exponent, colour=colour, dark=dark),
         "law", "strata-scaling", "Mean distance against m on log axes with the √m line",
     )  # fmt: skip
-    if exponent is not None:
+    if law is not None:
         st.caption(
-            f"Fitted exponent {exponent[0]:.3f} (95 % interval {exponent[1]:.3f} to {exponent[2]:.3f}); the theory "
+            f"Fitted exponent {law.exponent:.3f} (95 % interval {law.low:.3f} to {law.high:.3f}); the theory "
             "expects 0.5 while m is far above 1 and far below √r4. Only m of which every pair is known are drawn."
         )
     if spec.projections > 1:
@@ -125,19 +128,12 @@ def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
         )  # fmt: skip
 
 
-def fit(m: list[int], distance: list[float]) -> tuple[float, float, float] | None:
-    """Exponent of distance ∝ m^k by least squares on logarithms with its 95 % interval; None below three points."""
-    if len(m) < 3:
+def fitted(m: list[int], distance: list[NDArray[np.float64]]) -> ExponentFit | None:
+    """The exponent of distance ∝ m^k; None where there are too few points."""
+    try:
+        return fit_exponent(m, np.stack(distance))
+    except ValueError:
         return None
-    x, y = np.log(m), np.log(distance)
-    centred = x - x.mean()
-    slope = float(centred @ y / (centred @ centred))
-    residual = y - y.mean() - slope * centred
-    error = float(np.sqrt(residual @ residual / (len(m) - 2) / (centred @ centred)))
-    # Student's t at 97.5 % for 1, 2, ... degrees of freedom; from ten on the normal value is close.
-    quantile = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
-    width = (quantile[len(m) - 3] if len(m) - 3 < len(quantile) else 2.1) * error
-    return slope, slope - width, slope + width
 
 
 main()

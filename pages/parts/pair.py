@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -18,8 +17,7 @@ from store import StoreError, audits, distances, images
 from store.database import Database
 from store.records import AuditRecord, CollisionRecord, PairSpec
 
-WIDTH = 168
-Image = NDArray[np.floating[Any]]
+WIDTH = 132  # of a picture on screen, in pixels
 
 
 @dataclass(frozen=True)
@@ -65,17 +63,6 @@ def show(chosen: Chosen, collision: CollisionRecord) -> None:
     left, right = (data.image(chosen.dataset, chosen.split, index) for index in (chosen.left, chosen.right))
     changes = (collision.left - left, collision.right - right)
     norms = [float(np.linalg.norm(change)) for change in changes]
-    says = collision.predictions
-    names = datasets.CLASS_NAMES[chosen.dataset]
-    _row(
-        [
-            ("x", left, f"image {chosen.left}", says.get("left")),
-            ("x̃", collision.left, f"moved by {norms[0]:.3f}", says.get("collision_left")),
-            ("x̃′", collision.right, f"moved by {norms[1]:.3f}", says.get("collision_right")),
-            ("x′", right, f"image {chosen.right}", says.get("right")),
-        ],
-        names,
-    )
     options = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0]
     factor = st.select_slider(
         "Amplification of differences",
@@ -84,46 +71,40 @@ def show(chosen: Chosen, collision: CollisionRecord) -> None:
         format_func=lambda value: f"×{value:g}",
         key="amplification",
     )
-    with st.container(horizontal=True, gap="medium"):
+    with st.container(horizontal=True, gap="small", key="pair_pictures"):
+        for title, image, words, who in (
+            ("x", left, f"image {chosen.left}", "left"),
+            ("x̃", collision.left, f"moved {norms[0]:.3f}", "collision_left"),
+            ("x̃′", collision.right, f"moved {norms[1]:.3f}", "collision_right"),
+            ("x′", right, f"image {chosen.right}", "right"),
+        ):
+            says = collision.predictions.get(who)
+            said = "" if says is None else prediction(says, datasets.CLASS_NAMES[chosen.dataset])
+            _picture(pictures.picture(image, 2 * WIDTH), f"{title}, {words}", said)
         for title, change in (("x̃ − x", changes[0]), ("x̃′ − x′", changes[1])):
-            st.image(
-                pictures.difference(change, factor, WIDTH, dark=screen.dark()),
-                f"{title}, ×{factor:g}",
-                width=WIDTH,
-                output_format="PNG",
-                alt=f"Difference {title}, amplified {factor:g} times",
-            )
+            pixels = pictures.difference(change, factor, 2 * WIDTH, dark=screen.dark())
+            _picture(pixels, f"{title}, ×{factor:g}", "difference, amplified")
     half = float(np.linalg.norm(left.astype(np.float64) - right)) / 2
-    largest = f"{max(norms):.4f}"
     st.markdown(
-        f"**Distance {largest}** (the larger of the two moves, ℓ2); without features the two would meet at "
+        f"**Distance {max(norms):.4f}** (the larger of the two moves, ℓ2); without features the two would meet at "
         f"{half:.4f}, half their distance."
     )
 
 
-def _row(pictured: list[tuple[str, Image, str, Any]], names: Sequence[str]) -> None:
-    with st.container(horizontal=True, gap="medium", key="pair_pictures"):
-        for title, image, words, logits in pictured:
-            with st.container(width=WIDTH, gap=None):
-                st.image(
-                    pictures.picture(image, WIDTH),
-                    f"{title}, {words}",
-                    width=WIDTH,
-                    output_format="PNG",
-                    alt=f"Image {title}, {words}",
-                )
-                if logits is not None:
-                    st.caption(prediction(logits, names))
+def _picture(pixels: NDArray[np.uint8], title: str, words: str) -> None:
+    with st.container(width=WIDTH, gap=None):
+        st.image(pixels, width=WIDTH, output_format="PNG", alt=f"{title}: {words}".replace("**", ""))
+        st.caption(f"{title}  \n{words}")
 
 
 def prediction(logits: Sequence[float], names: Sequence[str]) -> str:
-    """What the network says, for example `network says 3 (98 %)`."""
+    """What the network says, for example `says 3 (98 %)`."""
     values = np.asarray(logits, dtype=np.float64)
     shares = np.exp(values - values.max())
     shares /= shares.sum()
     best = int(shares.argmax())
     name = names[best] if best < len(names) else str(best)
-    return f"network says **{name}** ({shares[best]:.0%})"
+    return f"says **{name}** ({shares[best]:.0%})"
 
 
 def residual_words(residual: float, collided: bool) -> str:

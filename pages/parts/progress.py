@@ -77,14 +77,14 @@ def _someone_busy(db: Database) -> bool:
 
 
 def time_left(audit: AuditRecord) -> float | None:
-    """Seconds left, from the speed that this browser session saw; None before the second block."""
+    """Seconds left, from the speed that this browser session saw; None in the first seconds, which mislead."""
     seen = st.session_state.setdefault("speed", {})
     start = seen.get(audit.id)
     if start is None or start[1] > audit.done:
         seen.clear()
         seen[audit.id] = start = (time.monotonic(), audit.done)
     seconds, pairs = time.monotonic() - start[0], audit.done - start[1]
-    return seconds / pairs * (audit.total - audit.done) if pairs > 0 and seconds > 1 else None
+    return seconds / pairs * (audit.total - audit.done) if pairs > 0 and seconds > 4 else None
 
 
 def cancel(db: Database, audit_id: int) -> None:

@@ -85,7 +85,7 @@ def show(figure: go.Figure, key: str, filename: str, alt: str, **more: Any) -> A
         "toImageButtonOptions": {"format": image_format(), "filename": filename, "scale": 2},
         "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
     }
-    return st.plotly_chart(figure, key=key, config=config, alt=alt, **more)
+    return st.plotly_chart(figure, key=f"figure_{key}", config=config, alt=alt, **more)
 
 
 def image_format() -> str:

@@ -93,7 +93,10 @@ def accuracies(network: NetworkRecord) -> str:
     """Measured accuracies from the card: 97.8 % clean, 87.0 % under PGD at ε = 1.5."""
     evaluation = part(network.card, "evaluation")
     clean, robust = part(evaluation, "clean"), part(evaluation, "robust")
+    inspected = part(network.card, "inspected")
     words = []
+    if isinstance(inspected.get("accuracy"), int | float):
+        words.append(f"{inspected['accuracy']:.1%} clean")
     if isinstance(clean.get("accuracy"), int | float):
         words.append(f"{clean['accuracy']:.1%} clean")
     budgets, values = robust.get("epsilon"), robust.get("accuracy")

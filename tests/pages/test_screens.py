@@ -1,0 +1,164 @@
+"""Every screen without a browser: empty, filled, while an audit runs, with a hostile network, with a wrong address."""
+
+import sys
+from io import BytesIO
+
+import pytest
+
+from benchmarks import synthetic
+from pages.parts import screen as parts
+from pages.parts import upload, words
+from robustness_core.spec import EpsilonGrid
+from store import audits, networks, workers
+from tests.pages.conftest import words as text_of
+
+SCREENS = ("home", "explore", "compare", "scaling", "audits", "networks", "learn")
+EVIL = "<b>x</b> [link](http://evil) **y** $z$ :red[w]"
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_empty_store(name, open_screen) -> None:
+    screen = open_screen(name)
+    assert not screen.exception
+    assert screen.title[0].value
+    assert len(text_of(screen)) > len(screen.title[0].value) + 20  # a title alone explains nothing
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_filled_store_with_a_running_audit_and_a_hostile_name(name, db, open_screen) -> None:
+    synthetic.network(db, EVIL)
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question())
+    synthetic.finish(db, synthetic.question(EVIL), share=0.3)
+    screen = open_screen(name)
+    assert not screen.exception
+    for kind in ("markdown", "caption", "info", "error", "success", "warning", "subheader"):
+        for element in screen.get(kind):
+            assert "[link](" not in element.value
+            assert "<b>x" not in element.value
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("audits", {"audit": "999"}), ("audits", {"audit": "<script>"}), ("audits", {"state": "nonsense"}),
+        ("networks", {"show": "nothing"}), ("compare", {"networks": ["nothing"]}), ("compare", {"minus": "nothing"}),
+        ("scaling", {"one": "nothing"}), ("scaling", {"ms": ["0", "x"]}), ("learn", {"idea": "nothing"}),
+        ("learn", {"weak": "-4"}),
+    ],
+)  # fmt: skip
+def test_wrong_address_still_gives_a_screen(name, query, db, open_screen) -> None:
+    synthetic.network(db)
+    synthetic.network(db, "second")
+    synthetic.finish(db, synthetic.question())
+    screen = open_screen(name, **query)
+    assert not screen.exception
+    assert screen.title
+
+
+def test_home_offers_one_next_step_while_nothing_was_asked(db, open_screen) -> None:
+    synthetic.network(db)
+    assert "Start here" in text_of(open_screen("home"))
+    synthetic.finish(db, synthetic.question())
+    assert "Start here" not in text_of(open_screen("home"))
+
+
+def test_failed_audit_says_why_and_is_retried_annotated_and_removed(db, open_screen) -> None:
+    synthetic.network(db)
+    asked = audits.submit(db, synthetic.question())
+    claimed = audits.claim(db, workers.register(db, "cpu", {}).id)
+    audits.fail(db, claimed, "The network is broken.")
+    screen = open_screen("audits", audit=str(asked.id))
+    assert "The network is broken" in text_of(screen)
+    screen.text_input(key=f"note_{asked.id}").set_value("odd").run()
+    screen.text_input(key=f"tags_{asked.id}").set_value("a b a").run()
+    assert (audits.get(db, asked.id).note, audits.get(db, asked.id).tags) == ("odd", ("a", "b"))
+    screen.button(key=f"retry_{asked.id}").click().run()
+    assert not screen.exception
+    assert audits.get(db, asked.id).state == "queued"
+    audits.cancel(db, asked.id)
+    screen = open_screen("audits", audit=str(asked.id))
+    screen.button(key=f"remove_{asked.id}").click().run()
+    assert not screen.exception
+    assert audits.recent(db) == []
+
+
+def test_network_is_renamed_annotated_and_removed_with_what_depends_on_it(db, open_screen) -> None:
+    network = synthetic.network(db)
+    synthetic.network(db, "taken")
+    synthetic.finish(db, synthetic.question())
+    screen = open_screen("networks", show=network.name)
+    assert "1 audits and 1,600 distances" in text_of(screen)
+    screen.text_input(key=f"name_{network.id}").set_value("taken").run()
+    assert networks.by_id(db, network.id).name == network.name
+    screen.text_input(key=f"name_{network.id}").set_value("renamed").run()
+    assert networks.by_id(db, network.id).name == "renamed"
+    screen.text_input(key=f"note_{network.id}").set_value("mine").run()
+    assert networks.by_id(db, network.id).note == "mine"
+    screen.button(key=f"remove_{network.id}").click().run()
+    assert not screen.exception
+    assert networks.by_id(db, network.id) is None
+
+
+def test_compare_and_scaling_queue_what_is_missing(db, open_screen) -> None:
+    synthetic.network(db)
+    synthetic.network(db, "second")
+    synthetic.finish(db, synthetic.question())
+    screen = open_screen("compare", networks=["small-made-up", "second"])
+    assert "1,600 pairs are not known yet" in text_of(screen)
+    next(button for button in screen.button if button.label == "Start").click().run()
+    assert not screen.exception
+    assert audits.recent(db)[0].spec == synthetic.question("second")
+    screen = open_screen("scaling", network="small-made-up", one="conv1", ms=["1", "10"])
+    next(button for button in screen.button if button.label == "Start").click().run()
+    assert not screen.exception
+    assert audits.recent(db)[0].spec == synthetic.question(layers=["conv1"]).replace(m=(1, 10))
+
+
+def test_address_of_an_audit_asks_the_same_again(db, open_screen) -> None:
+    synthetic.network(db)
+    spec = synthetic.question(samples=7, layers=["conv1.pre", "fc1"]).replace(
+        m=(None,), seed=3, epsilon=EpsilonGrid(0.5, 3.0, 11), method="algorithm1", preset="fast", split="test"
+    )
+    screen = open_screen("explore", **words.address(spec))
+    assert not screen.exception
+    next(button for button in screen.button if button.label == "Start").click().run()
+    assert audits.recent(db)[0].spec == spec
+
+
+def test_escape_leaves_no_markdown() -> None:
+    escaped = parts.escape("a*b_[c](d) <e> $f$ `g` :red[h] #i\n- j")
+    assert escaped == r"a\*b\_\[c\]\(d\) \<e\> \$f\$ \`g\` \:red\[h\] \#i \- j"
+
+
+def test_refused_upload_is_one_sentence(db, open_screen, monkeypatch) -> None:
+    def refuse(path, hints=()):
+        assert path.read_bytes() == b"rubbish"
+        assert path.name == "upload.pt"
+        raise upload.UploadError("This is <b>no</b> checkpoint.")
+
+    monkeypatch.setattr(upload, "inspect", refuse)
+    screen = open_screen("networks")
+    screen.file_uploader[0].set_value(("../../evil.pt", b"rubbish", "application/octet-stream")).run()
+    assert not screen.exception
+    assert [error.value for error in screen.error] == [r"This is \<b\>no\<\/b\> checkpoint\."]
+
+
+def test_upload_lies_on_disk_under_a_name_of_ours_and_goes_again() -> None:
+    with upload.on_disk(BytesIO(b"abc"), "../../x") as path:
+        assert path.name == "upload.pt"
+        assert path.read_bytes() == b"abc"
+    assert not path.parent.exists()
+
+
+def test_web_process_holds_no_torch() -> None:
+    import subprocess
+
+    code = (
+        "import sys, runpy; sys.argv=['x']\n"
+        "import charts.learn, charts.compare, charts.matrix, charts.scaling, charts.attribution\n"
+        "import pages.parts.question, pages.parts.known, pages.parts.pair, pages.parts.export, pages.parts.upload\n"
+        "import pages.parts.toy, pages.parts.words, pages.parts.progress\n"
+        "raise SystemExit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
