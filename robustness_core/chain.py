@@ -61,6 +61,8 @@ def _part(owner: str, group: dict[str, Tensor]) -> Part:
         )
     known = {"weight", "bias", "running_mean", "running_var"}
     weight = group.get("weight")
+    if set(group) == {"bias"}:
+        raise CheckpointError(f"The layer {shown(owner)} has a bias but no weight; save the whole state_dict again.")
     if not set(group) <= known or (weight is None and "running_mean" not in group):
         raise CheckpointError(
             f"The tensor {shown(owner)}.{shown(next(iter(set(group) - known), 'bias'))} belongs to no layer that is "
@@ -166,7 +168,25 @@ def in_order(layers: Sequence[Part]) -> list[Part] | None:
     return None
 
 
+def gap(layers: Sequence[Part]) -> str:
+    """Where layers do not form a chain in the order of the file, in words; empty if they do."""
+    for count in range(1, len(layers) + 1):
+        part = layers[count - 1]
+        if not _fit(layers[:count]):
+            before = next((p for p in reversed(layers[: count - 1]) if p.kind != "bn"), part)
+            return (
+                f"{shown(part.name)} ({_times(part.shape)}) does not take what {shown(before.name)} "
+                f"({_times(before.shape)}) gives"
+            )
+    return "" if _chains(layers) else "there is no full connection at its end"
+
+
 def _chains(order: Sequence[Part]) -> bool:
+    return _fit(order) and any(part.kind == "fc" for part in order)
+
+
+def _fit(order: Sequence[Part]) -> bool:
+    """Whether each layer takes as many channels, or a multiple behind a flatten, as the one before gives."""
     width, flat = 0, False
     for part in order:
         outputs = part.shape[0]
@@ -185,7 +205,7 @@ def _chains(order: Sequence[Part]) -> bool:
             return False
         flat = flat or part.kind == "fc"
         width = outputs
-    return flat
+    return True
 
 
 def _by_channels(layers: Sequence[Part]) -> list[Part]:

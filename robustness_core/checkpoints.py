@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -150,10 +150,8 @@ def candidates(
         return [own]
     tensors, normalisation = _split_normalisation(state.tensors)
     found = _from_weights(tensors, architecture, shape)
-    return [
-        Candidate(c.architecture, c.input_shape, c.body, c.cost, normalisation, normalisation is not None, state.notes)
-        for c in found
-    ]
+    says = normalisation is not None
+    return [replace(c, normalisation=normalisation, says_normalisation=says, notes=state.notes) for c in found]
 
 
 def _shape(input_shape: Sequence[int] | None) -> tuple[int, int, int] | None:
@@ -199,26 +197,31 @@ def _own(metadata: Mapping[str, str], state: State, architecture: str | None) ->
             "The file names its architecture, but its input shape or normalisation is damaged."
         ) from (error)
     assert shape is not None
-    text = metadata["architecture"]
     if _PROGRAM in metadata:
-        body = _program(metadata[_PROGRAM], state.tensors)
+        made = _program(metadata[_PROGRAM], state.tensors, shape)
     else:
-        body = _from_weights(state.tensors, text, shape)[0].body
-    return Candidate(text, shape, body, 0.0, normalisation, True, state.notes)
+        try:
+            made = _from_weights(state.tensors, metadata["architecture"], shape)[0]
+        except CheckpointError as error:  # whose text would quote the file
+            raise CheckpointError(
+                "The architecture that the file names cannot be built, or does not fit its weights; save it again."
+            ) from error
+    return replace(made, cost=0.0, normalisation=normalisation, says_normalisation=True, notes=state.notes)
 
 
-def _program(text: str, tensors: Mapping[str, Tensor]) -> Callable[[], nn.Module]:
+def _program(text: str, tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> Candidate:
     try:
         steps = programs.from_json(text)
         with torch.device("meta"):
             slots = programs.build(steps).state_dict()
     except programs.ProgramError as error:
-        raise CheckpointError(f"{error} The file is damaged; upload the original again.") from error
+        raise CheckpointError(f"{str(error).rstrip('.')}; the file is damaged, upload the original again.") from error
     counters = {k: torch.zeros((), dtype=torch.int64) for k in slots if k.endswith("num_batches_tracked")}
     state = {**tensors, **counters}
     if set(state) != set(slots) or any(state[name].shape != slot.shape for name, slot in slots.items()):
         raise CheckpointError("The weights in the file do not fit the steps that it names; upload the original again.")
-    return onnx_import.Imported(steps, state, (1, 1, 1), ()).body
+    imported = onnx_import.Imported(steps, state, shape, ())
+    return Candidate(programs.describe(steps), shape, imported.body)
 
 
 # Keys under which robust-training code keeps the normalisation inside the network.
@@ -287,11 +290,12 @@ def _chain_candidate(
 
 
 def _chains(tensors: Mapping[str, Tensor], shape: tuple[int, int, int] | None) -> list[Candidate]:
-    order = chain.in_order(chain.parts(tensors))
+    layers = chain.parts(tensors)
+    order = chain.in_order(layers)
     if order is None:
         raise CheckpointError(
-            f"The weights form neither a plain chain of layers nor a known family ({families.KNOWN}); "
-            f"give the architecture as a text, or export the network as ONNX."
+            f"The weights form neither a known family ({families.KNOWN}) nor a plain chain, since "
+            f"{chain.gap(layers)}; export the network as ONNX instead."
         )
     guesses = chain.guesses(order, shape)
     named = [chain.Guess(text, size, -1.0) for _, size, text in families.texts(order) if shape in (None, size)]

@@ -111,10 +111,12 @@ def _guess(data: bytes) -> str:
         return "a TensorFlow Lite model"
     if re.match(rb"(?:[(\]}cI]|cos\n|cposix\n|cbuiltins\n)", data) and data.rstrip(b"\n").endswith(b"."):
         return "a Python pickle that torch.save did not write"
-    sample = data[:4096]
-    if all(byte in b"\t\n\r\x1b" or 32 <= byte < 127 or byte > 127 for byte in sample):
-        return "a text"
-    return "a file of an unknown kind"
+    sample = data[:4096].decode("utf-8", errors="replace")
+    return (
+        "a text"
+        if all(c.isprintable() or c.isspace() for c in sample.rstrip("\ufffd"))
+        else "a file of an unknown kind"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- safetensors
@@ -203,9 +205,8 @@ def _read_zip(data: bytes) -> Contents:
         entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError, struct.error, RecursionError):
         raise damaged from None
+    root = _root({entry.filename for entry in entries})
     _check_entries(entries, len(data))
-    names = {entry.filename for entry in entries}
-    root = _root(names)
     members = {entry.filename: entry for entry in entries}
 
     def member(name: str) -> bytes:
@@ -445,7 +446,9 @@ def _accept_state(tensors: dict[str, Tensor], path: str) -> State:
             kinds.add(str(tensor.dtype)[6:])
         sound[name] = tensor.to(torch.float32)
         if not torch.isfinite(sound[name]).all():
-            raise CheckpointError(f"The tensor {shown(name)} holds numbers too large for float32.")
+            raise CheckpointError(
+                f"The tensor {shown(name)} holds numbers too large for float32, in which networks are run."
+            )
     if not any(tensor.dim() >= 2 for tensor in sound.values()):
         raise CheckpointError(f"No weights of a network were found in the file; {WANTED}.")
     notes = [f"The weights were {' and '.join(sorted(kinds))} and are used as float32."] if kinds else []

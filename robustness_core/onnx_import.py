@@ -21,6 +21,7 @@ Array = npt.NDArray[Any]
 
 _MOST_NODES = 2_000  # torch's export of ResNet-110 has some 400
 _MOST_FEATURES = 1 << 24  # numbers of one tensor for one image
+_DEAREST = 2e10  # multiplications that one image may cost
 _MOST_FOLDED = 1 << 22  # numbers of a constant computed while reading
 _HUGE = 3.4e38  # stands for an open end of Clip and for minus infinity around a maximum pool
 _OLDEST, _NEWEST = 7, 30  # opsets
@@ -240,6 +241,7 @@ class _Converter:
         self.values: dict[str, _Value] = {}
         self.shapes: dict[str, tuple[int, ...]] = {INPUT: (self.batch, *layout.input_shape)}
         self.numbered: Counter[str] = Counter()
+        self.cost = 0.0  # multiplications of one image
         self.users = Counter(name for node in graph.node for name in node.input)
         self.users.update(value.name for value in graph.output)
         self.notes = [layout.note] if layout.note else []
@@ -303,8 +305,9 @@ class _Converter:
         except CheckpointError:
             raise
         except (ValueError, IndexError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+            gives = shown(node.output[0] if node.output else "")
             raise CheckpointError(
-                f"The ONNX node {node.op_type} (giving {shown(node.output[0] if node.output else '')}) is malformed."
+                f"The ONNX node {node.op_type} (giving {gives}) is malformed; export the network again."
             ) from error
         self._define(node.output[0], result)
 
@@ -336,6 +339,13 @@ class _Converter:
             )
         if shape[0] != self.batch:
             raise _mixes(kind)
+        if kind in ("conv", "fc"):
+            kernel = math.prod(module.get_parameter("weight").shape[1:])
+            self.cost += math.prod(shape[1:]) * kernel
+        if self.cost > _DEAREST:
+            raise CheckpointError(
+                f"The ONNX graph takes over {_DEAREST:.2g} multiplications an image, too many to audit."
+            )
         for key, tensor in (weights or {}).items():
             if not torch.isfinite(tensor).all():
                 raise CheckpointError("The ONNX file holds NaN or infinite weights; only finite weights are accepted.")

@@ -214,6 +214,8 @@ def _tensor(name: str, arguments: tuple[Any, ...]) -> TensorSpec:
     kind = storage.kind
     if name == "_rebuild_tensor_v3":
         kind = arguments[6].name
+    if kind not in _DTYPES:
+        raise TypeError("not a kind of number")
     numbers = (offset, *size, *stride)
     if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 or n >= 2**40 for n in numbers):
         raise CheckpointError(f"A tensor in the file has an impossible shape; {WANTED}.")
