@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -82,35 +82,25 @@ def _details(db: Database, network: NetworkRecord) -> None:
             "Tags", " ".join(network.tags), key=f"tags_{key}", max_chars=200, on_change=_annotate, args=(db, key),
             help="Words with spaces between them",
         )  # fmt: skip
-    layers = [
-        {"name": one.name, "shape": list(one.shape), "features": one.features, "affine": one.affine, "main": one.main}
-        for one in network.layers
-    ]
-    _layers(layers, main_only=True)
+    _layers([layer for layer in network.layers if layer.main])
     if network.card:
         with st.expander("Card"):
             st.code(json.dumps(network.card, indent=1, ensure_ascii=False), language="json", height=300)
 
 
-def _layers(layers: list[dict[str, Any]], *, main_only: bool = False) -> None:
-    shown = [layer for layer in layers if layer["main"] or not main_only]
-    befores = [None, *(int(layer["features"]) for layer in shown)]
-    st.dataframe(
-        pd.DataFrame(
-            {
-                "layer": [layer["name"] for layer in shown],
-                "shape": ["×".join(str(size) for size in layer["shape"]) for layer in shown],
-                "features nj": [layer["features"] for layer in shown],
-                "to the one before": [
-                    question.ratio(before, int(layer["features"])).strip(" ()")
-                    for before, layer in zip(befores, shown, strict=False)
-                ],
-                "affine": [layer["affine"] for layer in shown],
-            }
-        ),
-        hide_index=True,
-        alt="Layers of the network",
-    )
+def _layers(layers: Sequence[LayerRecord]) -> None:
+    befores = [None, *(layer.features for layer in layers)]
+    rows = [
+        {
+            "layer": layer.name,
+            "shape": "×".join(str(size) for size in layer.shape),
+            "features nj": layer.features,
+            "to the one before": question.ratio(before, layer.features).strip(" ()"),
+            "affine": layer.affine,
+        }
+        for before, layer in zip(befores, layers, strict=False)
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Layers of the network")
 
 
 def _offer_removal(db: Database, network: NetworkRecord) -> None:
@@ -159,7 +149,7 @@ def _upload(db: Database) -> None:
     if file is None:
         return
     hints = _hints(file.file_id)
-    key = (file.file_id, *hints)
+    key = (file.file_id, *hints.items())
     if st.session_state.get("inspected", (None,))[0] != key:
         with st.spinner("Looking at the file in a process of its own …", show_time=True):
             try:
@@ -175,17 +165,15 @@ def _upload(db: Database) -> None:
     _result(db, found, PurePath(file.name).stem)
 
 
-def _hints(file_id: str) -> list[str]:
-    """What the user knows better than the guess, as options of `inspect`."""
+def _hints(file_id: str) -> dict[str, str]:
+    """What the user knows better than the guess."""
     with st.popover("Say what it is, if the guess is wrong"):
         architecture = st.text_input(
-            "Architecture",
-            key=f"architecture_{file_id}",
-            placeholder="conv 16 4x4/2, relu, flatten, fc 100, relu, fc 10",
+            "Architecture", key=f"architecture_{file_id}", placeholder="conv 16 4x4/2, relu, flatten, fc 10"
         )
         dataset = st.selectbox("Data set", ["guess", *DATASETS], key=f"dataset_{file_id}")
-    hints = [f"--architecture={architecture.strip()}"] if architecture.strip() else []
-    return hints if dataset == "guess" else [*hints, f"--dataset={dataset}"]
+    hints = {"architecture": architecture.strip(), "dataset": "" if dataset == "guess" else dataset}
+    return {name: value for name, value in hints.items() if value}
 
 
 def _result(db: Database, found: upload.Inspected, stem: str) -> None:
@@ -195,7 +183,7 @@ def _result(db: Database, found: upload.Inspected, stem: str) -> None:
         screen.escape(
             f"{report['parameters']:,} parameters, {report['classes']} classes, "
             f"{'×'.join(str(size) for size in report['input_shape'])} images, normalisation "
-            f"{report['normalisation_name'] or 'none'}"
+            f"{report['normalisation_name'] or 'none'}."
         )
     )
     st.code(report["architecture"], language=None, wrap_lines=True)
@@ -203,7 +191,7 @@ def _result(db: Database, found: upload.Inspected, stem: str) -> None:
         st.markdown(f"**{measured:.1%}** right on {report['images']} images of {screen.escape(str(report['dataset']))}")
     for warning in report["warnings"]:
         st.warning(screen.escape(warning))
-    _layers(report["layers"])
+    _layers([layer for layer in found.layers if layer.main])
     if len(report["candidates"]) > 1:
         with st.expander("What else it could be"):
             st.dataframe(
@@ -219,10 +207,6 @@ def _result(db: Database, found: upload.Inspected, stem: str) -> None:
 def _add(db: Database, found: upload.Inspected, name: str) -> None:
     report = found.report
     normalisation = report["normalisation"] or {"mean": None, "std": None}
-    layers = [
-        LayerRecord(one["name"], tuple(one["shape"]), one["features"], one["affine"], one["main"])
-        for one in report["layers"]
-    ]
     try:
         record = networks.register(
             db,
@@ -234,7 +218,7 @@ def _add(db: Database, found: upload.Inspected, name: str) -> None:
             input_shape=report["input_shape"],
             mean=normalisation["mean"],
             std=normalisation["std"],
-            layers=layers,
+            layers=found.layers,
             card={"inspected": {key: value for key, value in report.items() if key not in ("layers", "candidates")}},
             weights=found.weights,
         )

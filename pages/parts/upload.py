@@ -1,24 +1,18 @@
-"""Uploaded files: copied to disk at once, looked at by `robustness_core inspect` in a process with limits."""
+"""Uploaded files: copied to disk at once, then looked at in a confined process (robustness_core.sandbox)."""
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from store.database import PROJECT
+from robustness_core import sandbox
+from store.records import LayerRecord
 
 SUFFIXES = ("safetensors", "pt", "pth", "th", "ckpt", "bin", "tar", "onnx")
-SECONDS = 180.0
-_MEMORY = 12 * 2**30  # address space, of which torch alone reserves some
 _BLOCK = 2**20
 
 
@@ -31,6 +25,7 @@ class Inspected:
     """What a file is: the report of `inspect`, and a clean copy of the network that needs no hints to be read."""
 
     report: dict[str, Any]
+    layers: tuple[LayerRecord, ...]
     weights: bytes
 
 
@@ -46,32 +41,23 @@ def on_disk(file: BinaryIO, suffix: str) -> Iterator[Path]:
         yield path
 
 
-def inspect(path: Path, hints: Sequence[str] = ()) -> Inspected:
-    """Look at a file in a child process that cannot take all memory or time. Raises UploadError."""
+def inspect(path: Path, hints: Mapping[str, str]) -> Inspected:
+    """Look at a file; `hints` may name `architecture` and `dataset`. Raises UploadError."""
     copy = path.with_name("clean.safetensors")
-    command = [sys.executable, "-m", "robustness_core", "inspect", str(path), "--json", "--copy", str(copy), *hints]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as child:
-        if hasattr(resource, "prlimit"):
-            resource.prlimit(child.pid, resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-            resource.prlimit(child.pid, resource.RLIMIT_CPU, (int(SECONDS) * 2, int(SECONDS) * 2))
-        try:
-            out, errors = child.communicate(timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            raise UploadError(f"The file was given up: looking at it took over {SECONDS:.0f} seconds.") from None
-    if child.returncode == 2:
-        raise UploadError(_last_line(errors).removeprefix("strata: ") or "The file was refused.")
     try:
-        if child.returncode != 0:
-            raise ValueError
-        return Inspected(json.loads(out), copy.read_bytes())
-    except (ValueError, OSError):
-        raise UploadError("The file could not be looked at: it may be damaged or need too much memory.") from None
-
-
-def _last_line(errors: bytes) -> str:
-    lines = errors.decode(errors="replace").strip().splitlines()
-    return lines[-1][:1000] if lines else ""
+        report = sandbox.inspect(path, hints, copy=copy)
+        layers = tuple(
+            LayerRecord(
+                str(layer["name"]),
+                tuple(int(size) for size in layer["shape"]),
+                int(layer["features"]),
+                bool(layer["affine"]),
+                bool(layer["main"]),
+            )
+            for layer in report["layers"]
+        )
+        return Inspected(report, layers, copy.read_bytes())
+    except sandbox.UploadRefused as error:
+        raise UploadError(str(error)) from None
+    except (KeyError, TypeError, ValueError, OSError):
+        raise UploadError("The file could not be looked at to the end; it may be damaged.") from None

@@ -132,7 +132,7 @@ def test_escape_leaves_no_markdown() -> None:
 
 
 def test_refused_upload_is_one_sentence(db, open_screen, monkeypatch) -> None:
-    def refuse(path, hints=()):
+    def refuse(path, hints):
         assert path.read_bytes() == b"rubbish"
         assert path.name == "upload.pt"
         raise upload.UploadError("This is <b>no</b> checkpoint.")
