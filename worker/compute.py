@@ -47,7 +47,7 @@ _searches: OrderedDict[str, nn.Module] = OrderedDict()
 def answer(task: Task, machine: Machine) -> Answer:
     """The distances or estimates of a block. Never raises; what goes wrong is a Failure."""
     try:
-        torch.set_num_threads(machine.threads)
+        torch.set_num_threads(1)  # more processes beat more threads, which wait for each other on a busy machine
         device = _device(machine)
         if task.network.sha256 not in _networks and task.network.content is None:
             return NeedsContent()
@@ -65,7 +65,7 @@ def answer(task: Task, machine: Machine) -> Answer:
 
 
 def describe(machine: Machine) -> Description:
-    torch.set_num_threads(machine.threads)
+    torch.set_num_threads(1)
     device = _device(machine)
     return Description(audit.device_name(device), audit.versions(), BATCH[device.type])
 

@@ -49,7 +49,7 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """One process a device or share of the cores, each restarted alone when it dies or hangs.
+    """One process a device or core, each restarted alone when it dies or hangs.
 
     The processes die with the worker, even if that is killed.
     """
@@ -83,8 +83,12 @@ class LocalExecutor:
         return self._watched(future, machine).result()  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        for place in range(len(self._machines)):
-            self._kill(place)
+        idle = self._idle()
+        for place, pool in enumerate(self._pools):
+            if place in idle and pool is not None:
+                pool.shutdown()
+            else:
+                self._kill(place)
 
     def _start(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         place = self._idle()[0]
@@ -188,19 +192,17 @@ class DaskExecutor:
 def open_executor(
     text: str, *, device: str = "auto", memory: float | None = None, compute: Compute = tasks.run
 ) -> Executor:
-    """`local:N`, N processes that share the cores; `local`, one for each GPU or else each core; or a Dask scheduler.
+    """`local:N`, N processes of one thread; `local`, one for each GPU or else each core; or a Dask scheduler.
 
     `memory`: bytes that each search may use. Raises ExecutorError.
     """
     if "://" in text:
-        return DaskExecutor(text, Machine(device, threads=1, memory=memory), compute)
+        return DaskExecutor(text, Machine(device, memory), compute)
     kind, _, number = text.partition(":")
     if kind != "local" or (number and not number.isdigit()) or number == "0":
         raise ExecutorError(f"The executor {text!r} must read local:N, or be a Dask scheduler like tcp://host:8786.")
-    cores = os.cpu_count() or 1
-    count = int(number) if number else _gpus(device) or min(cores, MOST_PROCESSES)
-    threads = max(1, cores // count)
-    return LocalExecutor([Machine(device, threads, memory, place, count) for place in range(count)], compute)
+    count = int(number) if number else _gpus(device) or min(os.cpu_count() or 1, MOST_PROCESSES)
+    return LocalExecutor([Machine(device, memory, place, count) for place in range(count)], compute)
 
 
 def _gpus(device: str) -> int:

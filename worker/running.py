@@ -46,7 +46,7 @@ class Settings:
     tries: int = 3  # of a block, each with a smaller batch
     keep: int = 5  # collisions of the closest pairs of each series
     estimate_pairs: int = 512  # of one task
-    drain_seconds: float = 10.0  # what still runs when an audit ends early gets so long before it is killed
+    drain_seconds: float = 5.0  # what still runs when an audit ends early gets so long before it is killed
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +124,10 @@ class AuditRun:
                 self._collect()
         except (SpecError, DatasetError) as error:
             raise AuditFailed(str(error)) from error
+        except Stopped:
+            for future in self._drain():
+                self._land(future, self._flights.pop(future))
+            raise
         finally:
             self._drain()
 
@@ -322,16 +326,15 @@ class AuditRun:
         batch = max(1, (flight.task.batch or self._settings.batch) // 4)
         self._retries.append(replace(flight, task=replace(flight.task, batch=batch), tries=flight.tries + 1))
 
-    def _drain(self) -> None:
-        """Let what still runs come to its end, since restarting a process takes longer than a block."""
-        if not self._flights or self._keeper.stop.is_set():
-            return
+    def _drain(self) -> set[Future[Answer]]:
+        """Let what still runs come to its end, since restarting a process takes longer than a block; what ended."""
         for future in self._flights:
             future.cancel()
         _, late = wait(self._flights, timeout=self._settings.drain_seconds)
         for future in late:
             self._executor.abandon(future)
-        self._flights.clear()
+            del self._flights[future]
+        return {future for future in self._flights if not future.cancelled()}
 
     # ----------------------------------------------------------------------------------------- the closest collisions
 

@@ -15,13 +15,12 @@ Pixels = NDArray[np.uint8]  # (B, H, W, C)
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a task runs: the device, its CPU threads, and the memory in bytes that a search may use.
+    """Where a task runs: the device, and the memory in bytes that a search may use.
 
     `memory` None takes a fixed share of what the machine has. Of several GPUs, the one at `place` is taken.
     """
 
     device: str = "cpu"
-    threads: int = 1
     memory: float | None = None
     place: int = 0
     processes: int = 1  # that share the machine's memory

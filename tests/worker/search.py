@@ -1,0 +1,59 @@
+"""A search that can be computed by hand, and its faults; light, since compute processes load it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worker.tasks import Answer, Distances, Estimates, Failure, Kept, Machine, NeedsContent, Task
+
+
+def distance(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any], layer: str) -> np.ndarray[Any, Any]:
+    """Half the distance of the images, plus something of the layer: (B, H, W, C) uint8 -> (B,)."""
+    apart = (left.astype(float) - right).reshape(len(left), -1) / 255
+    return np.linalg.norm(apart, axis=1) / 2 + len(layer)
+
+
+def compute(task: Task, machine: Machine) -> Answer:
+    """Answers like worker.compute, without torch."""
+    values = distance(task.left, task.right, task.series.layer)
+    if task.kind == "estimates":
+        return Estimates(values, 0.001)
+    kept = []
+    for place in np.argsort(values)[: task.keep]:
+        image = np.moveaxis(task.left[place].astype(np.float32) / 255, -1, 0)
+        kept.append(Kept(int(place), image, image, {"left": [1.0, 0.0]}))
+    count = len(task)
+    return Distances(
+        values, np.zeros(count), np.ones(count, dtype=bool), np.full(count, 10.0), tuple(kept), seconds=count * 0.01
+    )
+
+
+def demanding(task: Task, machine: Machine) -> Answer:
+    """Wants the network's content once a process."""
+    if not hasattr(demanding, "seen"):
+        if task.network.content is None:
+            return NeedsContent()
+        demanding.seen = task.network.content  # type: ignore[attr-defined]
+    return compute(task, machine)
+
+
+def faulty(folder: Path, task: Task, machine: Machine) -> Answer:
+    """Misbehaves as the files in `folder` say; `LAYER.once` is removed before it is obeyed."""
+    if task.kind == "distances":
+        for path in folder.glob(f"{task.series.layer}*"):
+            fault = path.read_text()
+            if path.suffix == ".once":
+                path.unlink()
+            if fault == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if fault == "hang":
+                time.sleep(600)
+            if fault == "raise":
+                return Failure("The computation failed: no luck.", False, "no luck")
+    return compute(task, machine)

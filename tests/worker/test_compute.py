@@ -1,0 +1,144 @@
+"""The compute process on a tiny real network: the same distances however pairs are cut into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from robustness_core import datasets
+from robustness_core.checkpoints import clean_copy
+from robustness_core.collision import find_collisions
+from robustness_core.layers import cuts, extractor
+from robustness_core.networks import build
+from robustness_core.projection import project
+from robustness_core.spec import TOLERANCE, SeriesSpec
+from worker import compute, tasks
+from worker.tasks import Distances, Estimates, Failure, Machine, NeedsContent, NetworkFile, Task
+
+ARCHITECTURE = "conv 4 4x4/4, relu, flatten, fc 10"
+
+
+@pytest.fixture(scope="module")
+def network() -> NetworkFile:
+    torch.manual_seed(0)
+    tiny = build(ARCHITECTURE, (1, 28, 28), mean=[0.13], std=[0.31])
+    return NetworkFile("a" * 64, "safetensors", ARCHITECTURE, (1, 28, 28), (0.13,), (0.31,), clean_copy(tiny))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process() -> Iterator[None]:
+    compute._networks.clear()
+    compute._searches.clear()
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def task(network: NetworkFile, layer: str = "conv1", pairs: int = 20) -> Task:
+    data = datasets.load("mnist-5k")
+    left, right = (data.pixels[data.labels == label][:pairs] for label in (3, 7))
+    series = SeriesSpec(network.sha256, layer, 5, 1)
+    return Task("distances", network, series, 196 if layer == "conv1" else 10, left, right)
+
+
+def part(whole: Task, places: np.ndarray) -> Task:
+    return replace(whole, left=whole.left[places], right=whole.right[places])
+
+
+def answer(asked: Task) -> Distances:
+    given = tasks.run(asked, Machine())
+    assert isinstance(given, Distances), given
+    return given
+
+
+@pytest.mark.parametrize("layer", ["conv1", "logits"])
+def test_a_distance_depends_on_its_pair_alone_to_the_last_bit(network: NetworkFile, layer: str) -> None:
+    whole = task(network, layer)
+    wanted = answer(whole)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(whole))
+    for places in (order, order[:1], order[3:20], order[::-1][:16]):
+        given = answer(part(whole, places))
+        for name in ("distance", "residual", "collided"):
+            np.testing.assert_array_equal(getattr(given, name), getattr(wanted, name)[places], err_msg=name)
+
+
+def test_the_distances_are_those_of_the_science(network: NetworkFile) -> None:
+    whole = task(network, pairs=16)
+    given = answer(whole)
+    torch.manual_seed(0)
+    tiny = build(ARCHITECTURE, (1, 28, 28), mean=[0.13], std=[0.31])
+    images = (torch.from_numpy(datasets.to_float(side)) for side in (whole.left, whole.right))
+    found = find_collisions(project(extractor(tiny, "conv1"), 196, 5, 1), *images)
+    np.testing.assert_allclose(given.distance, found.distance.numpy(), rtol=1e-4)
+    assert given.collided.all()
+    assert (given.residual <= TOLERANCE).all()
+    assert (given.passes > 0).all()
+
+
+def test_the_kept_collisions_are_those_of_the_closest_pairs(network: NetworkFile) -> None:
+    whole = replace(task(network), keep=3)
+    given = answer(whole)
+    assert [kept.place for kept in given.kept] == np.argsort(given.distance)[:3].tolist()
+    torch.manual_seed(0)
+    tiny = build(ARCHITECTURE, (1, 28, 28), mean=[0.13], std=[0.31])
+    for kept in given.kept:
+        left, right = (datasets.to_float(side[kept.place][None])[0] for side in (whole.left, whole.right))
+        moved = [np.linalg.norm(kept.left.astype(float) - left), np.linalg.norm(kept.right.astype(float) - right)]
+        assert max(moved) == pytest.approx(given.distance[kept.place], rel=1e-6)
+        images = {"left": left, "right": right, "collision_left": kept.left, "collision_right": kept.right}
+        assert kept.predictions.keys() == images.keys()
+        for name, image in images.items():
+            logits = tiny(torch.from_numpy(image)[None])[0].tolist()
+            np.testing.assert_allclose(kept.predictions[name], logits, rtol=1e-4, atol=1e-5)
+
+
+def test_estimates_come_close_to_the_distances(network: NetworkFile) -> None:
+    whole = task(network)
+    guessed = tasks.run(replace(whole, kind="estimates"), Machine())
+    assert isinstance(guessed, Estimates)
+    ratio = answer(whole).distance / guessed.distance
+    assert ratio.shape == (20,)
+    assert (ratio > 0.5).all()
+    assert (ratio < 2).all()
+
+
+def test_the_network_is_read_once(network: NetworkFile) -> None:
+    asked = task(network, pairs=1)
+    without = replace(asked, network=replace(network, content=None))
+    assert tasks.run(without, Machine()) == NeedsContent()
+    answer(asked)
+    answer(without)
+
+
+def test_what_cannot_be_computed_is_a_sentence(network: NetworkFile) -> None:
+    asked = task(network, pairs=1)
+    unknown = tasks.run(replace(asked, series=replace(asked.series, layer="conv9")), Machine())
+    assert isinstance(unknown, Failure)
+    assert unknown.final
+    assert unknown.sentence.startswith("The network has no layer 'conv9'")
+    compute._networks.clear()
+    torn = tasks.run(replace(asked, network=replace(network, content=network.content[:100])), Machine())  # type: ignore[index]
+    assert isinstance(torn, Failure)
+    assert torn.final
+    assert "\n" not in torn.sentence
+    no_device = tasks.run(asked, Machine("cuda:77"))
+    assert isinstance(no_device, Failure)
+    assert "not available here" in no_device.sentence
+    wrong_shape = tasks.run(replace(asked, left=asked.left[:, :20]), Machine())
+    assert isinstance(wrong_shape, Failure)
+    assert "Traceback" in wrong_shape.detail
+
+
+def test_a_process_says_what_it_is_and_reads_layers(network: NetworkFile) -> None:
+    said = tasks.describe(Machine())
+    assert said.device.startswith("cpu")
+    assert said.versions["torch"] == torch.__version__
+    assert said.batch == compute.BATCH["cpu"]
+    torch.manual_seed(0)
+    tiny = build(ARCHITECTURE, (1, 28, 28), mean=[0.13], std=[0.31])
+    assert [layer["name"] for layer in tasks.layers(network)] == [cut.name for cut in cuts(tiny, (1, 28, 28))]
