@@ -285,6 +285,8 @@ class _Converter:
         self.values[name] = value
 
     def _node(self, node: Any) -> None:
+        if not node.output or len(node.input) > 64:
+            raise CheckpointError(f"The ONNX node {node.op_type} has no output or too many inputs; export it again.")
         inputs: list[_Value | None] = []
         for name in node.input:
             if name and name not in self.values:
@@ -305,9 +307,8 @@ class _Converter:
         except CheckpointError:
             raise
         except (ValueError, IndexError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
-            gives = shown(node.output[0] if node.output else "")
             raise CheckpointError(
-                f"The ONNX node {node.op_type} (giving {gives}) is malformed; export the network again."
+                f"The ONNX node {node.op_type} (giving {shown(node.output[0])}) is malformed; export the network again."
             ) from error
         self._define(node.output[0], result)
 

@@ -1,0 +1,183 @@
+"""The project's own reader of checkpoint containers against torch's and safetensors' readers."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from robustness_core import containers
+from robustness_core.containers import CheckpointError, natural, read, shown
+
+
+def saved(value: Any, *, zipped: bool) -> bytes:
+    target = io.BytesIO()
+    torch.save(value, target, _use_new_zipfile_serialization=zipped)
+    return target.getvalue()
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[bytes], Path]:
+    def to_file(data: bytes) -> Path:
+        path = tmp_path / "upload"
+        path.write_bytes(data)
+        return path
+
+    return to_file
+
+
+def weights() -> dict[str, Tensor]:
+    """Tensors that are stored in unusual ways: transposed, channels last, a part of a storage, shared, scalar."""
+    torch.manual_seed(1)
+    whole = torch.randn(50, 20)
+    return {
+        "plain.weight": torch.randn(6, 3, 5, 5),
+        "turned.weight": torch.randn(20, 30).T,
+        "last.weight": torch.randn(8, 4, 3, 3).to(memory_format=torch.channels_last),
+        "part.weight": whole[10:30, 5:15],
+        "other_part.weight": whole[:5],
+        "strided.weight": whole[::3, ::2],
+        "parameter.weight": nn.Parameter(torch.randn(3, 4)),
+        "scalar.bias": torch.tensor(2.5),
+        "empty.bias": torch.zeros(0),
+    }
+
+
+@pytest.mark.filterwarnings("ignore")  # torch warns of its old container
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_the_numbers_are_those_that_torch_reads(
+    dtype: torch.dtype, zipped: bool, write: Callable[[bytes], Path]
+) -> None:
+    path = write(saved({name: tensor.detach().to(dtype) for name, tensor in weights().items()}, zipped=zipped))
+    contents = read(path)
+    assert (contents.format, contents.container) == ("torch", "zip" if zipped else "legacy")
+    wanted = torch.load(path, weights_only=True)
+    got = contents.states[0].tensors
+    assert list(got) == list(wanted)
+    for name, tensor in wanted.items():
+        assert torch.equal(got[name], tensor.float())
+        assert got[name].is_contiguous()
+    assert bool(contents.states[0].notes) == (dtype != torch.float32)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_training_scripts_store_beside_the_weights_is_left_unread(
+    zipped: bool, write: Callable[[bytes], Path]
+) -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    optimiser = torch.optim.Adam(model.parameters())
+    model(torch.randn(5, 4)).sum().backward()
+    optimiser.step()
+    whole = {
+        "epoch": 3,
+        "best": np.float64(0.5),
+        "history": np.arange(5),
+        "args": argparse.Namespace(lr=0.1),
+        "size": torch.Size([1, 2]),
+        "device": torch.device("cpu"),
+        "optimizer": optimiser.state_dict(),
+        "state_dict": model.state_dict(),
+    }
+    states = read(write(saved(whole, zipped=zipped))).states
+    assert [state.path for state in states] == ["state_dict"]
+    assert torch.equal(states[0].tensors["0.weight"], model[0].weight)
+    assert "1.num_batches_tracked" not in states[0].tensors
+    assert torch.equal(states[0].tensors["1.running_mean"], model[1].running_mean)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_protocol_that_torch_writes_is_read(protocol: int, write: Callable[[bytes], Path]) -> None:
+    target = io.BytesIO()
+    torch.save(weights(), target, pickle_protocol=protocol)
+    got = read(write(target.getvalue())).states[0].tensors
+    assert all(torch.equal(got[name], tensor) for name, tensor in weights().items())
+
+
+@pytest.mark.parametrize(
+    ("wrap", "path"),
+    [
+        (lambda s: s, ""),
+        (lambda s: OrderedDict(s), ""),
+        (lambda s: {"state_dict": s, "epoch": 1}, "state_dict"),
+        (lambda s: {"model_state_dict": s}, "model_state_dict"),
+        (lambda s: {"net": s, "acc": 95.2}, "net"),
+        (lambda s: {"anything": {"model": s}}, "anything.model"),
+        (lambda s: {"state_dict": [s]}, "state_dict.0"),
+        (lambda s: [s], "0"),
+        (lambda s: {"module." + k: v for k, v in s.items()}, ""),
+        (lambda s: {"state_dict": {"module.model." + k: v for k, v in s.items()}}, "state_dict"),
+        (lambda s: {"_orig_mod." + k: v for k, v in s.items()}, ""),
+    ],
+)
+def test_wrappings_are_taken_off(
+    wrap: Callable[[dict[str, Tensor]], Any], path: str, write: Callable[[bytes], Path]
+) -> None:
+    inner = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).state_dict()
+    state = read(write(saved(wrap(dict(inner)), zipped=True))).states[0]
+    assert state.path == path
+    assert list(state.tensors) == list(inner)
+    assert all(torch.equal(state.tensors[name], tensor) for name, tensor in inner.items())
+
+
+def test_of_several_stages_the_first_is_taken_and_all_are_offered(write: Callable[[bytes], Path]) -> None:
+    stages = [nn.Linear(4, 3).state_dict() for _ in range(3)]
+    states = read(write(saved({"state_dict": stages}, zipped=True))).states
+    assert [state.path for state in states] == ["state_dict.0", "state_dict.1", "state_dict.2"]
+    for state, stage in zip(states, stages, strict=True):
+        assert torch.equal(state.tensors["weight"], stage["weight"])
+
+
+def test_safetensors_are_read_in_the_order_of_their_numbers(write: Callable[[bytes], Path]) -> None:
+    tensors = {f"conv{i}.weight": torch.randn(i, 2) for i in (1, 2, 10, 11)} | {"b": torch.randn(2).bfloat16()}
+    contents = read(write(to_safetensors(tensors, {"author": "x"})))
+    assert (contents.format, dict(contents.metadata)) == ("safetensors", {"author": "x"})
+    got = contents.states[0].tensors
+    assert list(got) == ["b", "conv1.weight", "conv2.weight", "conv10.weight", "conv11.weight"]
+    assert all(torch.equal(got[name], tensor.float()) for name, tensor in tensors.items())
+
+
+def test_the_limit_on_the_file_holds(write: Callable[[bytes], Path]) -> None:
+    path = write(saved(weights(), zipped=True))
+    assert read(path, largest=path.stat().st_size).states
+    with pytest.raises(CheckpointError, match="at most"):
+        read(path, largest=path.stat().st_size - 1)
+
+
+def test_no_more_is_copied_out_of_a_shared_storage_than_the_limit(
+    write: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = torch.randn(100, 100)
+    path = write(saved({f"a{i}": whole for i in range(30)}, zipped=True))
+    monkeypatch.setattr(containers, "LARGEST_FILE", 20 * 40_000)
+    with pytest.raises(CheckpointError, match="share their data"):
+        read(path)
+
+
+@given(st.text(max_size=200))
+def test_shown_names_are_safe_anywhere(name: str) -> None:
+    text = shown(name)
+    assert len(text) <= 60 * 6 + 1
+    assert text.isprintable()
+    assert not set("<>&\"'`*_[](){}|;\n") & set(text.replace("_", ""))
+    assert json.loads(json.dumps(text)) == text
+
+
+@given(st.lists(st.text(alphabet="ab0159._", max_size=8), max_size=6))
+def test_natural_order_is_an_order(names: list[str]) -> None:
+    once = sorted(names, key=natural)
+    assert sorted(reversed(once), key=natural) == sorted(once, key=natural)
+    assert sorted(once) == sorted(names)
