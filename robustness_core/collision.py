@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustness_core.affine import affine_collision
 from robustness_core.algorithm1 import SCHEDULES, algorithm1
-from robustness_core.balanced import SETTINGS, balanced
+from robustness_core.balanced import balanced, draw_starts, settings_for
 from robustness_core.geometry import max_norm, midpoints, project_linear, whitening
 from robustness_core.layers import is_affine
 from robustness_core.linearise import Constraint
@@ -157,13 +157,8 @@ def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int
     elif features.shape[2] >= 2 * originals.shape[2]:
         points = midpoints(originals)  # such features are injective, save in special position (Whitney)
     else:
-        x = originals.float()
-        goal = (_GOAL * mismatch).to(x)
-        if method == "algorithm1":
-            z = algorithm1(search, x, SCHEDULES[preset])
-        else:
-            z = balanced(search, x, SETTINGS[preset], seed)
-        points = polish(search, z, x, goal).to(originals)
+        goal = (_GOAL * mismatch).to(originals.device, torch.float32)
+        points = _found(search, originals.float(), goal, method, preset, seed).to(originals)
     points = torch.where(together.to(points.device)[:, None, None], originals, points)
 
     g = exact.values(problem.exactly(points), rows).norm(dim=1)
@@ -182,6 +177,25 @@ def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int
         collided=collided,
         passes=search.passes.to(exact.passes.device) + exact.passes,
     )
+
+
+def _found(search: Constraint, x: Tensor, goal: Tensor, method: str, preset: str, seed: int) -> Tensor:
+    """The search itself, in float32: (B, 2, n), the closest of a pair's starts that reached the goal."""
+    if method == "algorithm1":
+        return polish(search, algorithm1(search, x, SCHEDULES[preset]), x, goal)
+    settings = settings_for(preset, x.shape[2])
+    starts = draw_starts(x, settings, seed)
+    x, goal = x.repeat_interleave(settings.starts, 0), goal.repeat_interleave(settings.starts, 0)
+    each = Constraint(search.extractor, search.shape, len(x), x.device)
+    points = polish(each, balanced(each, x, settings, starts), x, goal)
+    distance = max_norm(points, x)
+    if settings.starts > 1:
+        reached = each.values(points, torch.arange(len(x), device=x.device)).norm(dim=1) <= goal
+        distance = torch.where(reached, distance, torch.inf)
+    search.passes += each.passes.view(-1, settings.starts).sum(dim=1)
+    best = distance.view(-1, settings.starts).argmin(dim=1)
+    rows = torch.arange(len(best), device=x.device)
+    return points.unflatten(0, (-1, settings.starts))[rows, best]  # type: ignore[no-any-return]
 
 
 def _joined(parts: list[Collisions], like: Tensor) -> Collisions:
