@@ -142,7 +142,7 @@ def _watch(parent: int) -> None:
 class DaskExecutor:
     """A Dask cluster, through its interface for concurrent.futures. Lost workers are Dask's business."""
 
-    def __init__(self, scheduler: str, machine: Machine, compute: Compute = tasks.run):
+    def __init__(self, scheduler: str, machine: Machine, compute: Compute = tasks.run, *, timeout: float = 10):
         try:
             from distributed import Client
         except ModuleNotFoundError as error:
@@ -151,7 +151,7 @@ class DaskExecutor:
             ) from error
         try:
             open_client: Any = Client  # the package has no types
-            self._client = open_client(scheduler, timeout=10, set_as_default=False)
+            self._client = open_client(scheduler, timeout=timeout, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise ExecutorError(f"The Dask scheduler {scheduler} does not answer; is it running?") from error
         self._executor = self._client.get_executor(pure=False, retries=2)
@@ -185,8 +185,7 @@ class DaskExecutor:
         return self._executor.submit(tasks.layers, file).result(timeout=120)  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
+        self._client.close()  # which lets go of every future
 
 
 def open_executor(

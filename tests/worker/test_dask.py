@@ -1,0 +1,120 @@
+"""A real Dask scheduler with two worker processes on this machine, one of them killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from store import Database, audits
+from store.database import PROJECT
+from tests.store.world import audit
+from tests.worker import fakes, search
+from tests.worker.test_compute import network, task
+from tests.worker.test_running import expected, matrix, series
+from worker import tasks
+from worker.executors import Compute, DaskExecutor, ExecutorError, LocalExecutor, open_executor
+from worker.tasks import Distances, Machine, NetworkFile, Task
+
+__all__ = ["network"]
+
+pytest.importorskip("distributed", reason="Dask is not installed (requirements-cluster.txt)")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """The address of a scheduler and its two worker processes, without nannies: what dies stays dead."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path, "env": environment}
+    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--no-show"]
+    scheduler += ["--host", "127.0.0.1", "--port", address.rpartition(":")[2]]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
+    worker += ["--no-dashboard", "--host", "127.0.0.1"]
+    with ExitStack() as stack:
+        processes = [stack.enter_context(subprocess.Popen(command, **quiet)) for command in (scheduler, worker, worker)]  # type: ignore[call-overload]
+        try:
+            yield address, processes[1:]
+        finally:
+            for process in reversed(processes):
+                process.kill()
+
+
+def connect_when_ready(address: str, workers: int, compute: Compute) -> DaskExecutor:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            executor = open_executor(address, device="cpu", compute=compute)
+            assert isinstance(executor, DaskExecutor)
+            executor._client.wait_for_workers(workers, timeout=60)
+            return executor
+        except ExecutorError:
+            if time.monotonic() > end:
+                raise
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_an_audit_finishes_although_a_worker_of_the_cluster_dies(
+    db: Database, cluster: tuple[str, list[subprocess.Popen[bytes]]]
+) -> None:
+    address, processes = cluster
+    executor = connect_when_ready(address, 2, search.compute)
+    try:
+        assert executor.free() == 4
+        spec = audit(samples=12)
+        asked = audits.submit(db, spec)
+        worker = fakes.worker(db, executor, block_seconds=0.0, poll_seconds=0.02)
+        submit, submitted = executor.submit, []
+
+        def counted(task: Task) -> object:
+            submitted.append(task)
+            if len(submitted) == 12:
+                processes[0].send_signal(signal.SIGKILL)
+            return submit(task)
+
+        executor.submit = counted  # type: ignore[assignment,method-assign]
+        worker.run(once=True)
+        over = audits.get(db, asked.id)
+        assert (over.state, over.done, over.error) == ("done", 288, None)
+        assert len(submitted) > 12
+        assert processes[0].wait() == -signal.SIGKILL
+        for one in series(db, spec):
+            np.testing.assert_array_equal(matrix(db, spec, one).distance, expected(spec, one.layer))
+    finally:
+        executor.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_the_cluster_computes_the_same_bits_as_this_machine(
+    cluster: tuple[str, list[subprocess.Popen[bytes]]], network: NetworkFile
+) -> None:
+    executor = connect_when_ready(cluster[0], 1, tasks.run)
+    local = LocalExecutor([Machine()])
+    try:
+        for one in (executor, local):
+            assert one.describe().versions["python"] == sys.version.split()[0]
+        whole = task(network, pairs=9)
+        there, here = (one.submit(whole).result(timeout=120) for one in (executor, local))
+        assert isinstance(there, Distances)
+        assert isinstance(here, Distances)
+        np.testing.assert_array_equal(there.distance, here.distance)
+        assert executor.layers(network) == local.layers(network)
+    finally:
+        executor.close()
+        local.close()
+
+
+def test_a_scheduler_that_does_not_answer_is_a_sentence() -> None:
+    with pytest.raises(ExecutorError, match=r"The Dask scheduler tcp://127\.0\.0\.1:1 does not answer"):
+        DaskExecutor("tcp://127.0.0.1:1", Machine(), timeout=1)
