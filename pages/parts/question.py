@@ -155,7 +155,9 @@ def ratio(before: int | None, features: int) -> str:
     """How the size changed, for example ` (÷4)` or ` (×1.5)`; nothing for the first layer."""
     if before is None:
         return ""
-    if features <= before:
+    if features == before:
+        return " (same)"
+    if features < before:
         return f" (÷{before / features:.3g})"
     return f" (×{features / before:.3g})"
 

@@ -160,3 +160,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
     if report.when == "call":
         item.failed = report.failed  # type: ignore[attr-defined]
     return report
+
+
+def shoot(page: Page, name: str) -> None:
+    """A screenshot of the whole screen, however long."""
+    ARTEFACTS.mkdir(exist_ok=True)
+    width = page.viewport_size["width"]
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": width, "height": min(max(height, 600), 6000)})
+    page.wait_for_timeout(300)  # figures take the new size
+    page.screenshot(path=ARTEFACTS / f"{name}.png", animations="disabled")
+    page.set_viewport_size({"width": width, "height": 1000})

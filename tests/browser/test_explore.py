@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from robustness_core.spec import AuditSpec
 from store import audits
-from tests.browser.conftest import TINY
+from tests.browser.conftest import TINY, shoot
 
 MATRIX = ".st-key-figure_matrix .nsewdrag"
 ASK_TINY = "network=mnist-small-pgd2&layers=conv1&layers=logits&S=4&m=2&preset=fast&N=2"
@@ -52,10 +52,12 @@ def test_from_start_to_a_pair_on_screen(page: Page, filled, worker) -> None:
     assert re.search(r"pair=\d+-\d+", page.evaluate("location.href"))
     says = page.locator(".st-key-pair_pictures").inner_text()
     assert says.count("says") == 4
-    # The same address in a fresh profile opens the same pair at once.
-    again = page.context.browser.new_context().new_page()
+    shoot(page, "pair-light-1440")
+    # The same address in a fresh profile opens the same pair at once; here in a narrow, dark window.
+    again = page.context.browser.new_context(viewport={"width": 390, "height": 900}, color_scheme="dark").new_page()
     again.goto(page.evaluate("location.href"))
     expect(again.locator(".st-key-pair_pictures img")).to_have_count(6)
+    shoot(again, "pair-dark-390")
     again.context.close()
 
 

@@ -1,0 +1,116 @@
+"""Every screen as a reader sees it: wide and narrow, light and dark, with the keyboard; screenshots in artefacts/."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from store import audits, networks
+from tests.browser.conftest import shoot
+from tests.browser.test_explore import KNOWN_TINY, settled
+
+SCREENS = {
+    "home": "",
+    "explore": f"explore?{KNOWN_TINY}&layer=logits",
+    "compare": "compare?networks=mnist-small-pgd2&networks=small-made-up&S=24",
+    "scaling": "scaling?network=small-made-up&one=conv2&ms=10&S=24",
+    "audits": "audits?audit=1",
+    "networks": "networks?show=mnist-small-pgd2",
+    "learn": "learn?idea=Conflicts&budget=0.4",
+}
+
+
+def open_whole(page: Page, address: str) -> None:
+    page.goto(address)
+    settled(page)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    page.wait_for_function("[...document.querySelectorAll('[data-testid=stPlotlyChart]')]"
+                           ".every(one => one.querySelector('.plot-container'))")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_screen_in_both_themes_and_widths(page: Page, filled, name: str) -> None:
+    _, address = filled
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.set_viewport_size({"width": 1440, "height": 1000})
+        open_whole(page, f"{address}/{SCREENS[name]}")
+        background = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
+        assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(14, 17, 23)"}[theme]
+        shoot(page, f"{name}-{theme}-1440")
+        page.set_viewport_size({"width": 390, "height": 1000})
+        page.wait_for_function("document.querySelector('[data-testid=stMain]').clientWidth <= 390")
+        shoot(page, f"{name}-{theme}-390")
+        overflow = page.evaluate(
+            "(() => { const main = document.querySelector('[data-testid=stMain]');"
+            " return main.scrollWidth - main.clientWidth; })()"
+        )
+        assert overflow <= 0, f"{name} is {overflow} pixels too wide at 390"
+
+
+def test_images_and_figures_have_alternative_text_and_fields_have_labels(page: Page, filled) -> None:
+    _, address = filled
+    for path in SCREENS.values():
+        open_whole(page, f"{address}/{path}")
+        nameless = page.evaluate(
+            "[...document.querySelectorAll('[data-testid=stMain] img')].filter(one => !one.alt).length"
+            " + [...document.querySelectorAll('[data-testid=stMain] input:not([type=file])')]"
+            ".filter(one => !one.labels?.length && !one.ariaLabel && !one.getAttribute('aria-labelledby')).length"
+        )
+        assert nameless == 0, path
+
+
+def test_keyboard_alone_opens_a_pair(page: Page, filled) -> None:
+    """The table of closest pairs is the keyboard's way to what a click on the matrix does."""
+    _, address = filled
+    page.goto(f"{address}/explore?{KNOWN_TINY}")
+    settled(page)
+    table = page.locator(".st-key-closest canvas").first
+    table.scroll_into_view_if_needed()
+    table.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Shift+Space")
+    page.wait_for_function("location.search.includes('pair=')")
+    expect(page.get_by_role("heading", name=re.compile("^The pair "))).to_be_visible()
+
+
+def test_running_audit_polls_and_a_quiet_screen_does_not(page: Page, filled) -> None:
+    db, address = filled
+    frames: list[int] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda _: frames.append(1)))
+    page.goto(f"{address}/explore?network=small-made-up&S=24")
+    settled(page)
+    frames.clear()
+    page.wait_for_timeout(2500)
+    assert frames == []
+    network = networks.by_name(db, "small-made-up")
+    assert network is not None
+    asked = audits.submit(db, audits.recent(db, kind="audit")[-1].spec.replace(samples=5, network="small-made-up"))
+    try:
+        page.reload()
+        expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+        frames.clear()
+        page.wait_for_timeout(2500)
+        assert 2 <= len(frames) <= 8
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+        assert audits.get(db, asked.id).state == "cancelled"
+    finally:
+        if audits.get(db, asked.id).active:
+            audits.cancel(db, asked.id)
+
+
+def test_upload_of_rubbish_is_refused_in_words(page: Page, filled) -> None:
+    _, address = filled
+    page.goto(f"{address}/networks")
+    settled(page)
+    page.get_by_text("Add a network of your own").click()
+    page.locator("input[type=file]").set_input_files(
+        {"name": "<img src=x onerror=alert(1)>.pt", "mimeType": "application/octet-stream", "buffer": b"rubbish" * 99}
+    )
+    alert = page.get_by_test_id("stAlert").filter(has_text=re.compile("accepted are safetensors"))
+    expect(alert).to_be_visible(timeout=60_000)
+    assert page.locator("img[src=x]").count() == 0
