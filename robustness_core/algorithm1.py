@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustness_core.geometry import midpoints, project_linear, whitening
+from robustness_core.geometry import keep_finite, midpoints, project_linear, whitening
 from robustness_core.linearise import Constraint
 
 
@@ -55,7 +55,7 @@ def algorithm1(constraint: Constraint, originals: Tensor, schedule: Schedule) ->
         else:
             g, J = constraint.values_and_jacobian(here, rows)  # line 3
         p = (1 - alpha) * here + alpha * x
-        z[rows] = project_linear(p, here, g, J, whitening(J))  # line 4
+        z[rows] = keep_finite(project_linear(p, here, g, J, whitening(J)), here)  # line 4
         if i > 0:  # line 5; the mismatch is that of the point where this iteration began, which costs no extra pass
             gain = (here - x).square().sum(dim=(1, 2)) - (z[rows] - x).square().sum(dim=(1, 2))
             converged = (g.norm(dim=1) <= schedule.threshold * mismatch[rows]) & (

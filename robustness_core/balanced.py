@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustness_core.geometry import midpoints, project_linear, whitening
+from robustness_core.geometry import keep_finite, midpoints, project_linear, whitening
 from robustness_core.linearise import Constraint
 
 FEW_PIXELS = 64  # below this, more starts find closer collisions; above, more steps of one start do (measured)
@@ -37,7 +37,11 @@ class Settings:
     spreads: tuple[float, ...] = (1.0, 1.0, 2.0, 2.0)
 
 
-IMAGES = {"fast": Settings(steps=20), "default": Settings(steps=45), "thorough": Settings(steps=115)}
+IMAGES = {
+    "fast": Settings(steps=20, step=0.5),
+    "default": Settings(steps=45, step=0.45),
+    "thorough": Settings(steps=115, step=0.4),
+}
 TINY = {
     "fast": Settings(steps=20, starts=8),
     "default": Settings(steps=25, starts=32),
@@ -74,7 +78,7 @@ def balanced(constraint: Constraint, originals: Tensor, settings: Settings, star
     J = constraint.jacobian_at_midpoint(z, rows)
     white = whitening(J)
     target = z + starts.pulls * (originals - z)
-    z = project_linear(target, z, torch.zeros_like(J[:, :, 0]), J, white)
+    z = start = keep_finite(project_linear(target, z, torch.zeros_like(J[:, :, 0]), J, white), z)
     W = white.matrix().to(z)
     gram = W.mT @ W
     multipliers = -_apply(W, _apply(J, smooth_gradient(z, originals, settings.power).flatten(1)))
@@ -91,7 +95,7 @@ def balanced(constraint: Constraint, originals: Tensor, settings: Settings, star
         z = z + velocity
         if (i + 1) % settings.every == 0:
             multipliers = multipliers + penalty * _apply(W, g)
-    return z
+    return keep_finite(z, start)
 
 
 def draw_starts(originals: Tensor, settings: Settings, seed: int) -> Starts:

@@ -125,13 +125,16 @@ class _Problem:
 
     @staticmethod
     def of(extractor: nn.Module, left: Tensor, right: Tensor) -> _Problem:
-        extractor = extractor.eval()
-        device = next((t.device for t in [*extractor.parameters(), *extractor.buffers()]), left.device)
-        exact = copy.deepcopy(extractor).double()
+        original = extractor = extractor.eval()
+        tensors = [t for t in [*extractor.parameters(), *extractor.buffers()] if t.is_floating_point()]
+        device = tensors[0].device if tensors else left.device
+        if any(t.dtype != torch.float32 for t in tensors):
+            extractor = copy.deepcopy(extractor).float()
+        exact = copy.deepcopy(original).double()
         if device.type == "mps":  # has no float64
             exact = exact.cpu()
         pairs = torch.stack([left.detach(), right.detach()], dim=1).flatten(2).to(device)
-        return _Problem(extractor, exact, is_affine(extractor), pairs, tuple(left.shape[1:]))
+        return _Problem(extractor, exact, is_affine(original), pairs, tuple(left.shape[1:]))
 
     def exactly(self, points: Tensor) -> Tensor:
         return points.to("cpu" if points.device.type == "mps" else points.device).double()

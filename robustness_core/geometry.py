@@ -68,6 +68,12 @@ def project_linear(target: Tensor, at: Tensor, g: Tensor, J: Tensor, white: Whit
     return target - correction.view_as(target)
 
 
+def keep_finite(points: Tensor, instead: Tensor) -> Tensor:
+    """`points`, (B, 2, n), or `instead` for the pairs that have run away to infinity or to no number at all."""
+    sane = torch.isfinite(points).flatten(1).all(dim=1) & (points.abs().flatten(1).amax(dim=1) < 1e6)
+    return torch.where(sane[:, None, None], points, instead)
+
+
 def midpoints(originals: Tensor) -> Tensor:
     """Both images of each pair replaced by their mean, (B, 2, n): a collision of every extractor."""
     return originals.mean(dim=1, keepdim=True).expand_as(originals).clone()

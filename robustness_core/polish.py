@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustness_core.geometry import midpoints, whitening
+from robustness_core.geometry import keep_finite, midpoints, whitening
 from robustness_core.linearise import Constraint
 
 ROUNDS = 6  # fresh Jacobians at most
@@ -45,7 +45,7 @@ def _correct(constraint: Constraint, z: Tensor, rows: Tensor, goal: Tensor) -> t
     z = z.clone()
     for _ in range(CHORDS):
         step = -torch.einsum("bmk,bm->bk", J, whitening(J).solve(g).to(J.dtype))
-        z = z + step.view_as(z)
+        z = keep_finite(z + step.view_as(z), z)
         g = constraint.values(z, rows[open_])
         norm = g.norm(dim=1)
         better = norm < least[open_]

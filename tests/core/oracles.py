@@ -1,0 +1,83 @@
+"""Exact answers that the searches are held against, each computed in a way of its own."""
+
+import itertools
+
+import cvxpy
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+Floats = npt.NDArray[np.float64]
+
+
+def affine_distance(H: Floats, difference: Floats) -> float:
+    """1/2 ||V V^T (x - x')|| with V an orthonormal basis of the row space of H (METHOD.md section 2)."""
+    _, sigma, Vt = np.linalg.svd(H, full_matrices=False)
+    V = Vt[sigma > 1e-10 * sigma[0]]
+    return float(np.linalg.norm(V @ difference) / 2)
+
+
+def tiny_relu(generator: torch.Generator, n0: int = 4, hidden: int = 4, m: int = 2) -> nn.Sequential:
+    """x -> A relu(H x + k) with standard normal entries: the smallest network with local minima."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(n0, hidden), nn.ReLU(), nn.Linear(hidden, m, bias=False))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return network.eval()
+
+
+def tiny_relu_distance(network: nn.Sequential, x: Floats, y: Floats) -> float:
+    """The true distance of two points under `tiny_relu`: one cone program for each pair of activation patterns.
+
+    In a pair of patterns the collision constraint is linear, so min max(||u - x||, ||v - y||) is a cone program; the
+    least of all pairs is exact up to the solver's 1e-8. Pairs that cannot beat the best so far are left out: moving x
+    into a pattern alone costs at least its distance to that cell.
+    """
+    H, k = (p.detach().double().numpy() for p in network[1].parameters())
+    A = network[3].weight.detach().double().numpy()
+    patterns = [np.array(p, dtype=float) for p in itertools.product((0, 1), repeat=len(k))]
+    to_x, to_y = (sorted((_distance_to_cell(H, k, p, point), i) for i, p in enumerate(patterns)) for point in (x, y))
+    best = float(np.linalg.norm(x - y) / 2)
+    for near, i in to_x:
+        for also, j in to_y:
+            if max(near, also) < best:
+                best = min(best, _collision_in(H, k, A, patterns[i], patterns[j], x, y))
+    return best
+
+
+def _cell(H: Floats, k: Floats, pattern: Floats, point: cvxpy.Variable) -> cvxpy.Constraint:
+    return cvxpy.multiply(2 * pattern - 1, H @ point + k) >= 0
+
+
+def _distance_to_cell(H: Floats, k: Floats, pattern: Floats, point: Floats) -> float:
+    u = cvxpy.Variable(len(point))
+    problem = cvxpy.Problem(cvxpy.Minimize(cvxpy.norm(u - point)), [_cell(H, k, pattern, u)])
+    problem.solve(solver=cvxpy.CLARABEL)
+    return float(problem.value) if problem.status == "optimal" else np.inf
+
+
+def _collision_in(H: Floats, k: Floats, A: Floats, p: Floats, q: Floats, x: Floats, y: Floats) -> float:
+    u, v = cvxpy.Variable(len(x)), cvxpy.Variable(len(y))
+    meet = (A * p) @ (H @ u + k) == (A * q) @ (H @ v + k)
+    far = cvxpy.maximum(cvxpy.norm(u - x), cvxpy.norm(v - y))
+    problem = cvxpy.Problem(cvxpy.Minimize(far), [meet, _cell(H, k, p, u), _cell(H, k, q, v)])
+    problem.solve(solver=cvxpy.CLARABEL)
+    return float(problem.value) if problem.status in ("optimal", "optimal_inaccurate") else np.inf
+
+
+def grid_distance(f: nn.Module, x: Floats, y: Floats, radius: float, steps: int = 401) -> float:
+    """The distance of two points under f: R^2 -> R^1, from all points of two grids (Figure 2 of the paper).
+
+    Two discs of radius r meet in feature space when the intervals of f over them do, f being continuous. The interval
+    of each disc is read off the grid, so the answer is right to about one grid step.
+    """
+    axis = torch.linspace(-radius, radius, steps, dtype=torch.float64)
+    offsets = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).reshape(-1, 2)
+    norms = offsets.norm(dim=1)
+    order = norms.argsort()
+    with torch.no_grad():
+        near, far = (f((torch.from_numpy(p) + offsets[order]).view(-1, 1, 1, 2)).flatten() for p in (x, y))
+    lows, highs = [torch.cummin(v, 0).values for v in (near, far)], [torch.cummax(v, 0).values for v in (near, far)]
+    meet = (lows[0] <= highs[1]) & (lows[1] <= highs[0])
+    return float(norms[order][meet.to(torch.int8).argmax()]) if meet.any() else np.inf
