@@ -132,6 +132,13 @@ def requeue_expired(db: Database) -> int:
         return _requeue_expired(connection, db.now(connection))
 
 
+def requeue_of(db: Database, worker_ids: Sequence[int]) -> int:
+    """Put back what these workers hold, without waiting for their leases: they are known to be dead."""
+    with db.write() as connection:
+        theirs = tables.audits.c.worker_id.in_(list(worker_ids))
+        return _put_back(connection, and_(tables.audits.c.state == "running", theirs), db.now(connection))
+
+
 def renew(db: Database, audit: AuditRecord, *, lease_seconds: float = 30) -> bool:
     """Extend the lease. False: the audit was cancelled, removed or given to another worker."""
     with db.write() as connection:
@@ -296,10 +303,15 @@ def _expired(now: datetime) -> Any:
 
 
 def _requeue_expired(connection: Connection, now: datetime) -> int:
+    return _put_back(connection, _expired(now), now)
+
+
+def _put_back(connection: Connection, abandoned: Any, now: datetime) -> int:
+    """Queue audits again whose workers are gone; one that has seen MOST_LAPSES of them go is given up."""
     lapses = tables.audits.c.lapses
-    poisonous = and_(_expired(now), lapses + 1 >= MOST_LAPSES)
+    poisonous = and_(abandoned, lapses + 1 >= MOST_LAPSES)
     given_up = connection.execute(_move("fail", poisonous, error=_POISONOUS, finished=now, lease_until=None))
-    put_back = connection.execute(_move("release", _expired(now), lapses=lapses + 1, worker_id=None, lease_until=None))
+    put_back = connection.execute(_move("release", abandoned, lapses=lapses + 1, worker_id=None, lease_until=None))
     return given_up.rowcount + put_back.rowcount
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 from collections import deque
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from store import workers
 from store.database import PROJECT, Database
 
 _started: list[subprocess.Popen[bytes]] = []
@@ -49,8 +51,11 @@ def sole_worker(db: Database) -> Iterator[bool]:
 def ensure(db: Database, *, device: str = "auto") -> int | None:
     """Start `python -m worker` in the background unless one runs for this database here; the new process id or None.
 
-    The worker outlives the caller. Two callers at the same moment start two processes, of which one ends at once.
+    Starts nothing after `stop`, until `start`. The worker outlives the caller. Two callers at the same moment start
+    two processes, of which one ends at once.
     """
+    if stopped(db):
+        return None
     for process in _started:
         process.poll()  # takes leave of those that have ended
     with sole_worker(db) as free:
@@ -70,6 +75,29 @@ def ensure(db: Database, *, device: str = "auto") -> int | None:
         )
     _started.append(process)
     return process.pid
+
+
+def stop(db: Database) -> None:
+    """Ask the workers of this machine to stop after their present block, and keep `ensure` from starting another."""
+    _stop_mark(db).touch()
+    for worker in workers.alive(db):
+        if worker.host == socket.gethostname():
+            workers.request_stop(db, worker.id)
+
+
+def start(db: Database, *, device: str = "auto") -> int | None:
+    """Undo `stop`, and start a worker unless one still runs."""
+    _stop_mark(db).unlink(missing_ok=True)
+    return ensure(db, device=device)
+
+
+def stopped(db: Database) -> bool:
+    """Whether somebody stopped the workers of this machine with `stop`."""
+    return _stop_mark(db).exists()
+
+
+def _stop_mark(db: Database) -> Path:
+    return lock_path(db).with_suffix(".stopped")
 
 
 def log_tail(path: str | Path, lines: int = 200) -> str:

@@ -62,6 +62,16 @@ def alive(db: Database, within_seconds: float = ALIVE_SECONDS) -> list[WorkerRec
     return [record(row) for row in rows]
 
 
+def unfinished(db: Database, host: str) -> list[WorkerRecord]:
+    """The workers of a machine that never said that they stopped: they run, or they were killed."""
+    worker = tables.workers.c
+    with db.read() as connection:
+        rows = connection.execute(
+            select(tables.workers).where(worker.host == host, worker.state != "stopped").order_by(worker.id)
+        ).all()
+    return [record(row) for row in rows]
+
+
 def retire(db: Database, worker_id: int) -> None:
     """This worker has stopped."""
     _set_state(db, worker_id, "stopped", ("running", "stopping"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
+import psutil
+
 from store import Database, Fenced, StoreError, audits, workers
 from store.records import AuditRecord, WorkerRecord
 from worker.executors import Executor, ExecutorError
@@ -35,6 +37,7 @@ class Worker:
         While the database cannot be used the worker waits, ever longer up to half a minute, and tries again.
         """
         self._keeper.start()
+        _bury(self._db, self._record)
         pause = self._settings.poll_seconds
         try:
             while not self._keeper.stop.is_set():
@@ -100,6 +103,19 @@ class Worker:
         self._asked = now
         while not self._keeper.stop.is_set() and self.serve(above_priority=priority):
             pass
+
+
+def _bury(db: Database, me: WorkerRecord) -> None:
+    """Put back at once what workers of this machine held when they were killed, instead of after their leases."""
+    dead = [
+        worker.id
+        for worker in workers.unfinished(db, me.host)
+        if worker.id != me.id and (worker.pid == me.pid or not psutil.pid_exists(worker.pid))
+    ]
+    if dead and (count := audits.requeue_of(db, dead)):
+        log.info("%d audits of killed workers go back into the queue", count)
+    for worker_id in dead:
+        workers.retire(db, worker_id)
 
 
 def register(db: Database, executor: Executor, *, log_path: str = "") -> tuple[WorkerRecord, int]:

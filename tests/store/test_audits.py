@@ -186,6 +186,18 @@ def test_an_audit_that_kills_its_workers_fails_and_others_go_on(
     assert "5 times in a row" in (given_up.error or "")
 
 
+def test_what_a_dead_worker_held_goes_back_at_once(db: Database, worker_id: int) -> None:
+    other = workers.register(db, "cpu", {})
+    mine, theirs = (audits.submit(db, world.audit(samples=n)) for n in (4, 5))
+    claim(db, worker_id)
+    claim(db, other.id)
+    assert [worker.id for worker in workers.unfinished(db, other.host)] == [worker_id, other.id]
+    assert workers.unfinished(db, "elsewhere") == []
+    assert audits.requeue_of(db, [other.id]) == 1
+    assert audits.get(db, mine.id).state == "running"
+    assert audits.get(db, theirs.id).state == "queued"
+
+
 def test_recorded_blocks_clear_the_lapses(db: Database, worker_id: int, clock: world.Clock) -> None:
     from store import distances
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from store import Database, connect, supervisor
+from store import Database, connect, supervisor, workers
 from store.database import PROJECT
 
 
@@ -74,6 +74,19 @@ def test_ensure_starts_one_worker_that_logs_to_a_file(sqlite_db: Database, fake_
     finally:
         os.kill(pid, signal.SIGKILL)
         supervisor._started[-1].wait()
+
+
+def test_a_stopped_worker_is_not_started_again_until_somebody_starts_it(sqlite_db: Database, fake_worker: Path) -> None:
+    here = workers.register(sqlite_db, "cpu", {})
+    supervisor.stop(sqlite_db)
+    assert supervisor.stopped(sqlite_db)
+    assert workers.beat(sqlite_db, here.id) == "stopping"
+    assert supervisor.ensure(sqlite_db) is None
+    pid = supervisor.start(sqlite_db)
+    assert pid is not None
+    assert not supervisor.stopped(sqlite_db)
+    os.kill(pid, signal.SIGKILL)
+    supervisor._started[-1].wait()
 
 
 def test_databases_have_their_own_locks_and_logs(sqlite_db: Database, tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from store import Database, connect
-from tests.store.conftest import postgresql, postgresql_url
+from tests.store.conftest import postgresql, shared_postgresql_url, url
 from tests.store.world import Clock, network
 from tests.worker.fakes import Inline
 
-__all__ = ["postgresql", "postgresql_url"]
+__all__ = ["postgresql", "shared_postgresql_url", "url"]
 
 
 @pytest.fixture

@@ -60,17 +60,16 @@ def db(prepared: Path, tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-def start(db: Database, *arguments: str, short_lease: bool = False, **options: Any) -> subprocess.Popen[str]:
-    """A worker with one compute process and an empty zoo; `short_lease` makes its leases two seconds long."""
+def start(db: Database, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """A worker with one compute process, an empty zoo and short blocks."""
     code = (
         "import sys\n"
         "from pathlib import Path\n"
         "from robustness_core import shelf\n"
         "import worker.__main__ as program, worker.seed\n"
         "worker.seed.seed.__defaults__ = (Path('/nonexistent'),)\n"
-        f"short = {short_lease}\n"
         "original = program.Settings\n"
-        "program.Settings = lambda batch: original(batch=batch, lease_seconds=2 if short else 30, block_seconds=0.1)\n"
+        "program.Settings = lambda batch: original(batch=batch, block_seconds=0.1)\n"
         "if __name__ == '__main__':\n"
         "    sys.exit(program.main(sys.argv[1:]))\n"
     )
@@ -102,7 +101,7 @@ def results(db: Database, audit: AuditRecord) -> list[np.ndarray]:
 
 def test_killed_in_the_middle_it_finishes_after_a_restart_as_if_undisturbed(db: Database, prepared: Path) -> None:
     asked = audits.submit(db, SPEC)
-    first = start(db, short_lease=True)
+    first = start(db)
     wait_for(lambda: audits.get(db, asked.id).done > 16)
     first.kill()
     first.wait()
@@ -114,11 +113,7 @@ def test_killed_in_the_middle_it_finishes_after_a_restart_as_if_undisturbed(db: 
     connection.close()
     assert 16 < before < middle.total
 
-    second = start(db, "--once", short_lease=True)
-    second.wait(60)
-    if audits.get(db, asked.id).state != "done":  # the lease of the dead worker had not run out yet
-        wait_for(lambda: audits.requeue_expired(db) > 0)
-        assert start(db, "--once").wait(60) == 0
+    assert start(db, "--once").wait(60) == 0
     over = audits.get(db, asked.id)
     assert (over.state, over.done) == ("done", over.total)
 

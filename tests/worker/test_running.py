@@ -7,7 +7,7 @@ import pytest
 
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec, SeriesSpec, sample_indices
-from store import Database, StoreError, audits, distances, images, networks, workers
+from store import Database, StoreError, audits, distances, images, networks, tables, workers
 from store.records import AuditRecord, DistanceMatrix, PairSpec
 from tests.store.world import Clock, audit
 from tests.worker import fakes, search
@@ -233,6 +233,21 @@ def test_an_expired_audit_is_taken_up_where_it_was_left(db: Database, inline: In
     spec = audit(samples=6)
     for one in series(db, spec):
         np.testing.assert_array_equal(matrix(db, spec, one).distance, expected(spec, one.layer))
+
+
+def test_what_a_killed_worker_of_this_machine_held_is_taken_up_at_once(db: Database, inline: Inline) -> None:
+    asked = audits.submit(db, audit())
+    dead = workers.register(db, "cpu", {})
+    elsewhere = workers.register(db, "cpu", {})
+    with db.write() as connection:
+        connection.execute(tables.workers.update().where(tables.workers.c.id == dead.id).values(pid=2**22 - 1))
+        connection.execute(tables.workers.update().where(tables.workers.c.id == elsewhere.id).values(host="elsewhere"))
+    audits.claim(db, dead.id)
+    other = audits.submit(db, audit(samples=3))
+    audits.claim(db, elsewhere.id)
+    fakes.worker(db, inline).run(once=True)
+    assert audits.get(db, asked.id).state == "done"
+    assert audits.get(db, other.id).state == "running"  # its worker may be alive on the other machine
 
 
 def test_a_block_that_fails_is_tried_again_with_a_smaller_batch(db: Database) -> None:
