@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from robustness_core.containers import CheckpointError, shown
 from robustness_core.networks import ArchitectureError, Network, build
 
-# Image sizes that inputs of so many channels may have, the likeliest first.
-_SIZES = {1: (28, 32), 3: (32, 28)}
-_FLAT = {784: (1, 28, 28), 1024: (1, 32, 32), 3072: (3, 32, 32)}
+# The images of the data sets, by their channels and by their pixels.
+IMAGES = {1: (1, 28, 28), 3: (3, 32, 32)}
+_FLAT = {784: (1, 28, 28), 3072: (3, 32, 32)}
 _MOST_STEPS = 200_000  # of the search
 
 
@@ -107,14 +107,14 @@ def fill(
     except ArchitectureError as error:
         raise CheckpointError(str(error)) from error
     wanted = [(name, module) for name, module in skeleton.body.named_children() if _kind(module)]
-    state: dict[str, Tensor] = {}
-    for (name, module), part in zip(wanted, layers, strict=False):
-        state.update(_weights(name, module, part))
     if len(wanted) != len(layers):
         raise CheckpointError(
             f"The architecture has {len(wanted)} layers with weights ({', '.join(name for name, _ in wanted[:12])}), "
             f"but the file has {len(layers)}."
         )
+    state: dict[str, Tensor] = {}
+    for (name, module), part in zip(wanted, layers, strict=True):
+        state.update(_weights(name, module, part))
     skeleton.body.load_state_dict(state, assign=True)
     try:
         network = Network(skeleton.body, input_shape, architecture=skeleton.architecture, mean=mean, std=std)
@@ -209,29 +209,27 @@ def _fit(order: Sequence[Part]) -> bool:
 
 
 def _by_channels(layers: Sequence[Part]) -> list[Part]:
-    """Follow the channels from an image; batch norms stay behind the layer that they follow in the file."""
-    blocks: list[list[Part]] = []
-    for part in layers:
-        if part.kind == "bn" and blocks:
-            blocks[-1].append(part)
-        else:
-            blocks.append([part])
+    """Follow the channels from an image; each batch norm goes behind the next layer of its width."""
+    left = [part for part in layers if part.kind != "bn"]
+    norms = [part for part in layers if part.kind == "bn"]
     order: list[Part] = []
     width = 0
-    while blocks:
-        fitting = next((block for block in blocks if _takes(block[0], width, blocks)), None)
-        if fitting is None:
+    while left:
+        following = next((part for part in left if _takes(part, width, left)), None)
+        if following is None:
             return []
-        order.extend(fitting)
-        width = fitting[0].shape[0]
-        blocks.remove(fitting)
-    return order
+        left.remove(following)
+        width = following.shape[0]
+        order.append(following)
+        if norms and norms[0].shape[0] == width and left:
+            order.append(norms.pop(0))
+    return [] if norms else order
 
 
-def _takes(part: Part, width: int, left: Sequence[Sequence[Part]]) -> bool:
+def _takes(part: Part, width: int, left: Sequence[Part]) -> bool:
     if part.kind == "conv":
-        return part.shape[1] == width if width else part.shape[1] in _SIZES
-    if any(block[0].kind == "conv" for block in left):
+        return part.shape[1] == width if width else part.shape[1] in IMAGES
+    if any(other.kind == "conv" for other in left):
         return False
     return part.shape[1] % width == 0 if width else part.shape[1] in _FLAT
 
@@ -261,13 +259,12 @@ def guesses(
         if shape is None or math.prod(shape) != first.shape[1]:
             return []
         return [Guess(_text(layers, (), activation), (shape[0], shape[1], shape[2]), 0.0)]
-    sizes = _SIZES.get(first.shape[1], ()) if input_shape is None else (int(input_shape[1]),)
-    found: list[Guess] = []
-    for place, size in enumerate(sizes):
-        shape = (first.shape[1], size, size)
-        for cost, choices in itertools.islice(_search(layers, size), most):
-            found.append(Guess(_text(layers, choices, activation), shape, cost + 3.0 * place))
-    return sorted(found, key=lambda guess: guess.cost)[:most]
+    shape = IMAGES.get(first.shape[1]) if input_shape is None else tuple(input_shape)
+    if shape is None or shape[0] != first.shape[1]:
+        return []
+    image = (shape[0], shape[1], shape[2])
+    found = itertools.islice(_search(layers, image[1]), most)
+    return [Guess(_text(layers, choices, activation), image, cost) for cost, choices in found]
 
 
 def _search(layers: Sequence[Part], size: int) -> Iterator[tuple[float, tuple[_Choice, ...]]]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from robustness_core import chain, containers, families, onnx_import, programs
 from robustness_core.checkpoints_io import save
 from robustness_core.containers import CheckpointError, Contents, State, shown
-from robustness_core.networks import ArchitectureError, Network
+from robustness_core.networks import ArchitectureError, Network, build
 
 __all__ = ["Candidate", "CheckpointError", "candidates", "clean_copy", "load", "save", "sha256"]
 
@@ -112,8 +112,25 @@ def clean_copy(network: Network) -> bytes:
     }
     if isinstance(network.body, programs.Program):
         metadata[_PROGRAM] = programs.to_json(network.body.steps)
-    state = {name: tensor.detach().contiguous() for name, tensor in network.body.state_dict().items()}
-    return to_bytes(state, metadata=metadata)
+    return _safetensors(network.body.state_dict(), metadata)
+
+
+def _safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file; unlike the library's own, the same network always gives the same bytes, and so one hash."""
+    kinds = {torch.float32: "F32", torch.int64: "I64"}
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    body = bytearray()
+    for name, tensor in sorted(tensors.items()):
+        content = tensor.detach().contiguous().numpy().tobytes()
+        header[name] = {
+            "dtype": kinds[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [len(body), len(body) + len(content)],
+        }
+        body += content
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + bytes(body)
 
 
 def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
@@ -201,12 +218,26 @@ def _own(metadata: Mapping[str, str], state: State, architecture: str | None) ->
         made = _program(metadata[_PROGRAM], state.tensors, shape)
     else:
         try:
-            made = _from_weights(state.tensors, metadata["architecture"], shape)[0]
+            made = _from_weights(
+                _in_named_order(state.tensors, metadata["architecture"], shape), metadata["architecture"], shape
+            )[0]
         except CheckpointError as error:  # whose text would quote the file
             raise CheckpointError(
                 "The architecture that the file names cannot be built, or does not fit its weights; save it again."
             ) from error
     return replace(made, cost=0.0, normalisation=normalisation, says_normalisation=True, notes=state.notes)
+
+
+def _in_named_order(tensors: dict[str, Tensor], text: str, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+    """The weights in the order of the architecture that they are named after, where they are."""
+    try:
+        with torch.device("meta"):
+            names = list(build(text, shape).body.state_dict())
+    except ArchitectureError:
+        return tensors  # the name of a family
+    if not set(tensors) <= set(names):
+        return tensors
+    return {name: tensors[name] for name in names if name in tensors}
 
 
 def _program(text: str, tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> Candidate:
@@ -267,19 +298,18 @@ def _from_weights(
 
 
 def _typed(architecture: str, layers: Sequence[chain.Part]) -> Candidate:
-    """An architecture text with the image size that fits it; the error is that of the likeliest size."""
+    """An architecture text on the images that have as many channels as its first layer wants."""
     first = next((part for part in layers if part.kind != "bn"), None)
     channels = first.shape[1] if first is not None and first.kind == "conv" else 0
-    sizes = [shape for shape in ((3, 32, 32), (1, 28, 28), (1, 32, 32), (3, 28, 28)) if channels in (0, shape[0])]
-    if not sizes:
+    shapes = [shape for shape in chain.IMAGES.values() if channels in (0, shape[0])]
+    if not shapes:
         raise CheckpointError(f"The first layer takes {channels} channels; give the input shape C, H, W of the images.")
-    problem: CheckpointError | None = None
-    for shape in sizes:
+    for shape in shapes[:-1]:
         try:
             return _chain_candidate(architecture, shape, layers)
-        except CheckpointError as error:
-            problem = problem or error
-    raise problem or CheckpointError("The architecture does not fit the weights.")
+        except CheckpointError:
+            continue
+    return _chain_candidate(architecture, shapes[-1], layers)
 
 
 def _chain_candidate(

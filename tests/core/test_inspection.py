@@ -1,0 +1,204 @@
+"""What `inspect` says of real files and of networks trained here: architecture, normalisation, accuracy, layers."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from robustness_core import datasets, inspection, sandbox
+from robustness_core.checkpoints import CheckpointError, load
+from tests.core import hostile_files as hostile
+
+UPLOADS = Path(os.environ.get("STRATA_DATA", "/nowhere")).parent / "uploads"
+needs_uploads = pytest.mark.skipif(not UPLOADS.is_dir(), reason="the uploads beside STRATA_DATA are not here")
+
+IMAGENET, HALF = [0.485, 0.456, 0.406], [0.5, 0.5, 0.5]
+# Of shared/README.md: the first words of the architecture, the normalisation, the accuracy on 10,000 test images.
+TABLE: dict[str, tuple[str, Any, float]] = {
+    "wong_mnist_small.pth": ("conv 16 4x4/2 p1, relu, conv 32 4x4/2 p1, relu, flatten, fc 100", None, 0.9820),
+    "cifar_base_kw.pth": ("conv 8 4x4/2 p1, relu, conv 16 4x4/2 p1, relu, flatten, fc 100", (IMAGENET, 0.225), 0.5852),
+    "cifar_base_kw.onnx": ("conv 8 4x4/2 p1, relu, conv 16 4x4/2 p1, relu, flatten, fc 100", (IMAGENET, 0.225), 0.5852),
+    "cifar10_small.onnx": ("conv 8 4x4/2, relu, conv 16 4x4/2", None, 0.6314),
+    "mnist-net_256x2.onnx": ("reshape, flatten, fc 256, relu, fc 256, relu, fc 10", None, 0.9808),
+    "Convnet_avgpool.onnx": ("conv 32 2x2/1, relu, avgpool 4/4, flatten, fc 10", None, 0.9795),
+    "resnet_2b.onnx": ("conv 8 3x3/2 p1, relu", ([0.4914, 0.4822, 0.4465], 0.2471), 0.6925),
+    "resnet20.th": ("resnet20", "any", 0.9173),  # two conventions are within the noise of 1,000 images
+    "captum_cifar.pt": ("conv 6 5x5/1, relu, maxpool 2/2, conv 16 5x5/1, relu, maxpool 2/2", (HALF, 0.5), 0.5908),
+}
+
+
+@needs_uploads
+@pytest.mark.parametrize("name", TABLE)
+def test_real_files_are_understood_without_hints(name: str) -> None:
+    architecture, normalisation, accuracy = TABLE[name]
+    report, network = inspection.inspect(UPLOADS / name)
+    assert report["architecture"].startswith(architecture)
+    assert report["accuracy"] == pytest.approx(accuracy, abs=0.005)
+    assert report["images"] >= 1000
+    if normalisation is None:
+        assert report["normalisation"] is None
+    elif normalisation != "any":
+        assert report["normalisation"]["mean"] == pytest.approx(normalisation[0])
+        assert report["normalisation"]["std"][0] == pytest.approx(normalisation[1])
+    assert report["parameters"] == sum(p.numel() for p in network.parameters())
+    check_layers(report)
+    # What inspect decided is all that a later load needs.
+    hints = report["normalisation"] or {"mean": None, "std": None}
+    again = load(UPLOADS / name, architecture=report["architecture"], input_shape=report["input_shape"], **hints)
+    images = torch.rand(2, *report["input_shape"])
+    with torch.no_grad():
+        assert torch.equal(again(images), network(images))
+
+
+def check_layers(report: dict[str, Any]) -> None:
+    rows = report["layers"]
+    assert rows[-1]["name"] == "logits"
+    assert len({row["name"] for row in rows}) == len(rows)
+    before = math.prod(report["input_shape"])
+    for row in rows:
+        assert row["features"] == math.prod(row["shape"])
+        assert row["ratio"] == pytest.approx(before / row["features"])
+        before = row["features"] if row["main"] else before
+    json.dumps(report, allow_nan=False)
+
+
+@needs_uploads
+def test_the_command_line_prints_json(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.safetensors"
+    options = [str(UPLOADS / "resnet20.th"), "--json", "--copy", str(copy)]
+    done = subprocess.run(
+        [sys.executable, "-m", "robustness_core", "inspect", *options],
+        cwd=sandbox.ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    wanted = {"format", "architecture", "input_shape", "normalisation", "accuracy", "dataset", "parameters", "sha256"}
+    assert wanted | {"layers", "candidates", "warnings"} <= set(report)
+    assert report["accuracy"] == pytest.approx(0.9173, abs=0.005)
+    assert load(copy).architecture == "resnet20"
+
+
+# ------------------------------------------------------------------------------------- networks trained for these tests
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, nn.Sequential]:
+    """Small networks on the bundled digits, one for each activation, with inputs normalised by 0.1307 and 0.3081."""
+    data = datasets.load("mnist-5k", "train")
+    images = (torch.from_numpy(datasets.to_float(data.pixels)) - 0.1307) / 0.3081
+    labels = torch.from_numpy(data.labels.copy())
+    made = {}
+    for name, activation in {"relu": nn.ReLU, "tanh": nn.Tanh}.items():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Conv2d(1, 8, 5, 1, 2), activation(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 5), activation(),
+            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(400, 10),
+        )  # fmt: skip
+        optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+        for batch in torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).split(100) * 2:
+            optimiser.zero_grad()
+            loss = F.cross_entropy(network(images[batch]), labels[batch])
+            torch.autograd.backward(loss)
+            optimiser.step()
+        made[name] = network.eval()
+    return made
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_activation_pools_and_normalisation_are_found_by_accuracy(
+    activation: str, trained: dict[str, nn.Sequential], tmp_path: Path
+) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(trained[activation].state_dict()))
+    report, network = inspection.inspect(path, dataset="mnist-5k")
+    assert report["architecture"] == (
+        f"conv 8 5x5/1 p2, {activation}, maxpool 2/2, conv 16 5x5/1, {activation}, maxpool 2/2, flatten, fc 10"
+    )
+    assert report["normalisation"] == {"mean": [0.1307], "std": [0.3081]}
+    assert report["accuracy"] > 0.9
+    assert report["dataset"] == "mnist-5k"
+    first, *others = report["candidates"]
+    assert first["architecture"] == report["architecture"]
+    assert len({(one["architecture"], one["normalisation_name"]) for one in report["candidates"]}) == 1 + len(others)
+    images = torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), trained[activation]((images - 0.1307) / 0.3081))
+
+
+def test_hints_of_the_user_win(trained: dict[str, nn.Sequential], tmp_path: Path) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(trained["relu"].state_dict()))
+    text = "conv 8 5x5/1 p2, relu, avgpool 2/2, conv 16 5x5/1, relu, maxpool 2/2, flatten, fc 10"
+    report, _ = inspection.inspect(path, dataset="mnist-5k", architecture=text, mean=[0.5], std=[0.5])
+    assert report["architecture"] == text
+    assert report["normalisation"] == {"mean": [0.5], "std": [0.5]}
+    assert len(report["candidates"]) == 1
+
+
+def test_without_images_the_first_guess_is_taken_and_it_is_said(
+    trained: dict[str, nn.Sequential], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: str) -> None:
+        raise datasets.DatasetError("The images are not here.")
+
+    monkeypatch.setattr(datasets, "load", missing)
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(trained["relu"].state_dict()))
+    report, _ = inspection.inspect(path)
+    assert (report["accuracy"], report["dataset"], report["candidates"]) == (None, None, [])
+    assert any("The images are not here." in warning for warning in report["warnings"])
+
+
+def test_other_numbers_of_classes_are_not_measured(tmp_path: Path) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(nn.Sequential(nn.Flatten(), nn.Linear(784, 7)).state_dict()))
+    report, _ = inspection.inspect(path)
+    assert (report["classes"], report["accuracy"]) == (7, None)
+    assert any("7 outputs" in warning for warning in report["warnings"])
+
+
+def test_images_of_a_wrong_shape_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)).state_dict()))
+    with pytest.raises(CheckpointError, match="wants images of 3×32×32, but those of mnist-5k are 1×28×28"):
+        inspection.inspect(path, dataset="mnist-5k")
+
+
+def test_several_state_dicts_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped({"state_dict": [hostile.state(), hostile.state()]}))
+    report, _ = inspection.inspect(path, dataset="mnist-5k")
+    assert report["stages"] == ["state_dict.0", "state_dict.1"]
+    assert any("2 state_dicts" in warning for warning in report["warnings"])
+
+
+def test_networks_that_cost_too_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "_DEAREST", 1e4)
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(hostile.state()))
+    with pytest.raises(CheckpointError, match="multiplications an image"):
+        inspection.inspect(path)
+
+
+def test_a_deadline_that_has_passed_still_gives_an_answer(trained: dict[str, nn.Sequential], tmp_path: Path) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(trained["relu"].state_dict()))
+    report, _ = inspection.inspect(path, dataset="mnist-5k", deadline=0.0)
+    assert report["images"] > 0
+    check_layers(report)
+
+
+def test_multiplications_are_counted() -> None:
+    body = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 784, 10))
+    network = inspection.Network(body, (1, 28, 28), architecture="")
+    assert inspection._multiplications(network) == 1 + 784 * 36 + 4 * 784 * 10

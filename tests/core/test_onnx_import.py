@@ -1,0 +1,227 @@
+"""Converted ONNX graphs against the torch networks that they were exported from, and against onnxruntime."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from onnx import helper
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustness_core import layers, onnx_import, programs
+from robustness_core.checkpoints import CheckpointError
+from robustness_core.networks import Network
+from tests.core.hostile_files import linear, model
+
+UPLOADS = Path(os.environ.get("STRATA_DATA", "/nowhere")).parent / "uploads"
+needs_uploads = pytest.mark.skipif(not UPLOADS.is_dir(), reason="the uploads beside STRATA_DATA are not here")
+
+
+class Written(nn.Module):
+    """A network whose forward is given."""
+
+    def __init__(self, forward: Callable[[Any, Tensor], Tensor]):
+        super().__init__()
+        self.function = forward
+        self.conv = nn.Conv2d(1, 4, 3, 2, 1)
+        self.fc = nn.Linear(784, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.function(self, images)
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "batch norm, maximum pool": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 4, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(196, 10)
+    ),
+    "activations": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 4, 2, 1, bias=False), nn.ELU(0.7), nn.Conv2d(4, 4, 3, padding=1, groups=2),
+        nn.LeakyReLU(0.2), nn.Sigmoid(), nn.Tanh(), nn.Hardswish(), nn.SiLU(), nn.GELU(),
+        nn.SELU(), nn.ReLU6(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(196, 10), nn.LogSoftmax(1),
+    ),
+    "residual": lambda: Written(
+        lambda s, x: s.fc(F.relu(s.conv(x) + torch.tanh(s.conv(x)) * 0.5 - 0.1).flatten(1)).softmax(1)
+    ),
+    "view by the size": lambda: Written(lambda s, x: s.fc(F.relu(s.conv(x)).view(x.size(0), -1))),
+    "normalisation inside": lambda: Written(lambda s, x: s.fc(F.relu(s.conv((x - 0.1307) / 0.3081)).flatten(1))),
+    "concatenation": lambda: Written(
+        lambda s, x: s.fc(torch.cat([F.relu(s.conv(x))[:, :2], torch.tanh(s.conv(x))[:, 2:]], 1).flatten(1))
+    ),
+    "means": lambda: Written(lambda s, x: s.fc(s.conv(x).flatten(1)) * s.conv(x).mean((2, 3))[:, :1]),
+    "clamp": lambda: Written(lambda s, x: s.fc(torch.clamp(s.conv(x), -0.1, 0.2).flatten(1))),
+    "channels last inside": lambda: Written(lambda s, x: s.fc(F.relu(s.conv(x)).permute(0, 2, 3, 1).flatten(1))),
+    "uneven padding": lambda: nn.Sequential(
+        nn.ZeroPad2d((1, 2, 0, 1)), nn.Conv2d(1, 4, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Dropout(),
+        nn.Flatten(), nn.Linear(196, 10),
+    ),
+    "same padding of an even kernel": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 4, padding="same"), nn.ReLU(), nn.AvgPool2d(3, 3, 1), nn.Flatten(), nn.Linear(400, 10)
+    ),
+    "pools that round up": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(2), nn.Flatten(),
+        nn.Linear(144, 10),
+    ),
+    "global average": lambda: nn.Sequential(
+        nn.Conv2d(1, 10, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    ),
+    "convolution as the head": lambda: nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 10, 13)),
+    "fully connected": lambda: nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 10, bias=False)
+    ),
+}  # fmt: skip
+EXPORTS: dict[str, dict[str, Any]] = {
+    "opset 7": {"dynamo": False, "opset_version": 7},
+    "opset 9": {"dynamo": False, "opset_version": 9},
+    "opset 13, open batch": {
+        "dynamo": False, "opset_version": 13, "input_names": ["x"], "dynamic_axes": {"x": {0: "n"}},
+    },
+    "opset 17": {"dynamo": False, "opset_version": 17},
+    "torch today": {"dynamo": True, "verbose": False},
+}  # fmt: skip
+
+
+def export(network: nn.Module, options: dict[str, Any]) -> bytes:
+    target = io.BytesIO()
+    with contextlib.redirect_stdout(io.StringIO()):
+        torch.onnx.export(network, (torch.rand(1, 1, 28, 28),), target, **options)  # type: ignore[arg-type]
+    return target.getvalue()
+
+
+def ready(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    network = NETWORKS[name]().eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)  # type: ignore[arg-type]
+            nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+    return network
+
+
+_TODAY = ("batch norm, maximum pool", "activations", "residual", "view by the size", "concatenation", "means")
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's exporters warn of themselves
+@pytest.mark.parametrize(
+    ("name", "exported"),
+    [(n, e) for n in NETWORKS for e in EXPORTS if e != "torch today" or n in _TODAY],  # the new exporter takes seconds
+)
+def test_outputs_and_gradients_are_those_of_the_exported_network(name: str, exported: str) -> None:
+    if exported == "torch today":
+        pytest.importorskip("onnxscript", reason="torch's exporter needs onnxscript")
+    network = ready(name)
+    imported = onnx_import.convert(export(network, EXPORTS[exported]))[0]
+    assert imported.input_shape == (1, 28, 28)
+    body = imported.body()
+    left = torch.rand(5, 1, 28, 28, requires_grad=True)  # five images, though the file was written for one
+    right = left.detach().clone().requires_grad_()
+    direction = torch.randn(5, 10)
+    got, wanted = body(left), network(right).flatten(1)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+    (got * direction).sum().backward()
+    (wanted * direction).sum().backward()
+    torch.testing.assert_close(left.grad, right.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_steps_survive_storage_and_can_be_cut_into_layers(name: str) -> None:
+    imported = onnx_import.convert(export(ready(name), EXPORTS["opset 13, open batch"]))[0]
+    again = programs.from_json(programs.to_json(imported.steps))
+    other = onnx_import.Imported(again, imported.weights, imported.input_shape, ())
+    images = torch.rand(3, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.equal(imported.body()(images), other.body()(images))
+    network = Network(imported.body(), (1, 28, 28), architecture="")
+    for cut in layers.cuts(network, (1, 28, 28)):
+        with torch.no_grad():
+            assert tuple(layers.extractor(network, cut.name)(images).shape[1:]) == cut.shape
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_layers_have_names_that_a_person_recognises() -> None:
+    imported = onnx_import.convert(export(ready("batch norm, maximum pool"), EXPORTS["opset 13, open batch"]))[0]
+    network = Network(imported.body(), (1, 28, 28), architecture="")
+    assert [cut.name for cut in layers.cuts(network, (1, 28, 28)) if cut.main] == ["conv1", "pool1", "logits"]
+
+
+def turned(data: np.ndarray[Any, Any]) -> Any:
+    return np.ascontiguousarray(data.astype(np.float32))
+
+
+def test_keras_like_graphs_have_their_turns_taken_out() -> None:
+    """NHWC input, Transpose, Conv, Transpose, Reshape, MatMul + Add, as tf2onnx writes them."""
+    rng = np.random.default_rng(0)
+    kernel, bias = turned(rng.standard_normal((4, 3, 4, 4))), turned(rng.standard_normal(4))
+    matrix, shift = turned(rng.standard_normal((900, 10))), turned(rng.standard_normal(10))
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["a"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["a", "k", "b"], ["c"], strides=[2, 2]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Transpose", ["r"], ["t"], perm=[0, 2, 3, 1]),
+        helper.make_node("Reshape", ["t", "s"], ["f"]),
+        helper.make_node("MatMul", ["f", "m"], ["p"]),
+        helper.make_node("Add", ["p", "d"], ["y"]),
+    ]
+    tensors = {"k": kernel, "b": bias, "m": matrix, "d": shift, "s": np.array([-1, 900], np.int64)}
+    made = model(nodes, tensors, input_shape=("n", 32, 32, 3))
+    imported = onnx_import.convert(made.SerializeToString())[0]
+    assert imported.input_shape == (3, 32, 32)
+    assert [step.kind for step in imported.steps] == ["conv", "relu", "permute", "reshape", "fc"]
+    images = torch.rand(2, 3, 32, 32)
+    features = F.relu(F.conv2d(images, torch.from_numpy(kernel), torch.from_numpy(bias), 2))
+    wanted = features.permute(0, 2, 3, 1).flatten(1) @ torch.from_numpy(matrix) + torch.from_numpy(shift)
+    torch.testing.assert_close(imported.body()(images), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 784), (1, 784, 1), (1, 1, 784), ("n", 784), (1, 28, 28), (1, 28, 28, 1)])
+def test_flat_and_odd_inputs_take_images(shape: tuple[Any, ...]) -> None:
+    made = linear()
+    del made.graph.input[:]
+    made.graph.input.append(helper.make_tensor_value_info("x", 1, shape))
+    weight = torch.from_numpy(np.random.default_rng(0).standard_normal((10, 784)).astype(np.float32))
+    imported = onnx_import.convert(made.SerializeToString())[0]
+    images = torch.rand(3, 1, 28, 28)
+    torch.testing.assert_close(imported.body()(images), images.flatten(1) @ weight.T, rtol=1e-4, atol=1e-4)
+
+
+def test_flat_colour_images_are_offered_in_both_orders() -> None:
+    weight = turned(np.random.default_rng(0).standard_normal((3072, 10)))
+    made = model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": weight}, input_shape=(1, 3072))
+    first, second = (imported.body() for imported in onnx_import.convert(made.SerializeToString()))
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(first(images), images.flatten(1) @ torch.from_numpy(weight), rtol=1e-4, atol=1e-3)
+    wanted = images.permute(0, 2, 3, 1).flatten(1) @ torch.from_numpy(weight)
+    torch.testing.assert_close(second(images), wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_a_graph_that_onnxruntime_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setitem(onnx_import._OPERATIONS, "Relu", onnx_import._activation("tanh"))
+    made = linear(helper.make_node("Relu", ["x"], ["r"]), source="r")
+    with pytest.raises(CheckpointError, match="differs from onnxruntime"):
+        onnx_import.convert(made.SerializeToString())
+
+
+@needs_uploads
+@pytest.mark.parametrize("path", sorted(UPLOADS.glob("*.onnx")), ids=lambda path: path.name)
+def test_real_files_answer_as_onnxruntime_does(path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    imported = onnx_import.convert(path.read_bytes())[0]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    place = session.get_inputs()[0]
+    images = torch.rand(4, *imported.input_shape)
+    with torch.no_grad():
+        got = imported.body()(images)
+    sizes = [1 if not isinstance(size, int) else size for size in place.shape]
+    for image, answer in zip(images, got, strict=True):
+        fed = image.permute(1, 2, 0) if sizes[-1] == 3 else image
+        wanted = session.run(None, {place.name: fed.reshape(sizes).numpy()})[0]
+        np.testing.assert_allclose(answer.numpy(), wanted[0], rtol=1e-4, atol=1e-4)
