@@ -40,14 +40,16 @@ def layer_curves(
     *,
     input_space: Floats | None = None,
     overlays: Mapping[str, tuple[Floats, Floats]] | None = None,
+    accuracy: tuple[Floats, Floats] | None = None,
     single: bool = False,
     mark: float | None = None,
     dark: bool = False,
 ) -> go.Figure:
     """Draw mean curves with a min-max band (or, if `single`, every projection) over `epsilon` (E,).
 
-    `input_space` (E,) is the loss of the images themselves; `overlays` are named (x, y) lines of other measures;
-    `mark` draws a vertical line at that budget. Curves without a single known pair are left out.
+    `input_space` (E,) is the loss of the images themselves; `overlays` are named (x, y) lines of other losses, cut at
+    twice log 2; `accuracy` is an (x, y) line of robust accuracy in [0, 1] with an axis of its own on the right; `mark`
+    draws a vertical line at that budget. Curves without a single known pair are left out.
     """
     figure = go.Figure()
     grey = style.reference_colour(dark)
@@ -73,8 +75,18 @@ def layer_curves(
         figure.add_vline(x=mark, line={"color": grey, "width": 1})
     style.layout(figure, x=style.EPSILON_TITLE, y=style.LOSS_TITLE, height=460, dark=dark, hovermode="x unified")
     figure.update_xaxes(range=[float(epsilon[0]), float(epsilon[-1])], hoverformat=".3f")
-    top = style.LOG2 if not overlays else max(style.LOG2, *(float(np.max(y)) for _, y in overlays.values()))
-    figure.update_yaxes(range=[-0.012, top * 1.08])
+    figure.update_yaxes(range=[-0.012, style.LOG2 * (2.0 if overlays else 1.08)])
+    if accuracy is not None:
+        figure.add_scatter(
+            x=accuracy[0], y=accuracy[1], yaxis="y2", mode="lines+markers", name="PGD accuracy",
+            line={"color": grey, "width": 1.6, "dash": "longdash"}, hovertemplate="%{y:.1%} right",
+        )  # fmt: skip
+        figure.update_layout(
+            yaxis2={
+                "overlaying": "y", "side": "right", "range": [0, 1.0], "tickformat": ".0%", "showgrid": False,
+                "title": {"text": "accuracy under PGD", "font": {"color": grey}}, "tickfont": {"color": grey},
+            }
+        )  # fmt: skip
     return figure
 
 

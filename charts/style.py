@@ -99,6 +99,7 @@ def layout(figure: go.Figure, *, x: str, y: str, height: int = 420, dark: bool =
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": ink, "size": 13},
+        showlegend=True,
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "font": {"color": ink}},
         hoverlabel={"namelength": -1},
         uirevision="keep",

@@ -10,7 +10,7 @@ import streamlit as st
 
 from charts import attribution, captions, matrix, style
 from charts.curves import Curve, layer_curves, value_at
-from pages.parts import cost, export, known, pair, progress, question, screen
+from pages.parts import cost, export, known, pair, progress, question, screen, words
 from robustness_core import datasets
 from robustness_core.spec import SpecError
 from store import StoreError, audits, networks
@@ -152,11 +152,24 @@ def _draw(view: View) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         single = st.toggle("Single projections", key="single", bind=question.BOUND) and spec.projections > 1
         with_input = st.toggle("Input space", value=True, key="input", bind=question.BOUND)
+        network = view.question.network
+        fab, accuracy = words.fab_loss(network, spec), words.pgd_accuracy(network, spec)
+        attacks = (fab or accuracy) is not None and st.toggle(
+            "Attacks", key="attacks", bind=question.BOUND, help="FAB loss and PGD accuracy, from the network's card"
+        )
     at = question.choose_epsilon(epsilon)
     shown_reference = reference if with_input else None
     dark = screen.dark()
     figure = layer_curves(
-        epsilon, view.curves, view.colours, input_space=shown_reference, single=single, mark=at, dark=dark
+        epsilon,
+        view.curves,
+        view.colours,
+        input_space=shown_reference,
+        overlays={"FAB loss": fab} if attacks and fab else None,
+        accuracy=accuracy if attacks else None,
+        single=single,
+        mark=at,
+        dark=dark,
     )
     screen.show(figure, "curves", f"strata-curves-{spec.key[:8]}", "Optimal loss over the budget ε, a line a layer")
     st.caption(screen.escape(_caption(view)))

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from pages.parts import screen
 from robustness_core.spec import AuditSpec
@@ -103,6 +105,32 @@ def accuracies(network: NetworkRecord) -> str:
     if isinstance(budgets, list) and isinstance(values, list):
         words += [f"{value:.1%} under PGD at ε = {at:g}" for at, value in zip(budgets, values, strict=False)]
     return ", ".join(words)
+
+
+Line = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def fab_loss(network: NetworkRecord, spec: AuditSpec) -> Line | None:
+    """Loss under FAB over budgets that the card states for the sample's classes; None if it states none."""
+    measured = part(part(network.card, "evaluation"), "audited")
+    same = measured.get("dataset") == spec.dataset and measured.get("classes") == list(spec.classes)
+    return _line(measured.get("epsilon"), measured.get("fab_loss")) if same else None
+
+
+def pgd_accuracy(network: NetworkRecord, spec: AuditSpec) -> Line | None:
+    """Accuracy under PGD over budgets that the card states for the two classes; None if it states none."""
+    measured = part(part(network.card, "evaluation"), "class_pair")
+    if measured.get("classes") != list(spec.classes):
+        return None
+    return _line(measured.get("epsilon"), measured.get("pgd"))
+
+
+def _line(x: object, y: object) -> Line | None:
+    try:
+        line = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    return line if line[0].ndim == 1 and line[0].shape == line[1].shape and line[0].size > 1 else None
 
 
 def part(card: Mapping[str, Any], name: str) -> Mapping[str, Any]:

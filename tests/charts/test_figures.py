@@ -42,7 +42,14 @@ def test_references_are_drawn_and_log2_is_a_line() -> None:
     lines = {(shape.x0, shape.y0) for shape in figure.layout.shapes}
     assert (0, style.LOG2) in lines
     assert (2.0, 0) in lines
-    assert figure.layout.yaxis.range[1] > 4  # FAB rises past log 2 and must stay visible
+    assert figure.layout.yaxis.range[1] == pytest.approx(2 * style.LOG2)  # FAB rises past log 2: that must be seen
+
+
+def test_accuracy_has_an_axis_of_its_own() -> None:
+    figure = curves.layer_curves(EPSILON, [], COLOURS, accuracy=(EPSILON, 1 - EPSILON / 4))
+    (line,) = traces(figure, "PGD accuracy")
+    assert line.yaxis == "y2"
+    assert tuple(figure.layout.yaxis2.range) == (0, 1)
 
 
 def test_partly_known_curve_says_so_and_unknown_one_is_left_out() -> None:
