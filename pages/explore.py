@@ -285,7 +285,7 @@ def _pairs(view: View) -> None:
         )
         st.caption("The closest pairs first; tick a row to open its pair.")
     if chosen is not None:
-        _open_pair(view, projection, int(left[chosen[0]]), int(right[chosen[1]]))
+        _open_pair(view, (layer, number), int(left[chosen[0]]), int(right[chosen[1]]), closest)
 
 
 def _class_names(view: View) -> tuple[str, str]:
@@ -334,28 +334,60 @@ def _closest(projection: known.Projection, answer: known.Answer) -> pd.DataFrame
     )
 
 
-def _open_pair(view: View, projection: known.Projection, left: int, right: int) -> None:
+def _open_pair(view: View, shown: tuple[str, int], left: int, right: int, closest: pd.DataFrame) -> None:
+    """The pair of the images `left` and `right` at the layer and the number of the projection that are `shown`."""
     spec = view.question.spec
+    layer, number = shown
+    projection = view.answer.groups[layer, spec.m[0]][number - 1]
     names = _class_names(view)
     st.subheader(f"The pair {left} ({names[0]}) and {right} ({names[1]})", anchor=False)
-    chosen = pair.Chosen(projection.spec, spec.dataset, spec.split, left, right)
+    _steps(closest, left, right)
     i = view.answer.sample.left.tolist().index(left)
     j = view.answer.sample.right.tolist().index(right)
     found = projection.matrix
     if found.known[i, j]:
         st.caption(pair.residual_words(float(found.residual[i, j]), bool(found.collided[i, j])))
-    collision = pair.stored(view.db, chosen)
-    if collision is not None:
-        pair.show(chosen, collision)
-        return
-    asked = pair.request(view.db, [chosen])
+    series = [projection.spec]
+    if st.toggle("At every layer", key="every", bind=question.BOUND, help="The same pair through the whole network"):
+        series = [group[number - 1].spec for group in view.answer.groups.values()]
+    chosen = [pair.Chosen(one, spec.dataset, spec.split, left, right) for one in series]
+    kept = [pair.stored(view.db, one) for one in chosen]
+    there = [(one, collision) for one, collision in zip(chosen, kept, strict=True) if collision is not None]
+    if there:
+        ready, collisions = [one for one, _ in there], [collision for _, collision in there]
+        pair.show(ready, collisions)
+        st.download_button(
+            "Images as .npz",
+            lambda: pair.as_npz(ready, collisions),
+            f"strata-pair-{left}-{right}.npz",
+            "application/octet-stream",
+            on_click="ignore",
+        )
+    lacking = [one for one, collision in zip(chosen, kept, strict=True) if collision is None]
+    asked = pair.request(view.db, lacking) if lacking else None
     if asked is None:
         return
     if asked.state in ("failed", "cancelled"):
         st.error(f"The pair could not be computed: {screen.escape(asked.error or 'it was cancelled.')}")
         st.button("Try again", on_click=progress.retry, args=(view.db, asked.id))
         return
-    _wait_for_pair(view.db, chosen, asked.id)
+    _wait_for_pair(view.db, lacking[0], asked.id)
+
+
+def _steps(closest: pd.DataFrame, left: int, right: int) -> None:
+    """Buttons to the pairs before and after this one in the order of distance."""
+    order = list(zip(closest["x"].tolist(), closest["x′"].tolist(), strict=True))
+    if (left, right) not in order:
+        return
+    place = order.index((left, right))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Closer", disabled=place == 0, on_click=_go, args=order[max(place - 1, 0)])
+        st.button("Farther", disabled=place + 1 == len(order), on_click=_go, args=order[min(place + 1, len(order) - 1)])
+        st.caption(f"Number {place + 1} by distance")
+
+
+def _go(left: int, right: int) -> None:
+    st.query_params["pair"] = f"{left}-{right}"
 
 
 def _wait_for_pair(db: Database, chosen: pair.Chosen, audit_id: int) -> None:

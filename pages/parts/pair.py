@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -58,37 +60,57 @@ def request(db: Database, chosen: Sequence[Chosen]) -> AuditRecord | None:
         return None
 
 
-def show(chosen: Chosen, collision: CollisionRecord) -> None:
-    """The pictures, the differences and the numbers."""
-    left, right = (data.image(chosen.dataset, chosen.split, index) for index in (chosen.left, chosen.right))
-    changes = (collision.left - left, collision.right - right)
-    norms = [float(np.linalg.norm(change)) for change in changes]
-    options = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0]
+def show(chosen: Sequence[Chosen], collisions: Sequence[CollisionRecord]) -> None:
+    """The pictures, the differences and the numbers of one pair, a row for each of its collisions (one a layer)."""
+    first = chosen[0]
+    left, right = (data.image(first.dataset, first.split, index) for index in (first.left, first.right))
+    changes = [(found.left - left, found.right - right) for found in collisions]
     factor = st.select_slider(
         "Amplification of differences",
-        options,
-        value=pictures.suggested_amplification(*changes),
+        [1.0, 2.0, 5.0, 10.0, 20.0, 50.0],
+        value=pictures.suggested_amplification(*changes[0]),
         format_func=lambda value: f"×{value:g}",
         key="amplification",
     )
-    with st.container(horizontal=True, gap="small", key="pair_pictures"):
-        for title, image, words, who in (
-            ("x", left, f"image {chosen.left}", "left"),
-            ("x̃", collision.left, f"moved {norms[0]:.3f}", "collision_left"),
-            ("x̃′", collision.right, f"moved {norms[1]:.3f}", "collision_right"),
-            ("x′", right, f"image {chosen.right}", "right"),
-        ):
-            says = collision.predictions.get(who)
-            said = "" if says is None else prediction(says, datasets.CLASS_NAMES[chosen.dataset])
-            _picture(pictures.picture(image, 2 * WIDTH), f"{title}, {words}", said)
-        for title, change in (("x̃ − x", changes[0]), ("x̃′ − x′", changes[1])):
-            pixels = pictures.difference(change, factor, 2 * WIDTH, dark=screen.dark())
-            _picture(pixels, f"{title}, ×{factor:g}", "difference, amplified")
+    for one, found, moved in zip(chosen, collisions, changes, strict=True):
+        norms = [float(np.linalg.norm(change)) for change in moved]
+        st.markdown(
+            f"**{screen.escape(one.series.layer)}**: distance **{max(norms):.4f}**, the larger of the two moves"
+        )
+        with st.container(horizontal=True, gap="small", key=f"pair_pictures_{one.series.key}"):
+            for title, image, words, who in (
+                ("x", left, f"image {one.left}", "left"),
+                ("x̃", found.left, f"moved {norms[0]:.3f}", "collision_left"),
+                ("x̃′", found.right, f"moved {norms[1]:.3f}", "collision_right"),
+                ("x′", right, f"image {one.right}", "right"),
+            ):
+                says = found.predictions.get(who)
+                said = "" if says is None else prediction(says, datasets.CLASS_NAMES[one.dataset])
+                _picture(pictures.picture(image, 2 * WIDTH), f"{title}, {words}", said)
+            for title, change in (("x̃ − x", moved[0]), ("x̃′ − x′", moved[1])):
+                pixels = pictures.difference(change, factor, 2 * WIDTH, dark=screen.dark())
+                _picture(pixels, f"{title}, ×{factor:g}", "difference, amplified")
     half = float(np.linalg.norm(left.astype(np.float64) - right)) / 2
-    st.markdown(
-        f"**Distance {max(norms):.4f}** (the larger of the two moves, ℓ2); without features the two would meet at "
-        f"{half:.4f}, half their distance."
+    st.caption(
+        f"Distances are ℓ2 norms. Without features the two images would meet at {half:.4f}, half their distance."
     )
+
+
+def as_npz(chosen: Sequence[Chosen], collisions: Sequence[CollisionRecord]) -> bytes:
+    """The images as a NumPy archive: x, x_other (C, H, W) and for each layer its collision and logits."""
+    first = chosen[0]
+    arrays: dict[str, Any] = {
+        "x": data.image(first.dataset, first.split, first.left),
+        "x_other": data.image(first.dataset, first.split, first.right),
+    }
+    for one, found in zip(chosen, collisions, strict=True):
+        arrays[f"{one.series.layer}/x"] = found.left
+        arrays[f"{one.series.layer}/x_other"] = found.right
+        for who, logits in found.predictions.items():
+            arrays[f"{one.series.layer}/logits_{who}"] = np.asarray(logits)
+    archive = BytesIO()
+    np.savez_compressed(archive, **arrays)
+    return archive.getvalue()
 
 
 def _picture(pixels: NDArray[np.uint8], title: str, words: str) -> None:

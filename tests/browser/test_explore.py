@@ -47,16 +47,16 @@ def test_from_start_to_a_pair_on_screen(page: Page, filled, worker) -> None:
     assert asked.spec == TINY.replace(layers=("conv1", "logits"), projections=2)
     expect(page.locator(".st-key-figure_curves .legendtext")).to_have_text(["input space", "conv1", "logits"])
     cell(page, 0, 0, 4)
-    expect(page.locator(".st-key-pair_pictures img")).to_have_count(6, timeout=60_000)
+    expect(page.locator("[class*=st-key-pair_pictures] img")).to_have_count(6, timeout=60_000)
     expect(page.get_by_text(re.compile("^Distance"))).to_be_visible()
     assert re.search(r"pair=\d+-\d+", page.evaluate("location.href"))
-    says = page.locator(".st-key-pair_pictures").inner_text()
+    says = page.locator("[class*=st-key-pair_pictures]").inner_text()
     assert says.count("says") == 4
     shoot(page, "pair-light-1440")
     # The same address in a fresh profile opens the same pair at once; here in a narrow, dark window.
     again = page.context.browser.new_context(viewport={"width": 390, "height": 900}, color_scheme="dark").new_page()
     again.goto(page.evaluate("location.href"))
-    expect(again.locator(".st-key-pair_pictures img")).to_have_count(6)
+    expect(again.locator("[class*=st-key-pair_pictures] img")).to_have_count(6)
     shoot(again, "pair-dark-390")
     again.context.close()
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import synthetic
 from robustness_core.spec import AuditSpec
-from store import audits, workers
+from store import audits, distances, images, workers
 from tests.pages.conftest import words
 
 NAME = "small-made-up"
@@ -146,6 +146,30 @@ def test_pair_of_the_address_is_asked_for_and_failure_is_said(db, open_screen) -
     screen = open_screen("explore", pair=f"{first['x']}-{first['x′']}")
     assert "It went wrong" in words(screen)
     assert len(audits.recent(db, kind="pair")) == 1
+
+
+def test_stored_pair_is_shown_at_every_layer_and_stepped_through(db, open_screen) -> None:
+    network = synthetic.network(db)
+    spec = synthetic.question(layers=["conv1", "logits"])
+    synthetic.finish(db, spec)
+    closest = open_screen("explore", layers=["conv1", "logits"]).dataframe[1].value
+    first = (int(closest.iloc[0]["x"]), int(closest.iloc[0]["x′"]))
+    ids = images.ids(db, "mnist-5k", "train", first)
+    for series in spec.series(network.sha256):
+        record = distances.find(db, series)
+        images_of = [np.full((1, 28, 28), level, dtype=np.float32) for level in (0.2, 0.3)]
+        says = {who: [0.0] * 7 + [9.0] + [0.0] * 2 for who in ("left", "right", "collision_left", "collision_right")}
+        distances.put_collision(db, record.id, ids[first[0]], ids[first[1]], *images_of, says)
+    address = {"layers": ["conv1", "logits"], "pair": f"{first[0]}-{first[1]}"}
+    screen = open_screen("explore", every="true", **address)
+    assert not screen.exception
+    assert words(screen).count("says **7** (100%)") == 8
+    assert "Number 1 by distance" in words(screen)
+    assert audits.recent(db, kind="pair") == []
+    next(button for button in screen.button if button.label == "Farther").click().run()
+    second = closest.iloc[1]
+    assert screen.query_params["pair"] == f"{second['x']}-{second['x′']}"
+    assert "Number 2 by distance" in words(screen)
 
 
 def test_hostile_network_name_stays_text(db, open_screen) -> None:
