@@ -16,8 +16,10 @@ Networks trained and measured by this project, each with its card (`<name>.json`
 its accuracies over a grid of budgets under PGD and FAB, and its layers. This file is written by
 `python -m robustness_core.commands.shelf`; `python -m robustness_core evaluate FILE` measures a network again.
 
-*Clean* and *robust* are accuracies on test images with the stored weights; *robust* is under L2 PGD of 40 steps at the
-budget ε. *Pair* is the robust accuracy at the same ε when only 3 and 7 (CIFAR-10: cat and horse) are asked for.
+*Clean* and *robust* are accuracies on test images (the card says how many) with the stored weights. *Robust* is under
+L2 PGD of 40 steps at the budget ε, with steps that shrink from ε to 0: on 1,000 test images, constant steps of
+2.5 ε / 40 leave 77.2 % of mnist-medium-pgd2 standing where these leave 66.4 %. *Pair* is the robust accuracy at the
+same ε when only 3 and 7 (CIFAR-10: cat and horse) are asked for.
 The bundled digits (`mnist-5k`) are part of MNIST's training images: networks trained on MNIST have seen them.
 
 | network | training | images | epochs | seconds | clean | robust | pair | size |
