@@ -19,6 +19,7 @@ from worker import tasks
 from worker.tasks import Answer, Description, Machine, NetworkFile, Task
 
 Compute = Callable[[Task, Machine], Answer]
+POLITENESS = 5  # compute gives way to the dashboard when the cores are all busy
 MOST_PROCESSES = 8  # unless told otherwise; each takes some 400 MB
 
 
@@ -126,6 +127,7 @@ class LocalExecutor:
 def _die_with(parent: int) -> None:
     """In a compute process: die when the worker dies, however it dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the worker, which ends its processes itself
+    os.nice(POLITENESS)
     if sys.platform == "linux":
         set_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
         ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGKILL)
