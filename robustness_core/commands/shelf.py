@@ -46,12 +46,16 @@ def row(checkpoint: Path, card: dict[str, Any]) -> str:
     return "| " + " | ".join([*cells, clean, robust, pair, size]) + " |\n"
 
 
+def text(zoo: Path) -> str:
+    """The whole README of a folder of networks."""
+    return _HEAD + "".join(row(path, read_card(path)) for path in sorted(zoo.glob("*.safetensors")))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Write the table of the zoo from its cards.")
     parser.add_argument("--zoo", type=Path, default=ZOO, help="the folder of the networks and their cards")
     zoo = parser.parse_args().zoo
-    rows = [row(path, read_card(path)) for path in sorted(zoo.glob("*.safetensors"))]
-    write_whole(zoo / "README.md", (_HEAD + "".join(rows)).encode())
+    write_whole(zoo / "README.md", text(zoo).encode())
     return 0
 
 

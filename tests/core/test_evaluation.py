@@ -16,6 +16,7 @@ from torch import nn
 from robustness_core import checkpoints_io, datasets, evaluation
 from robustness_core.checkpoints_io import read, read_card
 from robustness_core.commands import evaluate as command
+from robustness_core.commands import shelf
 from robustness_core.networks import build
 
 ZOO = Path(__file__).resolve().parents[2] / "zoo"
@@ -151,6 +152,10 @@ def test_the_command_says_one_sentence(
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
     assert sentence in lines[0]
+
+
+def test_the_zoos_table_is_made_from_the_cards() -> None:
+    assert (ZOO / "README.md").read_text() == shelf.text(ZOO)
 
 
 @pytest.mark.parametrize("card_file", CARDS, ids=lambda path: path.stem)
