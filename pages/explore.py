@@ -10,7 +10,7 @@ import streamlit as st
 
 from charts import attribution, captions, matrix, style
 from charts.curves import Curve, layer_curves, value_at
-from pages.parts import cost, export, known, pair, progress, question, screen, words
+from pages.parts import cost, export, known, pair, progress, question, report, screen, words
 from robustness_core import datasets
 from robustness_core.spec import SpecError
 from store import StoreError, audits, networks
@@ -422,12 +422,33 @@ def _take_away(view: View) -> None:
             on_click="ignore",
             help="Curves, distances, residuals and settings",
         )
+        st.download_button(
+            "Report",
+            lambda: _report(view),
+            f"{name}.html",
+            "text/html",
+            on_click="ignore",
+            help="One HTML file that works offline: figures, tables, settings, the command that repeats it",
+        )
         screen.link_button()
         screen.choose_image_format()
     if view.answer.devices:
         st.caption(
             screen.escape(f"Computed on {', '.join(view.answer.devices)} with {', '.join(view.answer.versions)}.")
         )
+
+
+def _report(view: View) -> str:
+    """The report, in the light theme whatever the screen's."""
+    spec = view.question.spec
+    epsilon, reference = spec.epsilon.values(), known.input_space(spec)
+    colours = style.layer_colours([layer.name for layer in view.question.network.layers])
+    at = float(st.session_state.get("at", epsilon[len(epsilon) // 4]))
+    figures = [
+        layer_curves(epsilon, view.curves, colours, input_space=reference),
+        attribution.loss_by_layer(epsilon, view.curves, at, colours, input_space=reference),
+    ]
+    return report.page(view.answer, view.question.network, figures, _table(view, at), _caption(view))
 
 
 main()

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import synthetic
@@ -210,3 +211,37 @@ def test_csv_text_is_no_formula(db) -> None:
     spec = synthetic.question("=cmd()")
     answer = known.answer(db, spec, network.sha256)
     assert ",'=cmd()," in export.as_csv(answer, known.curves(answer, network.features), network)
+
+
+def test_report_is_whole_safe_and_its_command_asks_the_same(db) -> None:
+    import argparse
+    import html
+    import shlex
+
+    from charts.curves import layer_curves
+    from pages.parts import known, report
+    from robustness_core.commands import audit as command
+
+    name = "<script>alert(1)</script> & co"
+    network = synthetic.network(db, name)
+    spec = synthetic.question(name, samples=5, layers=["conv1", "logits"]).replace(m=(None,), seed=3, preset="fast")
+    answer = known.answer(db, spec, network.sha256)
+    curves = known.curves(answer, network.features)
+    figure = layer_curves(spec.epsilon.values(), curves, {}, input_space=known.input_space(spec))
+    page = report.page(answer, network, [figure, figure], pd.DataFrame({"layer": ["<b>x"]}), f"Loss of {name}.")
+    assert "<script>alert(1)" not in page
+    assert "<b>x" not in page
+    assert "<script src" not in page  # plotly's code is inside
+    assert page.count("Plotly.newPlot(") == 2
+    assert html.escape(report.command(spec)) in page
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    asked = parser.parse_args(shlex.split(report.command(spec))[4:])
+    assert (asked.network, asked.layers, asked.m, asked.seed) == (name, "conv1,logits", ["none"], 3)
+    assert (asked.samples, asked.preset, asked.epsilon, asked.classes) == (5, "fast", "0:8:81", [3, 7])
+
+
+def test_caption_for_latex_escapes_its_letters() -> None:
+    from pages.parts import report
+
+    assert report.latex("a_b & 5% \\input{x}, S² at ε") == (r"\caption{a\_b \& 5\% input\{x\}, $S^2$ at $\varepsilon$}")
