@@ -74,7 +74,7 @@ def layer_curves(
     if mark is not None:
         figure.add_vline(x=mark, line={"color": grey, "width": 1})
     style.layout(figure, x=style.EPSILON_TITLE, y=style.LOSS_TITLE, height=460, dark=dark, hovermode="x unified")
-    figure.update_xaxes(range=[float(epsilon[0]), float(epsilon[-1])], hoverformat=".3f")
+    figure.update_xaxes(range=[float(epsilon[0]), float(epsilon[-1])], unifiedhovertitle={"text": "ε = %{x:.3f}"})
     figure.update_yaxes(range=[-0.012, style.LOG2 * (2.0 if overlays else 1.08)])
     if accuracy is not None:
         figure.add_scatter(

@@ -99,6 +99,6 @@ def curves_by_m(
         )  # fmt: skip
     figure.add_hline(y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"})
     style.layout(figure, x=style.EPSILON_TITLE, y=style.LOSS_TITLE, height=420, dark=dark, hovermode="x unified")
-    figure.update_xaxes(range=[float(epsilon[0]), float(epsilon[-1])], hoverformat=".3f")
+    figure.update_xaxes(range=[float(epsilon[0]), float(epsilon[-1])], unifiedhovertitle={"text": "ε = %{x:.3f}"})
     figure.update_yaxes(range=[-0.012, style.LOG2 * 1.08])
     return figure

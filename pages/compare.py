@@ -87,7 +87,8 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
     screen.show(figure, "depth", "strata-depth", f"Loss by layer of each network at the budget ε = {at:g}")
     st.dataframe(_table(sides, curves, at), hide_index=True, placeholder="–", alt="Networks with loss and accuracies")
     st.subheader("Curves", anchor=False)
-    multiples = compare.small_multiples(epsilon, curves, columns=2, input_space=reference, dark=screen.dark())
+    columns = 2 if len(curves) in (2, 4) else 3
+    multiples = compare.small_multiples(epsilon, curves, columns=columns, input_space=reference, dark=screen.dark())
     screen.show(multiples, "multiples", "strata-compare", "Layer curves of each network on the same axes")
     m = "no projection" if spec.m[0] is None else f"m = {spec.m[0]}"
     st.caption(
