@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustness_core.geometry import keep_finite, midpoints, project_linear, whitening
+from robustness_core.geometry import keep_finite, midpoints, project_linear, rows_where, whitening
 from robustness_core.linearise import Constraint
 
 
@@ -61,7 +61,7 @@ def algorithm1(constraint: Constraint, originals: Tensor, schedule: Schedule) ->
             converged = (g.norm(dim=1) <= schedule.threshold * mismatch[rows]) & (
                 gain < schedule.threshold * scale[rows]
             )
-            rows = rows[~converged]
+            rows = rows[rows_where(~converged)]
             if len(rows) == 0:
                 break
         alpha = schedule.alpha * schedule.gamma ** (i + 1)  # line 6

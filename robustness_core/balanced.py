@@ -21,7 +21,8 @@ class Settings:
     a gradient step, before division by 1 + penalty.
     `momentum`: at the first and the last step; 0 forgets the step before, 1 would keep it for ever. `penalty`: rho at
     the first and the last step; low lets the pair cross the constraint, high holds it there. `every`: steps between
-    updates of the multipliers. `power`: p of the smooth maximum (a^p + b^p)^(1/p); 2 is the sum of squares.
+    updates of the multipliers. `doublings`: p = 2^doublings of the smooth maximum (a^p + b^p)^(1/p); 1 gives the sum of
+    squares, which Algorithm 1 minimises.
     `pulls`: where a search starts, from 0, its centre, to 1, the linearised projection of the originals; `spreads`:
     how far its centre lies from the midpoint, in shares of the midpoint's distance. Starts take them in turn.
     """
@@ -32,7 +33,7 @@ class Settings:
     momentum: tuple[float, float] = (0.93, 0.3)
     penalty: tuple[float, float] = (0.15, 3.0)
     every: int = 2
-    power: float = 12.0
+    doublings: int = 3
     pulls: tuple[float, ...] = (0.6, 0.2)
     spreads: tuple[float, ...] = (1.0, 1.0, 2.0, 2.0)
 
@@ -40,7 +41,7 @@ class Settings:
 IMAGES = {
     "fast": Settings(steps=20, step=0.5),
     "default": Settings(steps=45, step=0.45),
-    "thorough": Settings(steps=115, step=0.4),
+    "thorough": Settings(steps=115, step=0.4, doublings=4),
 }
 TINY = {
     "fast": Settings(steps=20, starts=8),
@@ -81,7 +82,7 @@ def balanced(constraint: Constraint, originals: Tensor, settings: Settings, star
     z = start = keep_finite(project_linear(target, z, torch.zeros_like(J[:, :, 0]), J, white), z)
     W = white.matrix().to(z)
     gram = W.mT @ W
-    multipliers = -_apply(W, _apply(J, smooth_gradient(z, originals, settings.power).flatten(1)))
+    multipliers = -_apply(W, _apply(J, smooth_gradient(z, originals, settings.doublings).flatten(1)))
     velocity = torch.zeros_like(z)
     for i in range(settings.steps):
         share = i / max(1, settings.steps - 1)
@@ -90,7 +91,7 @@ def balanced(constraint: Constraint, originals: Tensor, settings: Settings, star
         penalty = settings.penalty[0] * (settings.penalty[1] / settings.penalty[0]) ** block
         pull = torch.einsum("bij,bi->bj", W, multipliers)
         g, pullback = constraint.values_and_pullback(z, rows, pull, penalty * gram)
-        gradient = smooth_gradient(z, originals, settings.power) + pullback
+        gradient = smooth_gradient(z, originals, settings.doublings) + pullback
         velocity = momentum * velocity - settings.step / (1 + penalty) * gradient
         z = z + velocity
         if (i + 1) % settings.every == 0:
@@ -110,13 +111,22 @@ def draw_starts(originals: Tensor, settings: Settings, seed: int) -> Starts:
     return Starts(centres.flatten(0, 1), pulls[:, None, None].to(originals))
 
 
-def smooth_gradient(z: Tensor, originals: Tensor, power: float) -> Tensor:
-    """The gradient of (a^p + b^p)^(2/p), the smooth maximum of the squared distances a^2 and b^2, (B, 2, n)."""
+def smooth_gradient(z: Tensor, originals: Tensor, doublings: int) -> Tensor:
+    """The gradient of (a^p + b^p)^(2/p), p = 2^doublings, the smooth maximum of the squares a^2 and b^2, (B, 2, n).
+
+    a and b are the distances of the two images. Powers and roots of two only: products and square roots are rounded
+    alike wherever a number stands in a batch, which general powers are not.
+    """
     moved = z - originals
     squares = moved.square().sum(dim=2)
     share = squares / squares.amax(dim=1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny)
-    total = (share ** (power / 2)).sum(dim=1, keepdim=True).clamp_min(1.0)
-    weight = total ** (2 / power - 1) * share ** (power / 2 - 1)
+    weight = torch.ones_like(share)
+    for _ in range(doublings - 1):
+        weight, share = weight * share, share.square()  # in the end share^(p/2 - 1) and share^(p/2)
+    root = share.sum(dim=1, keepdim=True).clamp_min(1.0)
+    for _ in range(doublings - 1):
+        root = root.sqrt()
+        weight = weight / root  # in the end divided by total^(1 - 2/p)
     return 2 * moved * weight.unsqueeze(2)
 
 

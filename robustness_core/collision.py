@@ -77,6 +77,11 @@ def find_collisions(
         )
     if not (torch.isfinite(left).all() and torch.isfinite(right).all()):
         raise CollisionError("The images hold values that are not finite numbers.")
+    if len(left) == 1:  # see rows_where
+        twice = find_collisions(
+            extractor, left.repeat(2, 1, 1, 1), right.repeat(2, 1, 1, 1), method=method, preset=preset, seed=seed
+        )
+        return Collisions(**{name: value[:1] for name, value in vars(twice).items()})
     problem = _Problem.of(extractor, left, right)
     found: list[Collisions] = []
     start, size = 0, problem.batch_size(memory) if len(left) else 1

@@ -74,6 +74,16 @@ def keep_finite(points: Tensor, instead: Tensor) -> Tensor:
     return torch.where(sane[:, None, None], points, instead)
 
 
+def rows_where(mask: Tensor) -> Tensor:
+    """The places where `mask` (B,) holds; a single one twice, so that no batch of one pair arises.
+
+    Batched matrix products round a batch of one in another way. Without such batches a pair's distance does not
+    depend on the pairs that are searched beside it, bit for bit, so a resumed audit ends as an undisturbed one.
+    """
+    rows = mask.nonzero().squeeze(1)
+    return rows.repeat(2) if len(rows) == 1 else rows
+
+
 def midpoints(originals: Tensor) -> Tensor:
     """Both images of each pair replaced by their mean, (B, 2, n): a collision of every extractor."""
     return originals.mean(dim=1, keepdim=True).expand_as(originals).clone()

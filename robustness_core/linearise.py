@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+SMALLEST = 16  # images in a batch: from here on, a pair's rounding does not depend on its neighbours (tested)
+
 
 class Constraint:
     """g of a batch of pairs and its derivatives, with the passes that they cost counted pair by pair.
@@ -18,8 +20,11 @@ class Constraint:
         self.passes = torch.zeros(pairs, dtype=torch.float64, device=device)
 
     def _features(self, images: Tensor) -> Tensor:
-        """(K, n) -> (K, m)"""
-        return self.extractor(images.reshape(-1, *self.shape)).flatten(1)  # type: ignore[no-any-return]
+        """(K, n) -> (K, m); a small batch is filled up, since libraries round small batches in another way."""
+        count = len(images)
+        if count < SMALLEST:
+            images = torch.cat([images, images.new_zeros(SMALLEST - count, images.shape[1])])
+        return self.extractor(images.reshape(-1, *self.shape)).flatten(1)[:count]  # type: ignore[no-any-return]
 
     def features(self, points: Tensor, rows: Tensor) -> Tensor:
         """A f of both images, (B, 2, m); one pass. `rows` (B,) are the places of these pairs in the count."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustness_core.geometry import keep_finite, midpoints, whitening
+from robustness_core.geometry import keep_finite, midpoints, rows_where, whitening
 from robustness_core.linearise import Constraint
 
 ROUNDS = 6  # fresh Jacobians at most
@@ -26,13 +26,13 @@ def polish(constraint: Constraint, points: Tensor, originals: Tensor, goal: Tens
     for attempt in range(ROUNDS):
         if attempt == 0:
             g = constraint.values(points, rows)
-            rows = rows[g.norm(dim=1) > goal]
+            rows = rows_where(g.norm(dim=1) > goal)
         if len(rows) == 0:
             break
         if attempt >= RETREAT_AFTER:
             points[rows] = (points[rows] + midpoints(originals[rows])) / 2
         points[rows], reached = _correct(constraint, points[rows], rows, goal[rows])
-        rows = rows[~reached]
+        rows = rows[rows_where(~reached)]
     return points
 
 
@@ -53,6 +53,7 @@ def _correct(constraint: Constraint, z: Tensor, rows: Tensor, goal: Tensor) -> t
         go_on = better & (norm > goal[open_])
         if not go_on.any():
             break
+        go_on = rows_where(go_on)
         update = g / step.square().sum(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
         J = (J + update.unsqueeze(2) * step.unsqueeze(1))[go_on]
         open_, z, g = open_[go_on], z[go_on], g[go_on]

@@ -181,6 +181,17 @@ def test_every_preset_is_deterministic_and_more_effort_finds_closer_collisions()
     assert means[1] <= means[0] * 1.01
 
 
+@BOTH
+@pytest.mark.parametrize("size", [1, 5, 9])
+def test_a_distance_does_not_depend_on_the_pairs_searched_beside_it(method: str, size: int) -> None:
+    f = convolutional("logits", m=5)
+    left, right = pairs(18)
+    whole = find_collisions(f, left, right, method=method)
+    parts = [find_collisions(f, a, b, method=method) for a, b in zip(left.split(size), right.split(size), strict=True)]
+    assert torch.equal(torch.cat([part.distance for part in parts]), whole.distance)
+    assert torch.equal(torch.cat([part.left for part in parts]), whole.left)
+
+
 def test_the_balanced_search_is_closer_than_algorithm_1() -> None:
     f = convolutional("fc1", m=8)
     left, right = pairs(16)
