@@ -98,8 +98,9 @@ def disturb(url: str, db: Database, kills: int, luck: random.Random) -> tuple[Co
     seen: set[int] = set()
     try:
         while killed.total() < kills:
-            # Often shorter than a start, sometimes long enough for several blocks.
-            time.sleep(luck.uniform(0.3, 5.0))
+            if luck.random() < 0.7:  # else the worker is often killed before its first block
+                _wait_for_more(db)
+            time.sleep(luck.uniform(0.0, 3.0))
             for name, process in running.items():
                 if process.poll() is not None:
                     running[name] = start(url, *commands[name])
@@ -120,6 +121,13 @@ def disturb(url: str, db: Database, kills: int, luck: random.Random) -> tuple[Co
             process.kill()
             process.wait()
     return killed, seen
+
+
+def _wait_for_more(db: Database, most_seconds: float = 60) -> None:
+    """Until another block is recorded."""
+    before, end = len(rows(db)), time.monotonic() + most_seconds
+    while len(rows(db)) == before and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def finish(url: str, db: Database) -> int:

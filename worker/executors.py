@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,10 +31,10 @@ class ExecutorError(RuntimeError):
 class Executor(Protocol):
     """Runs tasks elsewhere. All methods are called from one thread."""
 
-    def free(self) -> int:
-        """How many tasks can start now."""
+    def free(self, *, urgent: bool = False) -> int:
+        """How many tasks can start now; for urgent ones there is room when all else is busy."""
 
-    def submit(self, task: Task) -> Future[Answer]:
+    def submit(self, task: Task, *, urgent: bool = False) -> Future[Answer]:
         """Start a task. The future raises if the process died or the cluster lost the task."""
 
     def abandon(self, future: Future[Answer]) -> None:
@@ -45,27 +46,31 @@ class Executor(Protocol):
     def layers(self, file: NetworkFile) -> list[dict[str, Any]]:
         """The layers of a network, read where torch is."""
 
+    def warm(self) -> None:
+        """Start what is not running yet, while there is nothing else to do."""
+
     def close(self) -> None:
         """End everything that was started."""
 
 
 class LocalExecutor:
-    """One process a device or core, each restarted alone when it dies or hangs.
+    """One process a device or core, each restarted alone when it dies or hangs, and one more for urgent tasks.
 
-    The processes die with the worker, even if that is killed.
+    The processes die with the worker, even if that is killed. All but the urgent one give way to other programs.
     """
 
     def __init__(self, machines: list[Machine], compute: Compute = tasks.run):
-        self._machines = machines
+        self._machines = [*machines, machines[0]]  # the last is for urgent tasks
         self._compute = compute
-        self._pools: list[ProcessPoolExecutor | None] = [None] * len(machines)
+        self._pools: list[ProcessPoolExecutor | None] = [None] * len(self._machines)
         self._running: dict[Future[Any], int] = {}
 
-    def free(self) -> int:
-        return len(self._idle())
+    def free(self, *, urgent: bool = False) -> int:
+        return len(self._idle(urgent))
 
-    def submit(self, task: Task) -> Future[Answer]:
-        return self._start(self._compute, task)
+    def submit(self, task: Task, *, urgent: bool = False) -> Future[Answer]:
+        place = self._idle(urgent)[-1 if urgent else 0]
+        return self._start(place, self._compute, task, self._machines[place])
 
     def abandon(self, future: Future[Answer]) -> None:
         place = self._running.pop(future, None)
@@ -74,45 +79,45 @@ class LocalExecutor:
 
     def describe(self) -> Description:
         try:
-            return self._start(tasks.describe).result()  # type: ignore[no-any-return]
+            return self._start(0, tasks.describe, self._machines[0]).result()  # type: ignore[no-any-return]
         except ValueError as error:
             raise ExecutorError(str(error)) from error
 
     def layers(self, file: NetworkFile) -> list[dict[str, Any]]:
-        machine = self._idle()[0]
-        future = self._pool(machine).submit(tasks.layers, file)
-        return self._watched(future, machine).result()  # type: ignore[no-any-return]
+        return self._start(0, tasks.layers, file).result()  # type: ignore[no-any-return]
+
+    def warm(self) -> None:
+        for place in self._idle(urgent=True):
+            if self._pools[place] is None:
+                self._start(place, tasks.describe, self._machines[place])
 
     def close(self) -> None:
-        idle = self._idle()
+        idle = self._idle(urgent=True)
         for place, pool in enumerate(self._pools):
             if place in idle and pool is not None:
                 pool.shutdown()
             else:
                 self._kill(place)
 
-    def _start(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        place = self._idle()[0]
-        future = self._pool(place).submit(function, *arguments, self._machines[place])
-        return self._watched(future, place)
-
-    def _watched(self, future: Future[Any], place: int) -> Future[Any]:
+    def _start(self, place: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future = self._pool(place).submit(function, *arguments)
         self._running[future] = place
         return future
 
-    def _idle(self) -> list[int]:
+    def _idle(self, urgent: bool) -> list[int]:
         for future in [future for future in self._running if future.done()]:
             place = self._running.pop(future)
-            if future.exception() is not None:  # the process died: the next task gets a new one
+            if isinstance(future.exception(), BrokenProcessPool):  # the next task gets a new process
                 self._kill(place)
         busy = set(self._running.values())
-        return [place for place in range(len(self._machines)) if place not in busy]
+        return [place for place in range(len(self._machines) - (not urgent)) if place not in busy]
 
     def _pool(self, place: int) -> ProcessPoolExecutor:
         pool = self._pools[place]
         if pool is None:
             context = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(1, mp_context=context, initializer=_die_with, initargs=(os.getpid(),))
+            politeness = 0 if place == len(self._machines) - 1 else POLITENESS
+            pool = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare, initargs=(os.getpid(), politeness))
             self._pools[place] = pool
         return pool
 
@@ -124,10 +129,10 @@ class LocalExecutor:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _die_with(parent: int) -> None:
+def _prepare(parent: int, politeness: int) -> None:
     """In a compute process: die when the worker dies, however it dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the worker, which ends its processes itself
-    os.nice(POLITENESS)
+    os.nice(politeness)
     if sys.platform == "linux":
         set_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
         ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGKILL)
@@ -162,13 +167,13 @@ class DaskExecutor:
         self._compute = compute
         self._running: set[Future[Answer]] = set()
 
-    def free(self) -> int:
-        """Each thread of the cluster gets one task to work on and one to go on with."""
+    def free(self, *, urgent: bool = False) -> int:
+        """Each thread of the cluster gets one task to work on and one to go on with, and an urgent one."""
         self._running = {future for future in self._running if not future.done()}
         threads: int = sum(self._client.nthreads().values())
-        return max(0, 2 * threads - len(self._running))
+        return max(0, (3 if urgent else 2) * threads - len(self._running))
 
-    def submit(self, task: Task) -> Future[Answer]:
+    def submit(self, task: Task, *, urgent: bool = False) -> Future[Answer]:
         future: Future[Answer] = self._executor.submit(self._compute, task, self._machine)
         self._running.add(future)
         return future
@@ -185,6 +190,9 @@ class DaskExecutor:
 
     def layers(self, file: NetworkFile) -> list[dict[str, Any]]:
         return self._executor.submit(tasks.layers, file).result(timeout=120)  # type: ignore[no-any-return]
+
+    def warm(self) -> None:
+        pass
 
     def close(self) -> None:
         self._client.close()  # which lets go of every future

@@ -51,6 +51,7 @@ class Worker:
                 if not worked:
                     if once:
                         return
+                    self._executor.warm()
                     self._keeper.stop.wait(pause)
         finally:
             self._keeper.close()

@@ -107,6 +107,7 @@ class AuditRun:
         self._keeper = keeper
         self._settings = settings
         self._serve_urgent = serve_urgent
+        self._urgent = audit.kind == "pair"
         self._flights: dict[Future[Answer], _Flight] = {}
         self._retries: deque[_Flight] = deque()
         self._waiting: deque[SeriesSpec] = deque()
@@ -177,7 +178,7 @@ class AuditRun:
             raise Fenced("The audit was cancelled or given to another worker.")
 
     def _dispatch(self) -> None:
-        while self._executor.free() > 0 and (flight := self._next()) is not None:
+        while self._executor.free(urgent=self._urgent) > 0 and (flight := self._next()) is not None:
             self._submit(flight)
 
     def _next(self) -> _Flight | None:
@@ -236,7 +237,9 @@ class AuditRun:
         return _Flight(work, task, places, pairs, time.monotonic(), collisions=collisions)
 
     def _submit(self, flight: _Flight) -> None:
-        self._flights[self._executor.submit(flight.task)] = replace(flight, started=time.monotonic())
+        self._flights[self._executor.submit(flight.task, urgent=self._urgent)] = replace(
+            flight, started=time.monotonic()
+        )
 
     def _collect(self) -> None:
         """Wait a moment for tasks to end, and deal with those that have."""

@@ -22,12 +22,12 @@ class Inline:
         self.tasks: list[Task] = []
         self._busy = False
 
-    def free(self) -> int:
+    def free(self, *, urgent: bool = False) -> int:
         """One task at a time: none is free right after a submission, until the worker has looked again."""
         free, self._busy = int(not self._busy), False
         return free
 
-    def submit(self, task: Task) -> Future[Answer]:
+    def submit(self, task: Task, *, urgent: bool = False) -> Future[Answer]:
         self.tasks.append(task)
         self._busy = True
         self.before(task)
@@ -43,6 +43,9 @@ class Inline:
 
     def layers(self, file: NetworkFile) -> list[dict[str, Any]]:
         return [{"name": "logits", "shape": (10,), "features": 10, "affine": False, "main": True}]
+
+    def warm(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

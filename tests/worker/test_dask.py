@@ -77,11 +77,11 @@ def test_an_audit_finishes_although_a_worker_of_the_cluster_dies(
         worker = fakes.worker(db, executor, block_seconds=0.0, poll_seconds=0.02)
         submit, submitted = executor.submit, []
 
-        def counted(task: Task) -> object:
+        def counted(task: Task, *, urgent: bool) -> object:
             submitted.append(task)
             if len(submitted) == 12:
                 processes[0].send_signal(signal.SIGKILL)
-            return submit(task)
+            return submit(task, urgent=urgent)
 
         executor.submit = counted  # type: ignore[assignment,method-assign]
         worker.run(once=True)
