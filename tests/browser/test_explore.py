@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -120,16 +119,3 @@ def test_downloads_hold_spec_seed_and_device(page: Page, filled, tmp_path: Path)
         page.get_by_role("button", name="CSV", exact=True).click()
     waiting.value.save_as(tmp_path / "x.csv")
     assert (tmp_path / "x.csv").read_text().count("\n") == 1 + 3 * 81
-
-
-def test_no_request_leaves_the_machine(page: Page, filled) -> None:
-    _, address = filled
-    seen: set[str] = set()
-    page.context.on("request", lambda request: seen.add(request.url))
-    page.on("websocket", lambda socket: seen.add(socket.url))
-    for path in ("", "explore", "compare", "scaling", "audits", "networks", "learn?idea=Conflicts"):
-        page.goto(f"{address}/{path}")
-        settled(page)
-    hosts = {urlsplit(url).hostname for url in seen if urlsplit(url).scheme not in ("data", "blob")}
-    assert hosts == {"127.0.0.1"}
-    assert len(seen) > 20
