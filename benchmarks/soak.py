@@ -19,11 +19,8 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
-import torch
 from sqlalchemy import text
 
-from robustness_core.checkpoints import clean_copy
-from robustness_core.networks import build
 from robustness_core.spec import AuditSpec
 from store import Database, StoreError, audits, connect, distances, maintenance, networks
 from store.database import PROJECT
@@ -47,6 +44,11 @@ def spec(number: int) -> AuditSpec:
 
 def prepare(url: str) -> Database:
     """A database with a tiny, untrained network on its shelf."""
+    import torch  # here, since the asking process, which is started often, needs none
+
+    from robustness_core.checkpoints import clean_copy
+    from robustness_core.networks import build
+
     db = connect(url)
     torch.manual_seed(0)
     content = clean_copy(build(ARCHITECTURE, (1, 28, 28), mean=[0.13], std=[0.31]))
@@ -71,7 +73,7 @@ def ask_and_read(url: str) -> None:
             if network is not None and isinstance(audit.spec, AuditSpec):
                 for series in distances.find_all(db, audit.spec.series(network.sha256)).values():
                     distances.matrix(db, series.id, range(1, 20), range(1, 20))
-        time.sleep(0.05)
+        time.sleep(0.5)
 
 
 def start(url: str, *command: str) -> subprocess.Popen[bytes]:
@@ -98,7 +100,7 @@ def disturb(url: str, db: Database, kills: int, luck: random.Random) -> tuple[Co
     seen: set[int] = set()
     try:
         while killed.total() < kills:
-            if luck.random() < 0.7:  # else the worker is often killed before its first block
+            if luck.random() < 0.5:  # else the worker is often killed before its first block
                 _wait_for_more(db)
             time.sleep(luck.uniform(0.0, 3.0))
             for name, process in running.items():
