@@ -11,6 +11,7 @@ import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -222,22 +223,26 @@ def _read_zip(data: bytes) -> Contents:
             raise damaged
         return content
 
-    contents = {name: member(name) for name in members if not name.startswith(f"{root}/data/")}
+    weights = [name for name in members if name.startswith(f"{root}/data/")]
+    contents = {name: member(name) for name in members if name not in weights}
     if contents.get(f"{root}/byteorder", b"little") != b"little":
         raise CheckpointError(f"The weights were written on a big-endian machine; {WANTED} on a little-endian one.")
     pickled = contents[f"{root}/data.pkl"]
     if len(pickled) > _LARGEST_PICKLE:
         raise CheckpointError(f"The file describes far more than the weights of a network; {WANTED}.")
     tree = _whole_pickle(pickled)
-    for name in members:
-        if name not in contents:
-            contents[name] = member(name)
+    for name in weights:
+        member(name)  # for its checksum, whether it is used or not
+
+    @lru_cache(maxsize=1)  # tensors that share a storage mostly follow each other
+    def part(name: str) -> memoryview:
+        return memoryview(member(name))
 
     def storage(wanted: Storage) -> memoryview:
         name = f"{root}/data/{wanted.key}"
-        if name not in contents:
+        if name not in members:
             raise CheckpointError(f"The file lacks a part that its weights need ({shown(name)}); it was cut short.")
-        return memoryview(contents[name])
+        return part(name)
 
     return Contents("torch", "zip", _accept(_states(tree, storage)))
 
@@ -392,7 +397,7 @@ def _tensor(spec: TensorSpec, storage: Any, name: str, budget: _Budget) -> Tenso
     if count == 0:
         return _from_bytes(memoryview(b""), spec.kind).reshape(spec.size)
     flat = _from_bytes(raw[spec.offset * width : reach * width], spec.kind)
-    return torch.as_strided(flat, spec.size, spec.stride).clone(memory_format=torch.contiguous_format)
+    return torch.as_strided(flat, spec.size, spec.stride).contiguous()
 
 
 def _from_bytes(raw: memoryview, kind: str) -> Tensor:

@@ -185,7 +185,7 @@ def _tournament(trials: Sequence[Trial], data: Images, deadline: float) -> list[
         last = len(left) <= 3
         more = (3 if last else 1) * _ROUND / sum(trial.cost for trial in left)
         most = _MOST_COMPARED if last else 50 if len(left) > 100 else 150 if len(left) > 30 else 300
-        until = left[0].images + int(min(max(more, 20), most))
+        until = left[0].images + int(min(max(more, 20 if left[0].cost < 1e9 else 4), most))
         for trial in left:
             if time.process_time() < deadline or not left[0].images:
                 trial.measure(data, until, deadline)
@@ -218,7 +218,8 @@ def _trials(found: Sequence[Candidate], data: Images | None) -> list[Trial]:
         if trial.convention in ("none", "given"):  # the first of each candidate
             cost = _multiplications(trial.network())
         trial.cost = cost
-    return trials
+    # Of costly networks only the likeliest are compared: eight are one architecture under every normalisation.
+    return trials[: int(max(8, 2 * _ROUND / (20 * cost)))] if trials else trials
 
 
 def _activation(ranked: Sequence[Trial], data: Images, deadline: float) -> str:

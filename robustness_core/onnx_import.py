@@ -975,9 +975,13 @@ def _check_batches(imported: Imported) -> None:
         with torch.no_grad():
             together, alone = body(images), torch.cat([body(image[None]) for image in images])
     except RuntimeError as error:
+        if "size" in str(error) or "shape" in str(error):
+            raise CheckpointError(
+                "The ONNX graph works for its own batch size only; export it with a dynamic batch."
+            ) from error
         raise CheckpointError(
-            "The ONNX graph works for its own batch size only; export it with a dynamic batch."
-        ) from (error)
+            "The network in the ONNX file needs too much memory; smaller networks are accepted."
+        ) from error
     if not torch.isfinite(together).all():
         raise CheckpointError("The network in the ONNX file answers NaN or infinity; it cannot be audited.")
     if not torch.allclose(together, alone, rtol=1e-3, atol=1e-4 * float(alone.abs().max())):

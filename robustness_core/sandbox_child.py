@@ -77,9 +77,12 @@ def _unexpected(error: Exception) -> str:
 # --------------------------------------------------------------------------------------------------------- the limits
 
 
+_LIBRARIES = 400 * 1024**2  # of memory that torch's libraries take without allocating it
+
+
 def _limit(limits: dict[str, Any]) -> None:
     memory = int(limits["memory"])
-    _set(resource.RLIMIT_DATA, memory)  # what is allocated
+    _set(resource.RLIMIT_DATA, max(memory - _LIBRARIES, memory // 2))  # what is allocated
     _set(resource.RLIMIT_AS, memory + 12 * 1024**3)  # and mapped: torch maps libraries of several GB where it has CUDA
     _set(resource.RLIMIT_FSIZE, 2 * int(limits["largest"]) + 16 * 1024**2)
     _set(resource.RLIMIT_CORE, 0)
