@@ -19,6 +19,8 @@ AuditKind = Literal["audit", "pair"]
 AuditState = Literal["queued", "running", "done", "failed", "cancelled"]
 WorkerState = Literal["running", "stopping", "stopped"]
 
+ESTIMATE_FACTOR = 2.0  # no distance is expected to be below its estimate by more than this factor (1.7 was seen)
+
 
 @dataclass(frozen=True)
 class LayerRecord:
@@ -194,7 +196,8 @@ class AuditRecord:
     """Something asked, and how far it is: `done` of `total` pairs over all its series.
 
     `attempt` counts the claims; results of an earlier attempt are refused. `final_epsilon`: up to this budget the
-    curve can no longer change, as far as the estimates of the missing pairs hold. `error` is one sentence.
+    curve of the series in work can no longer change, unless an estimate of a missing pair is too large by more than
+    ESTIMATE_FACTOR; None while that is not known. `error` is one sentence.
     """
 
     id: int

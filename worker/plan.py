@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness_core.spec import AuditSpec, SeriesSpec
+from store.records import ESTIMATE_FACTOR
 
-ESTIMATE_FACTOR = 2.0  # a distance below its estimate by more than this factor is not expected (0.58 was seen)
 Places = NDArray[np.intp]  # places of pairs in a plan
 
 

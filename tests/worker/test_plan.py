@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.plan import ESTIMATE_FACTOR, Plan, block_size, input_distances
+from store.records import ESTIMATE_FACTOR
+from worker.plan import Plan, block_size, input_distances
 
 
 def plan(hint: list[float]) -> Plan:

@@ -8,11 +8,10 @@ import pytest
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec, SeriesSpec, sample_indices
 from store import Database, StoreError, audits, distances, images, networks, tables, workers
-from store.records import AuditRecord, DistanceMatrix, PairSpec
+from store.records import ESTIMATE_FACTOR, AuditRecord, DistanceMatrix, PairSpec
 from tests.store.world import Clock, audit
 from tests.worker import fakes, search
 from tests.worker.fakes import Inline
-from worker.plan import ESTIMATE_FACTOR
 from worker.tasks import Answer, Estimates, Failure, Machine, Task
 
 
