@@ -1,0 +1,111 @@
+"""A whole audit without database: its JSON, its bounds, and what the command line says of bad input."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from robustness_core.__main__ import main
+from robustness_core.checkpoints import load, save
+from robustness_core.networks import build
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("networks") / "made-up.safetensors"
+    save(build("conv 4 4x4/4, relu, flatten, fc 20, relu, fc 10", (1, 28, 28)), path, None)
+    return path
+
+
+def audit(network: Path, folder: Path, *arguments: str) -> dict[str, Any]:
+    out = folder / "out.json"
+    usual = ["audit", "--network", str(network), "--dataset", "mnist-5k", "--device", "cpu", "--json", str(out)]
+    assert main([*usual, *arguments]) == 0
+    return json.loads(out.read_text())
+
+
+def test_the_json_is_what_other_programs_rely_on(network: Path, tmp_path: Path) -> None:
+    arguments = ("--classes", "3", "7", "--samples", "3", "--layers", "all", "--m", "5", "--projections", "2")
+    result = audit(network, tmp_path, *arguments, "--seed", "4", "--epsilon", "0:6:13")
+    assert result["classes"] == [3, 7]
+    assert len(result["left_indices"]) == len(result["right_indices"]) == 3
+    np.testing.assert_allclose(result["epsilon"], np.linspace(0, 6, 13))
+    assert [layer["layer"] for layer in result["layers"]] == ["conv1", "fc1", "logits"]
+    assert [layer["features"] for layer in result["layers"]] == [196, 20, 10]
+    for layer in result["layers"]:
+        assert layer["m"] == 5
+        assert [projection["seed"] for projection in layer["projections"]] == [4, 5]
+        for projection in layer["projections"]:
+            assert np.shape(projection["distances"]) == np.shape(projection["residuals"]) == (3, 3)
+            assert np.all(projection["collided"])
+            assert np.max(projection["residuals"]) <= 1e-4
+            loss = np.array(projection["loss"])
+            assert (np.diff(loss) >= 0).all()
+            assert loss[-1] <= np.log(2) + 1e-12
+        curves = [projection["loss"] for projection in layer["projections"]]
+        np.testing.assert_allclose(layer["mean_loss"], np.mean(curves, axis=0))
+    assert result["network_sha256"]
+    assert result["versions"]["torch"] == torch.__version__
+    assert result["method"] == "balanced"
+    assert result["method_version"] >= 1
+
+
+def test_a_larger_sample_keeps_the_smaller_ones_distances(network: Path, tmp_path: Path) -> None:
+    few = audit(network, tmp_path, "--samples", "2", "--layers", "fc1", "--m", "4")
+    more = audit(network, tmp_path, "--samples", "4", "--layers", "fc1", "--m", "4")
+    assert more["left_indices"][:2] == few["left_indices"]
+    small, large = (np.array(r["layers"][0]["projections"][0]["distances"]) for r in (few, more))
+    np.testing.assert_array_equal(large[:2, :2], small)
+
+
+def test_without_projection_a_wide_layer_has_the_curve_of_the_input_space(network: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    wide = tmp_path / "wide.safetensors"
+    save(build("conv 40 3x3/1 p1, relu, flatten, fc 10", (1, 28, 28)), wide, None)
+    result = audit(wide, tmp_path, "--samples", "2", "--layers", "conv1", "--m", "none")
+    np.testing.assert_allclose(result["layers"][0]["mean_loss"], result["input_loss"], atol=1e-12)
+
+
+def test_a_saved_network_is_the_network(network: Path) -> None:
+    loaded = load(network)
+    torch.manual_seed(0)
+    made = build("conv 4 4x4/4, relu, flatten, fc 20, relu, fc 10", (1, 28, 28)).eval()
+    images = torch.rand(2, 1, 28, 28)
+    torch.testing.assert_close(loaded(images), made(images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--m", "0"], "m is 0"),
+        (["--m", "21", "--layers", "fc1"], "larger than the 20 features of layer fc1"),
+        (["--m", "ten"], "whole number, or none"),
+        (["--samples", "401"], "larger than class 3, which has 400 images"),
+        (["--samples", "0"], "1 or more"),
+        (["--layers", ","], "at least one layer"),
+        (["--layers", "conv9"], "no layer 'conv9'"),
+        (["--epsilon", "3:1:5"], "must be above"),
+        (["--epsilon", "3"], "start:stop:count"),
+        (["--classes", "3", "3"], "must differ"),
+        (["--dataset", "imagenet"], "imagenet"),
+        (["--method", "fab"], "not one of"),
+        (["--device", "abacus"], "not available"),
+        (["--network", "nobody"], "no network 'nobody'"),
+        (["--json", "/no/such/folder/out.json"], "does not exist"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_2(
+    network: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert main(["audit", "--network", str(network), "--samples", "2", "--layers", "fc1", *arguments]) == 2
+    captured = capsys.readouterr()
+    last = captured.err.strip().splitlines()[-1]
+    assert says in last
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
