@@ -8,7 +8,7 @@ from torch import Tensor
 from robustness_core.geometry import keep_finite, midpoints, rows_where, whitening
 from robustness_core.linearise import Constraint
 
-ROUNDS = 6  # fresh Jacobians at most
+ROUNDS = 14  # fresh Jacobians at most; few pairs need more than two
 CHORDS = 5  # corrections with one Jacobian; each costs one forward pass
 RETREAT_AFTER = 2  # rounds after which a pair that does not converge is moved halfway to its midpoint
 
@@ -21,7 +21,7 @@ def polish(constraint: Constraint, points: Tensor, originals: Tensor, goal: Tens
     corrections stop helping starts again halfway to its midpoint, which collides whatever the network is. Cost: one
     pass for pairs that need nothing, else about 1 + m + 2 passes.
     """
-    points = points.clone()
+    points, start = points.clone(), points.clone()
     rows = torch.arange(len(points), device=points.device)
     for attempt in range(ROUNDS):
         if attempt == 0:
@@ -29,9 +29,10 @@ def polish(constraint: Constraint, points: Tensor, originals: Tensor, goal: Tens
             rows = rows_where(g.norm(dim=1) > goal)
         if len(rows) == 0:
             break
-        if attempt >= RETREAT_AFTER:
-            points[rows] = (points[rows] + midpoints(originals[rows])) / 2
-        points[rows], reached = _correct(constraint, points[rows], rows, goal[rows])
+        retreats = attempt >= RETREAT_AFTER
+        if retreats:
+            start[rows] = (start[rows] + midpoints(originals[rows])) / 2
+        points[rows], reached = _correct(constraint, start[rows] if retreats else points[rows], rows, goal[rows])
         rows = rows[rows_where(~reached)]
     return points
 

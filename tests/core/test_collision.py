@@ -236,6 +236,17 @@ def test_fewer_active_units_than_rows_of_the_projection(method: str) -> None:
 
 
 @BOTH
+def test_a_network_most_of_whose_units_are_dead_on_the_way(method: str) -> None:
+    torch.manual_seed(0)
+    f = nn.Sequential(nn.Flatten(), nn.Linear(144, 60), nn.ReLU(), nn.Linear(60, 30), nn.ReLU(), nn.Linear(30, 10))
+    with torch.no_grad():
+        f[1].weight *= 6
+        f[3].bias -= 1.5  # at the midpoint the Jacobian has rank 0 to 5 of 10
+    found = find_collisions(f, *pairs(24), method=method)
+    assert found.collided.all()
+
+
+@BOTH
 def test_logits_whose_sum_is_free(method: str) -> None:
     torch.manual_seed(0)
     f = nn.Sequential(nn.Flatten(), nn.Linear(144, 30), nn.ReLU(), nn.Linear(30, 10))
