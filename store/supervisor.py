@@ -12,11 +12,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from store import workers
 from store.database import PROJECT, Database
 
 _started: list[subprocess.Popen[bytes]] = []
+_attending: dict[Path, TextIO] = {}
 
 
 def lock_path(db: Database) -> Path:
@@ -48,6 +50,29 @@ def sole_worker(db: Database) -> Iterator[bool]:
         yield True
 
 
+def attend(db: Database) -> None:
+    """Say, for as long as this process lives, that it shows screens and wants a worker beside them."""
+    path = _attendance(db)
+    if path not in _attending:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _attending[path] = path.open("a")
+        fcntl.flock(_attending[path], fcntl.LOCK_SH)
+
+
+def attended(db: Database) -> bool:
+    """Whether any process of this machine attends; a killed one does not."""
+    with _attendance(db).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _attendance(db: Database) -> Path:
+    return lock_path(db).with_suffix(".screens")
+
+
 def ensure(db: Database, *, device: str = "auto") -> int | None:
     """Start `python -m worker` in the background unless one runs for this database here; the new process id or None.
 
@@ -56,6 +81,7 @@ def ensure(db: Database, *, device: str = "auto") -> int | None:
     """
     if stopped(db):
         return None
+    attend(db)
     for process in _started:
         process.poll()  # takes leave of those that have ended
     with sole_worker(db) as free:

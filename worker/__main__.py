@@ -53,7 +53,7 @@ def _work(db: Database, options: argparse.Namespace, log_path: Path) -> int:
             worker = Worker(db, executor, record, Settings(batch=batch))
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: worker.stop())
-            worker.run(once=options.once)
+            worker.run(wanted=lambda: not options.once and (not options.sole or supervisor.attended(db)))
         finally:
             workers.retire(db, record.id)
             log.info("worker=%d has stopped", record.id)
@@ -76,7 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--executor", default="local", metavar="local:N", help="N processes; default one a GPU or core")
     parser.add_argument("--dask", metavar="SCHEDULER", help="compute on a Dask cluster, for example tcp://host:8786")
     parser.add_argument("--memory", type=float, metavar="GIB", help="that each search may use")
-    parser.add_argument("--sole", action="store_true", help="stop at once if this machine has a worker already")
+    parser.add_argument(
+        "--sole",
+        action="store_true",
+        help="as a dashboard starts it: stop if this machine has a worker, or once no dashboard is left",
+    )
     parser.add_argument("--verbose", action="store_true", help="log every block")
     return parser
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 import psutil
 
@@ -31,8 +32,9 @@ class Worker:
     def stop(self) -> None:
         self._keeper.stop.set()
 
-    def run(self, *, once: bool = False) -> None:
-        """Work until asked to stop; with `once`, until nothing is queued. Raises ExecutorError if nothing computes.
+    def run(self, *, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Work until asked to stop, or until nothing is queued and `wanted` says no. Raises ExecutorError if nothing
+        computes.
 
         While the database cannot be used the worker waits, ever longer up to half a minute, and tries again.
         """
@@ -49,7 +51,7 @@ class Worker:
                     pause = min(max(1.0, 2 * pause), _LONGEST_PAUSE)
                     worked = False
                 if not worked:
-                    if once:
+                    if not wanted():
                         return
                     self._executor.warm()
                     self._keeper.stop.wait(pause)

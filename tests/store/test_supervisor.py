@@ -89,6 +89,23 @@ def test_a_stopped_worker_is_not_started_again_until_somebody_starts_it(sqlite_d
     supervisor._started[-1].wait()
 
 
+def test_a_worker_is_wanted_as_long_as_a_process_with_screens_lives(sqlite_db: Database) -> None:
+    assert not supervisor.attended(sqlite_db)
+    program = (
+        "import sys; from store import connect, supervisor; supervisor.attend(connect(sys.argv[1])); "
+        "print('attending', flush=True); sys.stdin.read()"
+    )
+    screens = subprocess.Popen(
+        [sys.executable, "-c", program, sqlite_db.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert screens.stdout is not None
+    assert screens.stdout.readline() == "attending\n"
+    assert supervisor.attended(sqlite_db)
+    screens.kill()
+    screens.communicate()
+    assert not supervisor.attended(sqlite_db)
+
+
 def test_databases_have_their_own_locks_and_logs(sqlite_db: Database, tmp_path: Path) -> None:
     other = connect(str(tmp_path / "other.db"))
     with supervisor.sole_worker(sqlite_db) as first, supervisor.sole_worker(other) as second:

@@ -84,7 +84,7 @@ def test_an_audit_finishes_although_a_worker_of_the_cluster_dies(
             return submit(task, urgent=urgent)
 
         executor.submit = counted  # type: ignore[assignment,method-assign]
-        worker.run(once=True)
+        worker.run(wanted=lambda: False)
         over = audits.get(db, asked.id)
         assert (over.state, over.done, over.error) == ("done", 288, None)
         assert len(submitted) > 12

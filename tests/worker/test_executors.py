@@ -106,7 +106,7 @@ def test_one_such_block_is_tried_again_and_the_audit_finishes(
 ) -> None:
     (folder / "conv1.once").write_text(fault)
     asked = audits.submit(db, audit(samples=5))
-    fakes.worker(db, executor, hang_seconds=8.0, poll_seconds=0.05).run(once=True)
+    fakes.worker(db, executor, hang_seconds=8.0, poll_seconds=0.05).run(wanted=lambda: False)
     over = audits.get(db, asked.id)
     assert (over.state, over.done) == ("done", 50)
 
@@ -119,7 +119,9 @@ def test_an_audit_that_kills_its_processes_fails_and_others_go_on(
 ) -> None:
     (folder / "conv1").write_text(fault)
     bad, good = audits.submit(db, audit()), audits.submit(db, audit(layers=("logits",)))
-    fakes.worker(db, executor, hang_seconds=5.0, tries=2, drain_seconds=0.1, poll_seconds=0.05).run(once=True)
+    fakes.worker(db, executor, hang_seconds=5.0, tries=2, drain_seconds=0.1, poll_seconds=0.05).run(
+        wanted=lambda: False
+    )
     failed = audits.get(db, bad.id)
     assert failed.state == "failed"
     assert (failed.error or "").startswith(f"A block of layer conv1 failed 2 times: {reason}")
@@ -186,7 +188,7 @@ def test_the_lease_is_renewed_while_blocks_run(db: Database, folder: Path) -> No
         stolen.append(audits.claim(real, stealer.id))
 
     inline.before = slow
-    fakes.worker(real, inline, lease_seconds=0.6).run(once=True)
+    fakes.worker(real, inline, lease_seconds=0.6).run(wanted=lambda: False)
     over = audits.get(real, asked.id)
     assert (over.state, over.attempt) == ("done", 1)
     assert stolen == [None] * len(stolen)

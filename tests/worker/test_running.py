@@ -44,7 +44,7 @@ def series(db: Database, spec: AuditSpec) -> list[SeriesSpec]:
 def test_an_audit_is_worked_to_its_end(db: Database, inline: Inline) -> None:
     spec = audit(samples=7, projections=2)
     asked = audits.submit(db, spec)
-    fakes.worker(db, inline).run(once=True)
+    fakes.worker(db, inline).run(wanted=lambda: False)
     over = audits.get(db, asked.id)
     assert (over.state, over.done, over.total, over.error) == ("done", 196, 196, None)
     assert inline.pairs == 196
@@ -72,14 +72,14 @@ def test_only_what_is_missing_is_computed(db: Database, inline: Inline) -> None:
 def test_an_equal_audit_computes_nothing(db: Database, inline: Inline) -> None:
     for _ in range(2):
         audits.submit(db, audit(samples=5))
-        fakes.worker(db, inline).run(once=True)
+        fakes.worker(db, inline).run(wanted=lambda: False)
     assert inline.pairs == 2 * 25
     assert [record.state for record in audits.recent(db)] == ["done", "done"]
 
 
 def test_every_layer_comes_before_the_second_projection(db: Database, inline: Inline) -> None:
     audits.submit(db, audit(samples=4, projections=3, seed=5, m=(5, None)))
-    fakes.worker(db, inline).run(once=True)
+    fakes.worker(db, inline).run(wanted=lambda: False)
     order = list(dict.fromkeys((task.series.seed, task.series.layer, task.series.m) for task in inline.blocks))
     first = [(0, "conv1", None), (0, "logits", None), (5, "conv1", 5), (5, "logits", 5)]
     assert sorted(order[:4], key=str) == sorted(first, key=str)
@@ -98,7 +98,7 @@ def test_the_closest_pairs_come_first_and_the_curve_is_final_from_the_left(
     )
     spec = audit(samples=8, layers=("conv1",))
     audits.submit(db, spec)
-    fakes.worker(db, inline).run(once=True)
+    fakes.worker(db, inline).run(wanted=lambda: False)
     computed = [search.distance(task.left, task.right, "conv1") for task in inline.blocks]
     assert len(computed[0]) == 4  # a first, small block
     after = np.concatenate(computed[2:])  # the estimates are exact here, and known after the first block
@@ -112,7 +112,7 @@ def test_the_closest_pairs_come_first_and_the_curve_is_final_from_the_left(
 def test_the_collisions_of_the_closest_pairs_are_kept(db: Database, inline: Inline) -> None:
     spec = audit(samples=6, layers=("conv1",))
     audits.submit(db, spec)
-    fakes.worker(db, inline).run(once=True)
+    fakes.worker(db, inline).run(wanted=lambda: False)
     found = distances.find(db, series(db, spec)[0])
     assert found is not None
     left, right = ([images.ids(db, "mnist-5k", "train", side)[i] for i in side] for side in sample(spec))
@@ -152,7 +152,7 @@ def test_a_pair_is_answered_between_two_blocks_of_an_audit(db: Database, inline:
             seen.extend((record.kind, record.state) for record in audits.recent(db))
 
     inline.before = ask_in_the_middle
-    fakes.worker(db, inline).run(once=True)
+    fakes.worker(db, inline).run(wanted=lambda: False)
     assert [len(task) for task in inline.tasks[3:5]] == [1, 1]  # nothing comes between
     assert seen == [("pair", "done"), ("audit", "running")]
     assert _collision(db, spec) == [True, True]
@@ -183,7 +183,7 @@ def test_cancelling_stops_at_the_next_block(db: Database, inline: Inline) -> Non
             audits.cancel(db, first.id)
 
     inline.before = cancel
-    fakes.worker(db, inline).run(once=True)
+    fakes.worker(db, inline).run(wanted=lambda: False)
     assert audits.get(db, first.id).state == "cancelled"
     assert audits.get(db, second.id).state == "done"
     assert len([task for task in inline.tasks if task.kind == "distances" and len(task) > 1]) <= 4 + 2 * 3
@@ -244,7 +244,7 @@ def test_what_a_killed_worker_of_this_machine_held_is_taken_up_at_once(db: Datab
     audits.claim(db, dead.id)
     other = audits.submit(db, audit(samples=3))
     audits.claim(db, elsewhere.id)
-    fakes.worker(db, inline).run(once=True)
+    fakes.worker(db, inline).run(wanted=lambda: False)
     assert audits.get(db, asked.id).state == "done"
     assert audits.get(db, other.id).state == "running"  # its worker may be alive on the other machine
 
@@ -257,7 +257,7 @@ def test_a_block_that_fails_is_tried_again_with_a_smaller_batch(db: Database) ->
 
     inline = Inline(unlucky)
     asked = audits.submit(db, audit(samples=3))
-    fakes.worker(db, inline, batch=16).run(once=True)
+    fakes.worker(db, inline, batch=16).run(wanted=lambda: False)
     assert audits.get(db, asked.id).state == "done"
     assert [task.batch for task in inline.blocks][:3] == [0, 4, 1]
 
@@ -270,7 +270,7 @@ def test_a_poisonous_audit_fails_in_a_sentence_and_others_go_on(db: Database) ->
 
     bad = audits.submit(db, audit())
     good = audits.submit(db, audit(layers=("logits",)))
-    fakes.worker(db, Inline(poisonous)).run(once=True)
+    fakes.worker(db, Inline(poisonous)).run(wanted=lambda: False)
     failed = audits.get(db, bad.id)
     assert (failed.state, failed.error) == (
         "failed",
@@ -282,7 +282,7 @@ def test_a_poisonous_audit_fails_in_a_sentence_and_others_go_on(db: Database) ->
 def test_a_failure_that_would_repeat_itself_is_not_tried_again(db: Database) -> None:
     inline = Inline(lambda task, machine: Failure("The network has no layer 'x'.", True, ""))
     asked = audits.submit(db, audit())
-    fakes.worker(db, inline).run(once=True)
+    fakes.worker(db, inline).run(wanted=lambda: False)
     assert len(inline.tasks) == 1
     assert audits.get(db, asked.id).error == "The network has no layer 'x'."
 
@@ -292,7 +292,7 @@ def test_estimates_that_fail_only_cost_the_order(db: Database) -> None:
         return Failure("No.", False, "") if task.kind == "estimates" else search.compute(task, machine)
 
     asked = audits.submit(db, audit(samples=6))
-    fakes.worker(db, Inline(no_estimates)).run(once=True)
+    fakes.worker(db, Inline(no_estimates)).run(wanted=lambda: False)
     over = audits.get(db, asked.id)
     assert (over.state, over.final_epsilon) == ("done", None)
 
@@ -300,7 +300,7 @@ def test_estimates_that_fail_only_cost_the_order(db: Database) -> None:
 def test_estimates_are_not_asked_where_there_is_nothing_to_order(db: Database, inline: Inline) -> None:
     audits.submit(db, audit(samples=2))  # four pairs: one batch
     audits.submit(db, audit(samples=6, layers=("conv1.pre",)))  # affine: solved in closed form at the same cost
-    fakes.worker(db, inline).run(once=True)
+    fakes.worker(db, inline).run(wanted=lambda: False)
     assert inline.blocks == inline.tasks
 
 
@@ -308,7 +308,7 @@ def test_the_network_is_sent_once_to_a_process_that_lacks_it(db: Database) -> No
     inline = Inline(search.demanding)
     asked = audits.submit(db, audit(samples=6))
     try:
-        fakes.worker(db, inline).run(once=True)
+        fakes.worker(db, inline).run(wanted=lambda: False)
         assert search.demanding.seen == b"weights of tiny"  # type: ignore[attr-defined]
     finally:
         if hasattr(search.demanding, "seen"):
@@ -326,7 +326,7 @@ def test_data_that_is_gone_fails_the_audit_in_a_sentence(
         raise datasets.DatasetError("The folder of mnist is gone.")
 
     monkeypatch.setattr(datasets, "load", gone)
-    fakes.worker(db, inline).run(once=True)
+    fakes.worker(db, inline).run(wanted=lambda: False)
     assert audits.get(db, asked.id).error == "The folder of mnist is gone."
 
 
@@ -338,7 +338,7 @@ def test_an_unexpected_error_fails_its_audit_only(db: Database, inline: Inline) 
             raise ZeroDivisionError
 
     inline.before = stumble
-    fakes.worker(db, inline).run(once=True)
+    fakes.worker(db, inline).run(wanted=lambda: False)
     failed = audits.get(db, bad.id)
     assert (failed.state, failed.error) == (
         "failed",
@@ -355,7 +355,7 @@ def test_a_network_removed_meanwhile_ends_the_work(db: Database, inline: Inline)
             networks.remove(db, networks.all(db)[0].id)
 
     inline.before = remove
-    fakes.worker(db, inline).run(once=True)
+    fakes.worker(db, inline).run(wanted=lambda: False)
     assert audits.recent(db) == []
     assert networks.all(db) == []
 
@@ -373,7 +373,7 @@ def test_a_worker_that_is_asked_to_stop_gives_its_audit_back(db: Database, inlin
     left = audits.get(db, asked.id)
     assert (left.state, left.worker) == ("queued", None)
     assert left.done > 0
-    fakes.worker(db, inline).run(once=True)
+    fakes.worker(db, inline).run(wanted=lambda: False)
     assert audits.get(db, asked.id).state == "done"
 
 
@@ -427,6 +427,6 @@ def test_estimates_far_off_do_not_lose_pairs(db: Database) -> None:
 
     spec = audit(samples=7)
     audits.submit(db, spec)
-    fakes.worker(db, Inline(wild)).run(once=True)
+    fakes.worker(db, Inline(wild)).run(wanted=lambda: False)
     for one in series(db, spec):
         np.testing.assert_array_equal(matrix(db, spec, one).distance, expected(spec, one.layer))

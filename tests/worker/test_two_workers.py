@@ -17,7 +17,7 @@ from tests.worker.test_running import expected, matrix, series
 def work(url: str) -> int:
     own = connect(url)
     inline = Inline()
-    fakes.worker(own, inline).run(once=True)
+    fakes.worker(own, inline).run(wanted=lambda: False)
     own.close()
     return inline.pairs
 
