@@ -193,7 +193,7 @@ def _is_size(value: Any) -> bool:
 def natural(name: str) -> list[tuple[int, int, str]]:
     """A key that sorts `conv2` before `conv10`."""
     parts = re.findall(r"\d{1,18}|[^\d]+|\d", name)
-    return [(0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts]
+    return [(0, int(part), part) if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts]
 
 
 # ------------------------------------------------------------------------------------------------------ torch, zip

@@ -12,13 +12,12 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 from store import workers
 from store.database import PROJECT, Database
 
 _started: list[subprocess.Popen[bytes]] = []
-_attending: dict[Path, TextIO] = {}
+_attending: dict[Path, int] = {}  # file descriptors, open until this process ends
 
 
 def lock_path(db: Database) -> Path:
@@ -55,7 +54,7 @@ def attend(db: Database) -> None:
     path = _attendance(db)
     if path not in _attending:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _attending[path] = path.open("a")
+        _attending[path] = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(_attending[path], fcntl.LOCK_SH)
 
 
