@@ -11,7 +11,7 @@ from typing import Any
 
 import networkx
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
@@ -341,10 +341,3 @@ def _is_affine_step(module: fx.GraphModule, node: fx.Node, changing: list[fx.Nod
     if _is_kind(module, node, (), _QUOTIENT_FUNCTIONS, {"div"}):
         return len(changing) == 1 and node.args[0] is changing[0]
     return node.op == "call_module" and bool(getattr(_module(module, node), "affine", False))
-
-
-def probe(extractor: nn.Module, input_shape: Sequence[int], like: Tensor | None = None) -> int:
-    """The number of features nj that an extractor gives: one forward pass of one image."""
-    with torch.no_grad():
-        image = torch.zeros((1, *input_shape)) if like is None else torch.zeros_like(like[:1])
-        return int(extractor(image).flatten(1).shape[1])
