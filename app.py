@@ -22,6 +22,7 @@ def main() -> None:
         [
             st.Page(PAGES / "home.py", title="Home", default=True),
             st.Page(PAGES / "explore.py", title="Explore"),
+            st.Page(PAGES / "pairs.py", title="Pairs"),
             st.Page(PAGES / "compare.py", title="Compare"),
             st.Page(PAGES / "scaling.py", title="Scaling"),
             st.Page(PAGES / "audits.py", title="Audits"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
+from PIL import Image as Drawing
+from PIL import ImageDraw, ImageFont
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Image = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -46,3 +50,26 @@ def suggested_amplification(*changes: Image) -> float:
     largest = max((float(np.abs(change).max(initial=0.0)) for change in changes), default=0.0)
     fitting = [factor for factor in (1.0, 2.0, 5.0, 10.0, 20.0, 50.0) if factor * largest <= 1.0]
     return fitting[-1] if largest > 0 and fitting else 1.0
+
+
+def sheet(titles: Sequence[str], rows: Sequence[tuple[str, Sequence[Pixels]]]) -> bytes:
+    """A PNG of rows of pictures on white, for papers and slides.
+
+    `titles` stand over the columns; a row is its caption and as many pictures (H, W, 3) as there are titles, all of
+    one size.
+    """
+    gap, line = 8, 18
+    height, width, _ = rows[0][1][0].shape
+    size = (gap + len(titles) * (width + gap), line + gap + len(rows) * (height + line + gap))
+    page = Drawing.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(13)
+    for column, title in enumerate(titles):
+        pen.text((gap + column * (width + gap), gap // 2), title, "black", font)
+    for number, (caption, shown) in enumerate(rows):
+        top = line + gap + number * (height + line + gap)
+        pen.text((gap, top), caption, "black", font)
+        for column, pixels in enumerate(shown):
+            page.paste(Drawing.fromarray(pixels), (gap + column * (width + gap), top + line))
+    file = BytesIO()
+    page.save(file, "PNG")
+    return file.getvalue()

@@ -17,8 +17,6 @@ from store import StoreError, audits, networks
 from store.database import Database
 from store.records import AuditRecord
 
-CLOSEST = 200  # rows of the table of closest pairs
-
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -251,7 +249,7 @@ def _pairs(view: View) -> None:
     rows, columns = matrix.nearest_first(projection.matrix.distance)
     distance = projection.matrix.distance[np.ix_(rows, columns)]
     left, right = view.answer.sample.left[rows], view.answer.sample.right[columns]
-    chosen = _chosen(left.tolist(), right.tolist())
+    chosen = pair.in_address(left.tolist(), right.tolist())
     picture, table = st.columns([1.15, 1], gap="medium")
     with picture:
         figure = matrix.distance_matrix(
@@ -260,7 +258,7 @@ def _pairs(view: View) -> None:
             left.tolist(),
             right.tolist(),
             _class_names(view),
-            chosen=chosen,
+            chosen=None if chosen is None else (left.tolist().index(chosen[0]), right.tolist().index(chosen[1])),
             dark=screen.dark(),
         )
         screen.show(
@@ -274,18 +272,9 @@ def _pairs(view: View) -> None:
         st.caption("Click a cell to open its pair. A cross marks pairs for which no collision was verified.")
     with table:
         closest = _closest(projection, view.answer)
-        st.dataframe(
-            closest,
-            hide_index=True,
-            height=440,
-            key="closest",
-            alt="Closest pairs",
-            on_select=lambda: _clicked_row(closest),
-            selection_mode="single-row",
-        )
-        st.caption("The closest pairs first; tick a row to open its pair.")
+        pair.table(closest, 440)
     if chosen is not None:
-        _open_pair(view, (layer, number), int(left[chosen[0]]), int(right[chosen[1]]), closest)
+        _open_pair(view, (layer, number), *chosen, closest)
 
 
 def _class_names(view: View) -> tuple[str, str]:
@@ -294,33 +283,17 @@ def _class_names(view: View) -> tuple[str, str]:
     return names[first], names[second]
 
 
-def _chosen(left: list[int], right: list[int]) -> tuple[int, int] | None:
-    """The pair that the address names, as places in the matrix; None if it names none that is in the sample."""
-    try:
-        first, second = (int(part) for part in st.query_params.get("pair", "").split("-"))
-        return left.index(first), right.index(second)
-    except ValueError:
-        return None
-
-
 def _clicked_cell(left: list[int], right: list[int]) -> None:
     points = st.session_state["figure_matrix"].selection.points
     if points:
         i, j = points[0]["customdata"]
-        st.query_params["pair"] = f"{left[int(i)]}-{right[int(j)]}"
-
-
-def _clicked_row(closest: pd.DataFrame) -> None:
-    rows = st.session_state["closest"].selection.rows
-    if rows:
-        row = closest.iloc[rows[0]]
-        st.query_params["pair"] = f"{int(row['x'])}-{int(row['x′'])}"
+        pair.go(left[int(i)], right[int(j)])
 
 
 def _closest(projection: known.Projection, answer: known.Answer) -> pd.DataFrame:
     found = projection.matrix
     i, j = np.nonzero(found.known)
-    order = np.argsort(found.distance[i, j], kind="stable")[:CLOSEST]
+    order = np.argsort(found.distance[i, j], kind="stable")[: pair.LISTED]
     i, j = i[order], j[order]
     return pd.DataFrame(
         {
@@ -341,64 +314,22 @@ def _open_pair(view: View, shown: tuple[str, int], left: int, right: int, closes
     projection = view.answer.groups[layer, spec.m[0]][number - 1]
     names = _class_names(view)
     st.subheader(f"The pair {left} ({names[0]}) and {right} ({names[1]})", anchor=False)
-    _steps(closest, left, right)
+    pair.steps(closest, left, right)
+    st.page_link(
+        "pages/pairs.py",
+        label="Open in Pairs: this pair at every layer →",
+        query_params=words.address_of_pair(spec, layer, number, (left, right)),
+    )
     i = view.answer.sample.left.tolist().index(left)
     j = view.answer.sample.right.tolist().index(right)
     found = projection.matrix
     if found.known[i, j]:
         st.caption(pair.residual_words(float(found.residual[i, j]), bool(found.collided[i, j])))
-    series = [projection.spec]
-    if st.toggle("At every layer", key="every", bind=question.BOUND, help="The same pair through the whole network"):
-        series = [group[number - 1].spec for group in view.answer.groups.values()]
-    chosen = [pair.Chosen(one, spec.dataset, spec.split, left, right) for one in series]
-    kept = [pair.stored(view.db, one) for one in chosen]
-    there = [(one, collision) for one, collision in zip(chosen, kept, strict=True) if collision is not None]
+    opened = [pair.Chosen(projection.spec, spec.dataset, spec.split, left, right)]
+    there, lacking = pair.gather(view.db, opened)
     if there:
-        ready, collisions = [one for one, _ in there], [collision for _, collision in there]
-        pair.show(ready, collisions)
-        st.download_button(
-            "Images as .npz",
-            lambda: pair.as_npz(ready, collisions),
-            f"strata-pair-{left}-{right}.npz",
-            "application/octet-stream",
-            on_click="ignore",
-        )
-    lacking = [one for one, collision in zip(chosen, kept, strict=True) if collision is None]
-    asked = pair.request(view.db, lacking) if lacking else None
-    if asked is None:
-        return
-    if asked.state in ("failed", "cancelled"):
-        st.error(f"The pair could not be computed: {screen.escape(asked.error or 'it was cancelled.')}")
-        st.button("Try again", on_click=progress.retry, args=(view.db, asked.id))
-        return
-    _wait_for_pair(view.db, lacking[0], asked.id)
-
-
-def _steps(closest: pd.DataFrame, left: int, right: int) -> None:
-    """Buttons to the pairs before and after this one in the order of distance."""
-    order = list(zip(closest["x"].tolist(), closest["x′"].tolist(), strict=True))
-    if (left, right) not in order:
-        return
-    place = order.index((left, right))
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Closer", disabled=place == 0, on_click=_go, args=order[max(place - 1, 0)])
-        st.button("Farther", disabled=place + 1 == len(order), on_click=_go, args=order[min(place + 1, len(order) - 1)])
-        st.caption(f"Number {place + 1} by distance")
-
-
-def _go(left: int, right: int) -> None:
-    st.query_params["pair"] = f"{left}-{right}"
-
-
-def _wait_for_pair(db: Database, chosen: pair.Chosen, audit_id: int) -> None:
-    @st.fragment(run_every=0.5)
-    def wait() -> None:
-        now = audits.get(db, audit_id)
-        if not now.active or pair.stored(db, chosen) is not None:
-            st.rerun()
-        st.progress(0.0, text="The worker computes this pair before anything else …")
-
-    wait()
+        pair.show(there)
+    pair.wait_for(view.db, opened, lacking)
 
 
 def _take_away(view: View) -> None:

@@ -49,11 +49,8 @@ def main() -> None:
 
 def _ask(db: Database, shelf: list[NetworkRecord]) -> Asked | None:
     network = question.choose_network(shelf)
-    names = [layer.name for layer in network.layers]
     main = [layer.name for layer in network.layers if layer.main]
-    if st.session_state.get("one") not in (None, *names):
-        del st.session_state["one"]
-    layer = st.selectbox("Layer", names, names.index(main[0]), key="one", bind=question.BOUND)
+    layer = question.choose_layer(network, "one", main[0])
     features = network.features[layer]
     options = [str(m) for m in STEPS if m < features] + [str(features), WITHOUT]
     kept = st.session_state.get("ms")

@@ -8,11 +8,12 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
 from charts import pictures
-from pages.parts import data, screen
+from pages.parts import data, progress, screen
 from robustness_core import datasets
 from robustness_core.spec import TOLERANCE, SeriesSpec, SpecError
 from store import StoreError, audits, distances, images
@@ -20,6 +21,10 @@ from store.database import Database
 from store.records import AuditRecord, CollisionRecord, PairSpec
 
 WIDTH = 132  # of a picture on screen, in pixels
+LISTED = 200  # closest pairs that a table lists
+FACTORS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # by which differences are amplified
+WHO = ("left", "collision_left", "collision_right", "right")  # the four images, as predictions name them
+SIGNS = ("x", "x̃", "x̃′", "x′")
 
 
 @dataclass(frozen=True)
@@ -60,54 +65,181 @@ def request(db: Database, chosen: Sequence[Chosen]) -> AuditRecord | None:
         return None
 
 
-def show(chosen: Sequence[Chosen], collisions: Sequence[CollisionRecord]) -> None:
-    """The pictures, the differences and the numbers of one pair, a row for each of its collisions (one a layer)."""
-    first = chosen[0]
-    left, right = (data.image(first.dataset, first.split, index) for index in (first.left, first.right))
-    changes = [(found.left - left, found.right - right) for found in collisions]
-    factor = st.select_slider(
-        "Amplification of differences",
-        [1.0, 2.0, 5.0, 10.0, 20.0, 50.0],
-        value=pictures.suggested_amplification(*changes[0]),
-        format_func=lambda value: f"×{value:g}",
-        key="amplification",
+def in_address(left: Sequence[int], right: Sequence[int]) -> tuple[int, int] | None:
+    """The pair of images that the address names; None if it names none of which both are in the sample."""
+    try:
+        first, second = (int(part) for part in st.query_params.get("pair", "").split("-"))
+    except ValueError:
+        return None
+    return (first, second) if first in left and second in right else None
+
+
+def go(left: int, right: int) -> None:
+    """Name a pair in the address; a callback."""
+    st.query_params["pair"] = f"{left}-{right}"
+
+
+def table(closest: pd.DataFrame, height: int) -> None:
+    """The closest pairs, columns x, x′, distance and more; a ticked row goes into the address."""
+
+    def ticked() -> None:
+        rows = st.session_state["closest"].selection.rows
+        if rows:
+            go(int(closest["x"].iloc[rows[0]]), int(closest["x′"].iloc[rows[0]]))
+
+    st.dataframe(
+        closest,
+        hide_index=True,
+        height=height,
+        key="closest",
+        alt="Closest pairs",
+        on_select=ticked,
+        selection_mode="single-row",
     )
-    for one, found, moved in zip(chosen, collisions, changes, strict=True):
+    st.caption("The closest pairs first; tick a row to open its pair.")
+
+
+def steps(closest: pd.DataFrame, left: int, right: int) -> None:
+    """Buttons to the pairs before and after this one in the order of distance."""
+    order = list(zip(closest["x"].tolist(), closest["x′"].tolist(), strict=True))
+    if (left, right) not in order:
+        return
+    place = order.index((left, right))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Closer", disabled=place == 0, on_click=go, args=order[max(place - 1, 0)])
+        st.button("Farther", disabled=place + 1 == len(order), on_click=go, args=order[min(place + 1, len(order) - 1)])
+        st.caption(f"Number {place + 1} by distance")
+
+
+Found = list[tuple[Chosen, CollisionRecord]]
+
+
+def gather(db: Database, chosen: Sequence[Chosen]) -> tuple[Found, list[Chosen]]:
+    """The collisions of these pairs that are kept, and the pairs of which none is."""
+    kept = [(one, stored(db, one)) for one in chosen]
+    return [(one, found) for one, found in kept if found is not None], [one for one, found in kept if found is None]
+
+
+def wait_for(db: Database, chosen: Sequence[Chosen], lacking: Sequence[Chosen]) -> None:
+    """Ask for the collisions of `chosen`, of which some are `lacking`, and look again until these are there.
+
+    All are asked for whatever is lacking, so that the question stays the same while they arrive one by one.
+    """
+    asked = request(db, chosen) if lacking else None
+    if asked is None:
+        return
+    if asked.state in ("failed", "cancelled"):
+        st.error(f"The pair could not be computed: {screen.escape(asked.error or 'it was cancelled.')}")
+        st.button("Try again", on_click=progress.retry, args=(db, asked.id))
+        return
+
+    @st.fragment(run_every=0.5)
+    def wait() -> None:
+        if not audits.get(db, asked.id).active or any(stored(db, one) is not None for one in lacking):
+            st.rerun()
+        st.progress(1 - len(lacking) / len(chosen), text="The worker computes this pair before anything else …")
+
+    wait()
+
+
+def show(found: Found) -> None:
+    """The pictures, the differences and the numbers of one pair, a row for each of its collisions (one a layer)."""
+    first = found[0][0]
+    left, right = originals(first)
+    factor = amplification(found)
+    for one, collision in found:
+        moved = (collision.left - left, collision.right - right)
         norms = [float(np.linalg.norm(change)) for change in moved]
         st.markdown(
             f"**{screen.escape(one.series.layer)}**: distance **{max(norms):.4f}**, the larger of the two moves"
         )
         with st.container(horizontal=True, gap="small", key=f"pair_pictures_{one.series.key}"):
-            for title, image, words, who in (
-                ("x", left, f"image {one.left}", "left"),
-                ("x̃", found.left, f"moved {norms[0]:.3f}", "collision_left"),
-                ("x̃′", found.right, f"moved {norms[1]:.3f}", "collision_right"),
-                ("x′", right, f"image {one.right}", "right"),
-            ):
-                says = found.predictions.get(who)
+            shown = (left, collision.left, collision.right, right)
+            told = (f"image {first.left}", f"moved {norms[0]:.3f}", f"moved {norms[1]:.3f}", f"image {first.right}")
+            for title, image, words, who in zip(SIGNS, shown, told, WHO, strict=True):
+                says = collision.predictions.get(who)
                 said = "" if says is None else prediction(says, datasets.CLASS_NAMES[one.dataset])
                 _picture(pictures.picture(image, 2 * WIDTH), f"{title}, {words}", said)
             for title, change in (("x̃ − x", moved[0]), ("x̃′ − x′", moved[1])):
                 pixels = pictures.difference(change, factor, 2 * WIDTH, dark=screen.dark())
                 _picture(pixels, f"{title}, ×{factor:g}", "difference, amplified")
-    half = float(np.linalg.norm(left.astype(np.float64) - right)) / 2
     st.caption(
-        f"Distances are ℓ2 norms. Without features the two images would meet at {half:.4f}, half their distance."
+        f"Distances are ℓ2 norms. Without features the two images would meet at {half_apart(first):.4f}, half their "
+        "distance."
     )
 
 
-def as_npz(chosen: Sequence[Chosen], collisions: Sequence[CollisionRecord]) -> bytes:
+def originals(chosen: Chosen) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """x and x′ of a pair, (C, H, W) in [0, 1]."""
+    left, right = (data.image(chosen.dataset, chosen.split, index) for index in (chosen.left, chosen.right))
+    return left, right
+
+
+def half_apart(chosen: Chosen) -> float:
+    """Half the distance of the two images: the budget at which they meet without any feature."""
+    left, right = originals(chosen)
+    return float(np.linalg.norm(left.astype(np.float64) - right)) / 2
+
+
+def distance(chosen: Chosen, collision: CollisionRecord) -> float:
+    """The larger of the two moves of a collision, an l2 norm."""
+    moves = zip((collision.left, collision.right), originals(chosen), strict=True)
+    return max(float(np.linalg.norm(there.astype(np.float64) - here)) for there, here in moves)
+
+
+def amplification(found: Found) -> float:
+    """The slider of the factor by which differences are shown."""
+    (first, collision), *_ = found
+    left, right = originals(first)
+    return float(
+        st.select_slider(
+            "Amplification of differences",
+            FACTORS,
+            value=pictures.suggested_amplification(collision.left - left, collision.right - right),
+            format_func=lambda value: f"×{value:g}",
+            key="amplification",
+        )
+    )
+
+
+def as_png(found: Found) -> bytes:
+    """All pictures of a pair as one PNG on white, a row a layer, differences amplified as on screen."""
+    left, right = originals(found[0][0])
+    factor = float(st.session_state.get("amplification", 1.0))
+    rows = []
+    for one, collision in found:
+        moved = (collision.left - left, collision.right - right)
+        shown = [pictures.picture(image, WIDTH) for image in (left, collision.left, collision.right, right)]
+        shown += [pictures.difference(change, factor, WIDTH) for change in moved]
+        rows.append((f"{one.series.layer}: distance {distance(one, collision):.4f}", shown))
+    titles = ("x", "x~", "x~'", "x'", f"x~ - x, x{factor:g}", f"x~' - x', x{factor:g}")
+    return pictures.sheet(titles, rows)
+
+
+def logits(found: Found, layer: str) -> pd.DataFrame:
+    """A row a class: the logits of x, x̃, x̃′ and x′ at one layer's collision; empty if it is not there."""
+    for one, collision in found:
+        if one.series.layer == layer:
+            names = datasets.CLASS_NAMES[one.dataset]
+            says = {
+                sign: collision.predictions[who]
+                for sign, who in zip(SIGNS, WHO, strict=True)
+                if who in collision.predictions
+            }
+            count = max((len(values) for values in says.values()), default=0)
+            labels = [names[i] if i < len(names) else str(i) for i in range(count)]
+            return pd.DataFrame({"class": labels, **{sign: np.round(values, 3) for sign, values in says.items()}})
+    return pd.DataFrame()
+
+
+def as_npz(found: Found) -> bytes:
     """The images as a NumPy archive: x, x_other (C, H, W) and for each layer its collision and logits."""
-    first = chosen[0]
-    arrays: dict[str, Any] = {
-        "x": data.image(first.dataset, first.split, first.left),
-        "x_other": data.image(first.dataset, first.split, first.right),
-    }
-    for one, found in zip(chosen, collisions, strict=True):
-        arrays[f"{one.series.layer}/x"] = found.left
-        arrays[f"{one.series.layer}/x_other"] = found.right
-        for who, logits in found.predictions.items():
-            arrays[f"{one.series.layer}/logits_{who}"] = np.asarray(logits)
+    arrays: dict[str, Any] = dict(zip(("x", "x_other"), originals(found[0][0]), strict=True))
+    for one, collision in found:
+        arrays[f"{one.series.layer}/x"] = collision.left
+        arrays[f"{one.series.layer}/x_other"] = collision.right
+        for who, values in collision.predictions.items():
+            arrays[f"{one.series.layer}/logits_{who}"] = np.asarray(values)
     archive = BytesIO()
     np.savez_compressed(archive, **arrays)
     return archive.getvalue()

@@ -35,6 +35,14 @@ def choose_network(shelf: Sequence[NetworkRecord]) -> NetworkRecord:
     return names[chosen]
 
 
+def choose_layer(network: NetworkRecord, key: str, first: str) -> str:
+    """One layer of the network, bound to the address under `key`; `first` unless the address names another."""
+    names = [layer.name for layer in network.layers]
+    if st.session_state.get(key) not in (None, *names):  # a layer of the network that was chosen before
+        del st.session_state[key]
+    return str(st.selectbox("Layer", names, names.index(first), key=key, bind=BOUND))
+
+
 def ask(shelf: Sequence[NetworkRecord]) -> Question | None:
     """Show all widgets of one network's question; None if it cannot be asked, with the reason beside the widget."""
     network = choose_network(shelf)
@@ -47,8 +55,8 @@ def ask(shelf: Sequence[NetworkRecord]) -> Question | None:
 class Form:
     """The settings that every question has; `spec` makes a question of them or says why not, beside the widgets."""
 
-    def __init__(self, input_shape: tuple[int, ...], *, one_m: bool = True):
-        """Show the widgets, for images of this shape; `one_m` also asks for m."""
+    def __init__(self, input_shape: tuple[int, ...], *, one_m: bool = True, budgets: bool = True):
+        """Show the widgets, for images of this shape; `one_m` also asks for m, `budgets` for the range of ε."""
         self.dataset, self.classes = _choose_images(input_shape)
         with st.container(horizontal=True, gap="small"):
             samples = st.number_input("Sample S", 1, None, 20, key="S", bind=BOUND, width=88, help="Images a class.")
@@ -61,7 +69,7 @@ class Form:
                 "N", 1, 1000, 1, key="N", bind=BOUND, width=88, help="Projections; the curve is their mean."
             )
         self._trouble = st.empty()
-        with st.expander("Method, seed, ε range"):
+        with st.expander("Method, seed, ε range" if budgets else "Method, seed"):
             self.full = one_m and st.toggle(
                 "No projection", key="full", bind=BOUND, help="As Bhagoji et al. 2023: all features, m ≥ nj; slower."
             )
@@ -73,9 +81,7 @@ class Form:
                 "Seed", 0, None, 0, key="seed", bind=BOUND, help="Of the sample; projection i is drawn from seed + i."
             )
             self.split = st.selectbox("Split", SPLITS, key="split", bind=BOUND)
-            start = st.number_input("Smallest ε", 0.0, None, 0.0, 0.5, key="from", bind=BOUND)
-            stop = st.number_input("Largest ε", 0.0, None, 8.0, 0.5, key="to", bind=BOUND)
-            count = st.number_input("Number of budgets", 2, 2001, 81, key="budgets", bind=BOUND)
+            start, stop, count = _choose_budgets() if budgets else (0.0, 8.0, 81)
             self._trouble_below = st.empty()
         self._numbers = (samples, m, projections, seed, start, stop, count)
 
@@ -120,6 +126,13 @@ class Form:
     def _refuse(self, sentence: str) -> AuditSpec | None:
         self._trouble.error(screen.escape(sentence))
         return None
+
+
+def _choose_budgets() -> tuple[float, float, int]:
+    start = st.number_input("Smallest ε", 0.0, None, 0.0, 0.5, key="from", bind=BOUND)
+    stop = st.number_input("Largest ε", 0.0, None, 8.0, 0.5, key="to", bind=BOUND)
+    count = st.number_input("Number of budgets", 2, 2001, 81, key="budgets", bind=BOUND)
+    return start, stop, count
 
 
 def _choose_layers(network: NetworkRecord) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from pages.parts import screen
 from robustness_core.spec import AuditSpec
 from store.records import AuditRecord, NetworkRecord
 
+_BUDGETS = ("from", "to", "budgets")  # a pair needs no budgets
+
 
 def describe(audit: AuditRecord) -> str:
     """What an audit asks, in a line."""
@@ -55,6 +57,14 @@ def address(spec: AuditSpec) -> dict[str, str | list[str]]:
     if any(layer.endswith(".pre") for layer in spec.layers):
         query["pre"] = "true"
     return {**query, "full": "true"} if m is None else {**query, "m": str(m)}
+
+
+def address_of_pair(
+    spec: AuditSpec, layer: str, projection: int, pair: tuple[int, int]
+) -> dict[str, str | list[str]]:  # fmt: skip
+    """The query of the address at which Pairs shows two images; `projection` counts from 1."""
+    asked = {name: value for name, value in address(spec).items() if name not in ("layers", "pre", *_BUDGETS)}
+    return {**asked, "layer": layer, "projection": str(projection), "pair": f"{pair[0]}-{pair[1]}"}
 
 
 def link_to_explore(label: str, query: Mapping[str, str | list[str]]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charts import attribution, compare, curves, matrix, scaling, style
+from charts import attribution, compare, curves, matrix, pairs, scaling, style
 
 EPSILON = np.linspace(0, 4, 5)
 LOSSES = np.array([[0.0, 0.0, 0.2, 0.5, 0.69], [0.0, 0.1, 0.4, 0.6, 0.69]])
@@ -143,3 +143,13 @@ def test_small_multiples_have_a_panel_a_network() -> None:
     figure = compare.small_multiples(EPSILON, {name: [curve()] for name in "abcd"}, input_space=LOSSES[0])
     assert [note.text for note in figure.layout.annotations[:4]] == list("abcd")
     assert len({trace.xaxis for trace in figure.data}) == 4
+
+
+def test_distance_of_a_pair_has_a_bar_a_layer_below_half_the_distance_of_the_images() -> None:
+    figure = pairs.distance_by_layer(["conv1", "<b>"], [1.0, 2.0], COLOURS, half_apart=4.0, chosen="<b>")
+    (bar,) = figure.data
+    assert list(bar.x) == ["conv1", "&lt;b&gt;"]
+    assert list(bar.customdata) == [0.25, 0.5]
+    assert list(bar.marker.line.width) == [0, 3]
+    assert figure.layout.shapes[0].y0 == 4.0
+    assert figure.layout.yaxis.range[1] > 4.0

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks import synthetic
 from robustness_core.spec import AuditSpec
-from store import audits, distances, images, workers
-from tests.pages.conftest import words
+from store import audits, workers
+from tests.pages.conftest import keep_collisions, words
 
 NAME = "small-made-up"
 
@@ -149,24 +149,20 @@ def test_pair_of_the_address_is_asked_for_and_failure_is_said(db, open_screen) -
     assert len(audits.recent(db, kind="pair")) == 1
 
 
-def test_stored_pair_is_shown_at_every_layer_and_stepped_through(db, open_screen) -> None:
+def test_stored_pair_is_shown_stepped_through_and_opened_in_pairs(db, open_screen) -> None:
     network = synthetic.network(db)
     spec = synthetic.question(layers=["conv1", "logits"])
     synthetic.finish(db, spec)
     closest = open_screen("explore", layers=["conv1", "logits"]).dataframe[1].value
     first = (int(closest.iloc[0]["x"]), int(closest.iloc[0]["x′"]))
-    ids = images.ids(db, "mnist-5k", "train", first)
-    for series in spec.series(network.sha256):
-        record = distances.find(db, series)
-        images_of = [np.full((1, 28, 28), level, dtype=np.float32) for level in (0.2, 0.3)]
-        says = {who: [0.0] * 7 + [9.0] + [0.0] * 2 for who in ("left", "right", "collision_left", "collision_right")}
-        distances.put_collision(db, record.id, ids[first[0]], ids[first[1]], *images_of, says)
-    address = {"layers": ["conv1", "logits"], "pair": f"{first[0]}-{first[1]}"}
-    screen = open_screen("explore", every="true", **address)
+    keep_collisions(db, spec, network.sha256, *first)
+    screen = open_screen("explore", layers=["conv1", "logits"], pair=f"{first[0]}-{first[1]}")
     assert not screen.exception
-    assert words(screen).count("says **7** (100%)") == 8
+    assert words(screen).count("says **7** (100%)") == 4
     assert "Number 1 by distance" in words(screen)
     assert audits.recent(db, kind="pair") == []
+    link = next(link.proto for link in screen.get("page_link") if "Open in Pairs" in link.proto.label)
+    assert {"layer=conv1", f"pair={first[0]}-{first[1]}", "S=20"} <= set(link.query_string.split("&"))
     next(button for button in screen.button if button.label == "Farther").click().run()
     second = closest.iloc[1]
     assert screen.query_params["pair"] == f"{second['x']}-{second['x′']}"

@@ -12,7 +12,7 @@ from robustness_core.spec import EpsilonGrid
 from store import audits, networks, workers
 from tests.pages.conftest import words as text_of
 
-SCREENS = ("home", "explore", "compare", "scaling", "audits", "networks", "learn")
+SCREENS = ("home", "explore", "pairs", "compare", "scaling", "audits", "networks", "learn")
 EVIL = "<b>x</b> [link](http://evil) **y** $z$ :red[w]"
 
 
@@ -43,6 +43,7 @@ def test_filled_store_with_a_running_audit_and_a_hostile_name(name, db, open_scr
     [
         ("audits", {"audit": "999"}), ("audits", {"audit": "<script>"}), ("audits", {"state": "nonsense"}),
         ("networks", {"show": "nothing"}), ("compare", {"networks": ["nothing"]}), ("compare", {"minus": "nothing"}),
+        ("pairs", {"layer": "nothing"}), ("pairs", {"pair": "x"}), ("pairs", {"projection": "9", "m": "-1"}),
         ("scaling", {"one": "nothing"}), ("scaling", {"ms": ["0", "x"]}), ("learn", {"idea": "nothing"}),
         ("learn", {"weak": "-4"}),
     ],

@@ -1,0 +1,200 @@
+"""Pairs: two images through a whole network: where they collide at every layer, and at which distance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from charts import pairs as charts
+from charts import style
+from pages.parts import data, pair, question, screen, words
+from robustness_core import datasets
+from robustness_core.spec import AuditSpec, SeriesSpec
+from store import distances, images, networks
+from store.database import Database
+from store.records import NetworkRecord
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The network, the sample from which pairs are taken, and the layer and projection whose order is followed."""
+
+    network: NetworkRecord
+    spec: AuditSpec
+    layer: str
+    number: int  # of the projection, from 1
+    sample: data.Sample
+
+    def series(self) -> list[SeriesSpec]:
+        """The series of this projection at every layer, from input to output."""
+        wanted = self.spec.series(self.network.sha256)
+        count = len(wanted) // len(self.spec.layers)
+        return wanted[min(self.number, count) - 1 :: count]
+
+
+def main() -> None:
+    screen.begin("Pairs")
+    db = screen.database()
+    shelf = networks.all(db)
+    if not shelf:
+        st.info("No network is on the shelf yet.")
+        st.page_link("pages/networks.py", label="Add a network →")
+        return
+    left, right = st.columns([1, 2.8], gap="large")
+    with left:
+        asked = _ask(shelf)
+        if asked is not None:
+            closest = _closest(db, asked)
+            _choose_images(asked)
+            if len(closest):
+                pair.table(closest, 320)
+    with right:
+        if asked is None:
+            st.info("The question cannot be asked as it stands; the reason is beside the settings.")
+            return
+        chosen = _chosen(asked, closest)
+        if chosen is not None:
+            _show(db, asked, closest, *chosen)
+
+
+def _ask(shelf: list[NetworkRecord]) -> Asked | None:
+    network = question.choose_network(shelf)
+    main_layers = [layer.name for layer in network.layers if layer.main]
+    layer = question.choose_layer(network, "layer", main_layers[-1])
+    form = question.Form(network.input_shape, budgets=False)
+    layers = tuple(one.name for one in network.layers if one.name in (*main_layers, layer))
+    spec = form.spec(network, layers)
+    if spec is None:
+        return None
+    numbers = list(range(1, (1 if spec.m[0] is None else spec.projections) + 1))
+    number = st.selectbox("Projection", numbers, key="projection", bind=question.BOUND) if len(numbers) > 1 else 1
+    sample = data.sample(spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
+    return Asked(network, spec, layer, int(number), sample)
+
+
+def _closest(db: Database, asked: Asked) -> pd.DataFrame:
+    """The closest known pairs of the sample at the chosen layer."""
+    spec, sample = asked.spec, asked.sample
+    series = distances.find(db, asked.series()[asked.spec.layers.index(asked.layer)])
+    both = [*sample.left.tolist(), *sample.right.tolist()]
+    ids = images.ids(db, spec.dataset, spec.split, both)
+    places = {image_id: place for place, image_id in ids.items()}
+    left, right = ([ids[i] for i in side.tolist() if i in ids] for side in (sample.left, sample.right))
+    found = [] if series is None else distances.closest(db, series.id, left, right, pair.LISTED)
+    return pd.DataFrame(
+        {
+            "x": [places[one.left_id] for one in found],
+            "x′": [places[one.right_id] for one in found],
+            "distance": [round(one.distance, 4) for one in found],
+            "collided": [one.collided for one in found],
+        }
+    )
+
+
+def _choose_images(asked: Asked) -> None:
+    """The two images by their numbers in the data set; a change goes into the address."""
+    left, right = asked.sample.left.tolist(), asked.sample.right.tolist()
+    now = pair.in_address(left, right)
+
+    def changed() -> None:
+        first, second = st.session_state["image_x"], st.session_state["image_other"]
+        if first is not None and second is not None:
+            pair.go(first, second)
+
+    for key, options, place in (("image_x", left, 0), ("image_other", right, 1)):
+        st.session_state[key] = None if now is None else now[place]
+        title = "Image x" if place == 0 else "Image x′"
+        st.selectbox(title, sorted(options), key=key, index=None, placeholder="number", on_change=changed)
+
+
+def _chosen(asked: Asked, closest: pd.DataFrame) -> tuple[int, int] | None:
+    """The pair of the address, else the closest one; None after saying why there is none."""
+    named = pair.in_address(asked.sample.left.tolist(), asked.sample.right.tolist())
+    if named is not None:
+        return named
+    if "pair" in st.query_params:
+        st.warning("The address names a pair that is not in this sample; here is another one.")
+    if len(closest):
+        return int(closest["x"].iloc[0]), int(closest["x′"].iloc[0])
+    st.info(
+        f"No distance at {screen.escape(asked.layer)} is known yet. Choose the two images beside, and the worker "
+        "computes that one pair; or ask for all pairs in Explore."
+    )
+    words.link_to_explore("Explore →", words.address(asked.spec))
+    return None
+
+
+def _show(db: Database, asked: Asked, closest: pd.DataFrame, left: int, right: int) -> None:
+    spec = asked.spec
+    names = datasets.CLASS_NAMES[spec.dataset]
+    first, second = (names[label] for label in spec.classes)
+    st.subheader(f"The pair {left} ({first}) and {right} ({second})", anchor=False)
+    pair.steps(closest, left, right)
+    chosen = [pair.Chosen(series, spec.dataset, spec.split, left, right) for series in asked.series()]
+    there, lacking = pair.gather(db, chosen)
+    if there:
+        _draw(asked, there)
+    pair.wait_for(db, chosen, lacking)
+    if there:
+        _take_away(f"strata-pair-{left}-{right}", there)
+
+
+def _draw(asked: Asked, there: pair.Found) -> None:
+    layers = [one.series.layer for one, _ in there]
+    figure = charts.distance_by_layer(
+        layers,
+        [pair.distance(one, found) for one, found in there],
+        style.layer_colours([layer.name for layer in asked.network.layers], screen.dark()),
+        half_apart=pair.half_apart(there[0][0]),
+        chosen=asked.layer,
+        dark=screen.dark(),
+    )
+    screen.show(figure, "pair_layers", "strata-pair", "Distance of this pair at each layer")
+    st.caption(screen.escape(_caption(asked)))
+    pair.show(there)
+    said = pair.logits(there, asked.layer)
+    if len(said):
+        st.subheader("Logits", anchor=False)
+        st.dataframe(said, hide_index=True, height="content", alt="Logits of the four images, a row a class")
+        agree = float(np.abs(said["x̃"] - said["x̃′"]).max())
+        st.caption(
+            f"At {screen.escape(asked.layer)}; those of x̃ and x̃′ differ by at most {agree:.3f}. They need not be "
+            "equal: only the projected features of this layer are."
+        )
+
+
+def _caption(asked: Asked) -> str:
+    spec, series = asked.spec, asked.series()[0]
+    m = "no projection (m ≥ nj)" if spec.m[0] is None else f"m = {spec.m[0]}, projection seed {series.seed}"
+    return (
+        f"One pair of {spec.dataset} ({spec.split}) through {asked.network.name}: the least budget found at which it "
+        f"collides, layer by layer; {m}; method {spec.method}, preset {spec.preset}, version {series.method_version}. "
+        "Each is an upper bound of the distance."
+    )
+
+
+def _take_away(name: str, there: pair.Found) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.download_button(
+            "Images as .npz",
+            lambda: pair.as_npz(there),
+            f"{name}.npz",
+            "application/octet-stream",
+            on_click="ignore",
+            help="All images as float32 and all logits",
+        )
+        st.download_button(
+            "Images as .png",
+            lambda: pair.as_png(there),
+            f"{name}.png",
+            "image/png",
+            on_click="ignore",
+            help="All pictures on one sheet, differences amplified as on screen",
+        )
+        screen.link_button()
+
+
+main()

@@ -1,0 +1,103 @@
+"""Pairs without a browser: the pair of the address, the closest one, stepping, waiting, downloads, colour images."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import synthetic
+from pages.parts import pair
+from store import audits
+from store.records import CollisionRecord
+from tests.pages.conftest import keep_collisions, words
+
+LAYERS = ["conv1", "conv2", "fc1", "logits"]
+
+
+@pytest.fixture
+def first(db) -> tuple[int, int]:
+    """A filled store; the closest pair at the logits, of which a collision is kept at every layer."""
+    network, spec = synthetic.network(db), synthetic.question()
+    synthetic.finish(db, spec)
+    return closest_of(db, network, spec)
+
+
+def closest_of(db, network, spec) -> tuple[int, int]:
+    from pages.parts import known
+
+    answer = known.answer(db, spec, network.sha256)
+    distance = answer.groups["logits", 10][0].matrix.distance
+    i, j = np.unravel_index(distance.argmin(), distance.shape)
+    chosen = int(answer.sample.left[i]), int(answer.sample.right[j])
+    keep_collisions(db, spec, network.sha256, *chosen)
+    return chosen
+
+
+def test_closest_pair_is_shown_at_every_layer_with_its_logits(db, first, open_screen) -> None:
+    screen = open_screen("pairs")
+    assert not screen.exception
+    assert f"The pair {first[0]} (3) and {first[1]} (7)" in words(screen)
+    assert words(screen).count("says **7** (100%)") == 4 * len(LAYERS)
+    assert [layer for layer in LAYERS if f"**{layer}**: distance" in words(screen)] == LAYERS
+    assert list(screen.dataframe[1].value["x̃"]) == [0.0] * 7 + [9.0] + [0.0] * 2
+    assert audits.recent(db, kind="pair") == []  # nothing was lacking, so nothing was asked
+
+
+def test_stepping_goes_through_the_order_of_the_chosen_layer(db, first, open_screen) -> None:
+    screen = open_screen("pairs", layer="conv2")
+    order = screen.dataframe[0].value
+    assert order["distance"].is_monotonic_increasing
+    next(button for button in screen.button if button.label == "Farther").click().run()
+    assert screen.query_params["pair"] == f"{order['x'][1]}-{order['x′'][1]}"
+    assert "Number 2 by distance" in words(screen)
+
+
+def test_pair_that_is_not_kept_is_asked_for_once_at_every_layer(db, first, open_screen) -> None:
+    order = open_screen("pairs").dataframe[0].value
+    address = {"pair": f"{order['x'][3]}-{order['x′'][3]}"}
+    screen = open_screen("pairs", **address)
+    assert not screen.exception
+    open_screen("pairs", **address)
+    (asked,) = audits.recent(db, kind="pair")
+    assert [series.layer for series in asked.spec.series] == LAYERS
+    assert "before anything else" in screen.get("progress")[0].proto.text
+
+
+def test_pair_outside_the_sample_is_said_and_another_shown(db, first, open_screen) -> None:
+    screen = open_screen("pairs", pair="1-2")
+    assert "names a pair that is not in this sample" in words(screen)
+    assert f"The pair {first[0]} (3)" in words(screen)
+
+
+def test_unknown_question_offers_to_choose_two_images(db, open_screen) -> None:
+    synthetic.network(db)
+    screen = open_screen("pairs")
+    assert "Choose the two images beside" in words(screen)
+    screen.selectbox(key="image_x").set_value(screen.selectbox(key="image_x").options[2]).run()
+    assert audits.recent(db) == []  # half a pair is none
+
+
+def test_downloads_hold_every_picture_also_in_colour(monkeypatch) -> None:
+    from robustness_core.spec import SeriesSpec
+
+    rng = np.random.default_rng(0)
+    left, right, met, other = rng.random((4, 3, 32, 32), dtype=np.float32)
+    monkeypatch.setattr(pair, "originals", lambda chosen: (left, right))
+    says = {"left": [1.0, 2.0]}
+    found = [
+        (
+            pair.Chosen(SeriesSpec("n", layer, 10, 0), "cifar10", "train", 5, 6),
+            CollisionRecord(1, 2, 3, met, other, says),
+        )
+        for layer in ("conv1", "logits")
+    ]
+    archive = np.load(BytesIO(pair.as_npz(found)))
+    np.testing.assert_array_equal(archive["x"], left)
+    np.testing.assert_array_equal(archive["logits/x_other"], other)
+    np.testing.assert_array_equal(archive["conv1/logits_left"], [1.0, 2.0])
+    sheet = np.asarray(Image.open(BytesIO(pair.as_png(found))))
+    picture = np.rint(np.moveaxis(left, 0, -1) * 255).astype(np.uint8).repeat(4, axis=0).repeat(4, axis=1)
+    top, side = 18 + 8 + 18, 8
+    np.testing.assert_array_equal(sheet[top : top + 128, side : side + 128], picture)
+    assert pair.distance(*found[0]) == pytest.approx(max(np.linalg.norm(met - left), np.linalg.norm(other - right)))
