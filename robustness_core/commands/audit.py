@@ -10,11 +10,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from robustness_core import shelf
+from robustness_core import shelf, untrusted
 from robustness_core.audit import AuditResult, choose_device, run_audit, to_json
-from robustness_core.checkpoints import CheckpointError, load, sha256
+from robustness_core.checkpoints import CheckpointError, sha256
 from robustness_core.datasets import DatasetError
-from robustness_core.layers import LayerError, cuts
+from robustness_core.layers import LayerError, main_layers
+from robustness_core.sandbox import UploadRefused
 from robustness_core.spec import DATASETS, METHODS, PRESETS, SPLITS, AuditSpec, EpsilonGrid, SpecError
 
 
@@ -40,8 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     try:
         path = shelf.find(args.network)
-        network = load(path, architecture=args.architecture)
-        names = [cut.name for cut in cuts(network, network.input_shape) if cut.main]
+        hints = {} if args.architecture is None else {"architecture": args.architecture}
+        network, guessed = untrusted.load(path, hints)
+        for sentence in guessed:
+            print(f"strata: {sentence}", file=sys.stderr)
+        names = main_layers(network, network.input_shape)
         spec = AuditSpec(
             network=args.network,
             dataset=args.dataset,
@@ -67,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
             memory = None if args.memory is None else args.memory * 2**30
             result = run_audit(spec, network, sha256(path), device=device, memory=memory, progress=progress)
-    except (SpecError, shelf.ShelfError, CheckpointError, DatasetError, LayerError, ValueError) as error:
+    except (SpecError, shelf.ShelfError, UploadRefused, CheckpointError, DatasetError, LayerError, ValueError) as error:
         print(f"strata: {error}", file=sys.stderr)
         return 2
     if args.json is None:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from robustness_core import datasets
+from robustness_core.audit import versions
 from robustness_core.checkpoints import load
 from robustness_core.checkpoints_io import CheckpointFileError, read_card, save_card
-from robustness_core.commands.train import versions
 from robustness_core.containers import CheckpointError
 from robustness_core.evaluation import (
     FAB_STEPS,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from robustness_core import datasets, layers
+from robustness_core.audit import versions
 from robustness_core.checkpoints_io import CheckpointFileError, save
 from robustness_core.networks import ArchitectureError, Network
 from robustness_core.training import METHODS, PRECISIONS, EpochReport, Trained, TrainingError, TrainingSpec, train
@@ -131,10 +130,6 @@ def command_line(spec: TrainingSpec, args: argparse.Namespace) -> str:
     if args.store_as != "float32":
         words += ["--store-as", args.store_as]
     return shlex.join([*words, "--out", str(args.out)])
-
-
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
 
 
 def layer_table(network: Network) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from robustness_core import checkpoints, containers, sandbox
+from robustness_core.__main__ import main
 from robustness_core.checkpoints import CheckpointError
 from tests.core import hostile_files as hostile
 
@@ -306,3 +307,39 @@ def test_the_command_line_refuses_with_status_2_and_one_line(upload: Callable[[b
     assert done.stderr.count("\n") == 1
     assert "mkdir" in done.stderr
     assert not (tmp_path / "copy").exists()
+
+
+# ------------------------------------------------------------------------------------------------- audits of uploads
+
+AUDIT = ("--dataset", "mnist-5k", "--samples", "1", "--layers", "logits", "--m", "2", "--preset", "fast")
+
+
+@pytest.mark.parametrize("name", ["code beside weights, zipped", "code beside weights, legacy"])
+def test_an_audit_of_a_file_that_runs_code_ends_with_one_line(
+    name: str, upload: Callable[[bytes], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", "--network", str(upload(FILES[f"torch: {name}"])), *AUDIT]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert "mkdir" in captured.err
+
+
+def test_an_audit_parses_foreign_files_in_the_child_only(
+    upload: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = upload(hostile.zipped(hostile.state()))
+    read = containers.read
+
+    def watched(opened: Path, **options: int) -> containers.Contents:
+        assert opened != path
+        return read(opened, **options)
+
+    monkeypatch.setattr(containers, "read", watched)
+    assert main(["audit", "--network", str(path), *AUDIT, "--json", "-"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["network_sha256"] == checkpoints.sha256(path)
+    assert [layer["features"] for layer in result["layers"]] == [10]
+    own = path.with_name("own.safetensors")
+    own.write_bytes(hostile.safetensors(hostile.state(), {"architecture": "fc 10", "input_shape": "[1, 28, 28]"}))
+    assert main(["audit", "--network", str(own), *AUDIT]) == 2
+    assert "The architecture that the file names" in capsys.readouterr().err
