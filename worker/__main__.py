@@ -49,6 +49,7 @@ def _work(db: Database, options: argparse.Namespace, log_path: Path) -> int:
         record, batch = register(db, executor, log_path=str(log_path))
         log.info("worker=%d pid=%d device=%s database=%s", record.id, os.getpid(), record.device, db.name)
         try:
+            executor.warm()  # a pair that somebody opens finds its process ready, also during the first audit
             seed(db, executor)
             worker = Worker(db, executor, record, Settings(batch=batch))
             for number in (signal.SIGTERM, signal.SIGINT):

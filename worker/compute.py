@@ -20,7 +20,7 @@ from robustness_core import audit, datasets
 from robustness_core.checkpoints import load
 from robustness_core.collision import Collisions, estimate, find_collisions
 from robustness_core.layers import cuts, extractor
-from robustness_core.networks import Network
+from robustness_core.networks import Network, build
 from robustness_core.projection import project
 from worker.tasks import (
     Answer,
@@ -68,6 +68,15 @@ def describe(machine: Machine) -> Description:
     torch.set_num_threads(1)
     device = _device(machine)
     return Description(audit.device_name(device), audit.versions(), BATCH[device.type])
+
+
+def warm(machine: Machine) -> None:
+    torch.set_num_threads(1)
+    device = _device(machine)
+    shape = (1, 4, 4)
+    network = build("conv 1 2x2, relu, flatten, fc 2", shape).to(device)
+    search = project(extractor(network, "logits"), features=2, m=1, seed=0)
+    find_collisions(search, torch.zeros(1, *shape, device=device), torch.ones(1, *shape, device=device))
 
 
 def layers(file: NetworkFile) -> list[dict[str, Any]]:

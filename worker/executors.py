@@ -47,7 +47,7 @@ class Executor(Protocol):
         """The layers of a network, read where torch is."""
 
     def warm(self) -> None:
-        """Start what is not running yet, while there is nothing else to do."""
+        """Load what blocks need in every process that has not, without waiting for it."""
 
     def close(self) -> None:
         """End everything that was started."""
@@ -64,6 +64,7 @@ class LocalExecutor:
         self._compute = compute
         self._pools: list[ProcessPoolExecutor | None] = [None] * len(self._machines)
         self._running: dict[Future[Any], int] = {}
+        self._warm: set[int] = set()  # places that have loaded, or are loading, all that a block needs
 
     def free(self, *, urgent: bool = False) -> int:
         return len(self._idle(urgent))
@@ -88,8 +89,9 @@ class LocalExecutor:
 
     def warm(self) -> None:
         for place in self._idle(urgent=True):
-            if self._pools[place] is None:
-                self._start(place, tasks.describe, self._machines[place])
+            if place not in self._warm:
+                self._warm.add(place)
+                self._start(place, tasks.warm, self._machines[place])
 
     def close(self) -> None:
         idle = self._idle(urgent=True)
@@ -123,6 +125,7 @@ class LocalExecutor:
 
     def _kill(self, place: int) -> None:
         pool, self._pools[place] = self._pools[place], None
+        self._warm.discard(place)
         if pool is not None:
             for process in list((pool._processes or {}).values()):
                 process.kill()

@@ -39,6 +39,10 @@ def describe(machine: Machine) -> Description:
     return Description("fake", {}, 4)
 
 
+def warm(machine: Machine) -> None:
+    """Has nothing to load."""
+
+
 def demanding(task: Task, machine: Machine) -> Answer:
     """Wants the network's content once a process."""
     if not hasattr(demanding, "seen"):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from robustness_core.layers import cuts, extractor
 from robustness_core.networks import build
 from robustness_core.projection import project
 from robustness_core.spec import TOLERANCE, SeriesSpec
+from store.database import PROJECT
 from worker import compute, tasks
 from worker.tasks import Distances, Estimates, Failure, Machine, NeedsContent, NetworkFile, Task
 
@@ -142,3 +147,18 @@ def test_a_process_says_what_it_is_and_reads_layers(network: NetworkFile) -> Non
     torch.manual_seed(0)
     tiny = build(ARCHITECTURE, (1, 28, 28), mean=[0.13], std=[0.31])
     assert [layer["name"] for layer in tasks.layers(network)] == [cut.name for cut in cuts(tiny, (1, 28, 28))]
+
+
+def test_a_warm_process_has_loaded_what_a_block_needs(network: NetworkFile, tmp_path: Path) -> None:
+    (tmp_path / "task").write_bytes(pickle.dumps(task(network)))
+    code = (
+        "import pickle, sys\n"
+        "from worker import tasks\n"
+        "asked = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "tasks.warm(tasks.Machine('cpu'))\n"
+        "before = set(sys.modules)\n"
+        "assert isinstance(tasks.run(asked, tasks.Machine('cpu')), tasks.Distances)\n"
+        "late = {name for name in set(sys.modules) - before if name.startswith('torch')}\n"
+        "assert len(late) < 20, sorted(late)[:5]\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "task")], cwd=PROJECT, check=True)

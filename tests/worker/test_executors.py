@@ -72,7 +72,8 @@ def test_there_is_room_for_an_urgent_task_while_all_processes_are_busy(executor:
 
 
 def test_an_idle_worker_has_all_its_processes_ready(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.tasks.describe", search.describe)
+    monkeypatch.setattr("worker.tasks.warm", search.warm)
+    executor.submit(task()).result(timeout=60)
     executor.warm()
     assert executor.free(urgent=True) == 0
     _wait(lambda: executor.free(urgent=True) == 3)
