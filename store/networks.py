@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from store import tables
+from store import spectra, tables
 from store.database import Database
 from store.errors import StoreError
 from store.records import Dependents, LayerRecord, NetworkRecord, Source
@@ -161,6 +161,7 @@ def remove(db: Database, network_id: int) -> None:
             select(tables.series.c.id).where(tables.series.c.network_id == network_id)
         ).all():
             _remove_series(connection, series_id)
+        spectra.remove(connection, network_id)
         connection.execute(delete(tables.networks).where(tables.networks.c.id == network_id))
 
 

@@ -136,6 +136,16 @@ class CollisionRecord:
 
 
 @dataclass(frozen=True)
+class SpectrumRecord:
+    """Norms of the matrix L of an affine layer: ‖L‖_F and r4 = ‖L‖_F⁴ / ‖L‖_S4⁴; not `exact`: from random probes."""
+
+    id: int
+    frobenius: float
+    r4: float
+    exact: bool
+
+
+@dataclass(frozen=True)
 class WorkerRecord:
     """A process that works on audits. `heartbeat` is the last sign of life, UTC."""
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0001"  # the newest revision in store/migrations/versions
+REVISION = "0002"  # the newest revision in store/migrations/versions
 
 STATES = ("queued", "running", "done", "failed", "cancelled")
 ACTIVE = ("queued", "running")
@@ -136,6 +136,28 @@ collisions = Table(
     Column("predictions", JSON, nullable=False),
     Column("left", LargeBinary, nullable=False),  # float32
     Column("right", LargeBinary, nullable=False),
+)
+
+spectra = Table(
+    "spectra",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("network_id", ForeignKey("networks.id"), nullable=False),
+    Column("layer", String(200), nullable=False),  # an affine one
+    Column("frobenius", Double, nullable=False),
+    Column("r4", Double, nullable=False),
+    Column("exact", Boolean, nullable=False),
+    UniqueConstraint("network_id", "layer"),
+)
+
+lengths = Table(
+    "lengths",  # of L(x - x') at an affine layer, whatever the projection
+    metadata,
+    Column("spectrum_id", ForeignKey("spectra.id"), primary_key=True),
+    Column("left_id", ForeignKey("images.id"), primary_key=True),
+    Column("right_id", ForeignKey("images.id"), primary_key=True),
+    Column("length", Double, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 audits = Table(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from store import audits, connect, distances, maintenance, tables, workers
+import numpy as np
+
+from store import audits, connect, distances, maintenance, spectra, tables, workers
 from tests.store import world
 
 
@@ -20,6 +22,17 @@ def main() -> None:
     left, right = world.some_images(db, 4), world.some_images(db, 4, start=4, label=7)
     series = distances.series(db, spec.series(network.sha256)[0])
     world.block(db, running, series.id, left, right)
+    spectra.record(
+        db,
+        network_id=network.id,
+        layer="conv1.pre",
+        frobenius=3.0,
+        r4=7.0,
+        exact=True,
+        left_ids=left,
+        right_ids=right,
+        lengths=np.full((4, 4), 2.5),
+    )
     audits.finish(db, running)
     maintenance.backup(db, target)
     db.close()

@@ -12,7 +12,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from store import audits, connect, distances, maintenance, networks, tables
+from store import audits, connect, distances, maintenance, networks, spectra, tables
 from store.database import PROJECT
 
 RELEASED = sorted((Path(__file__).parent / "released").glob("*.db"))
@@ -66,4 +66,10 @@ def test_a_kept_database_upgrades_with_all_it_holds(path: Path, tmp_path: Path) 
     matrix = distances.matrix(database, series.id, [1, 2, 3, 4], [5, 6, 7, 8])
     assert matrix.known.all()
     assert matrix.distance[1, 2] == 2 + 7 / 1000
+    spectrum = spectra.find(database, network.id, "conv1.pre")
+    if path.stem == "0001":  # knew no spectra
+        assert spectrum is None
+    else:
+        assert spectrum is not None
+        assert (spectra.lengths(database, spectrum.id, [1, 2, 3, 4], [5, 6, 7, 8]) == 2.5).all()
     database.close()
