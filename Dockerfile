@@ -27,4 +27,4 @@ EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
   CMD python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"
 
-CMD ["sh", "-c", "python -m store upgrade && exec python -m streamlit run app.py --server.address 0.0.0.0 --server.port 8501"]
+CMD ["python", "-m", "store", "attend", "python", "-m", "streamlit", "run", "app.py", "--server.address", "0.0.0.0", "--server.port", "8501"]

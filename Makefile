@@ -9,8 +9,7 @@ help:            ## what can be made
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
 run: .venv/.run  ## start the dashboard with a worker beside it (Ctrl+C stops it)
-	@$(BIN)/python -m store upgrade
-	@$(BIN)/python -m streamlit run app.py
+	@$(BIN)/python -m store attend $(BIN)/python -m streamlit run app.py
 
 test: .venv/.dev .venv/.chromium  ## run every test
 	$(BIN)/python -m pytest

@@ -1,13 +1,15 @@
-"""`python -m store`: backup FILE, check, copy FROM TO, upgrade."""
+"""`python -m store`: backup FILE, check, copy FROM TO, upgrade, attend COMMAND."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-from store import maintenance
-from store.database import connect
+from store import maintenance, supervisor
+from store.database import Database, connect
 from store.errors import StoreError
 
 
@@ -23,7 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     copy.add_argument("source", metavar="FROM")
     copy.add_argument("target", metavar="TO")
     commands.add_parser("upgrade", help="make the database, or bring it up to date")
+    attend = commands.add_parser("attend", help="start the worker, then COMMAND, beside which it stays")
+    attend.add_argument("program", nargs=argparse.REMAINDER, metavar="COMMAND")
     options = parser.parse_args(arguments)
+    if options.command == "attend" and not options.program:
+        parser.error("attend needs a command, for example python -m streamlit run app.py")
     try:
         return _run(options)
     except StoreError as error:
@@ -41,6 +47,8 @@ def _run(options: argparse.Namespace) -> int:
             findings = maintenance.check(db)
             print("\n".join(findings) or f"{db.name} is sound.")
             return 1 if findings else 0
+        elif options.command == "attend":
+            _attend(db, options.program)
         elif options.command == "copy":
             for table, rows in maintenance.copy(db, options.target).items():
                 print(f"{table}: {rows} rows")
@@ -49,6 +57,21 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     finally:
         db.close()
+
+
+def _attend(db: Database, program: list[str]) -> NoReturn:
+    """Become `program`, which counts as a dashboard from now to its end; its worker need not wait for a page.
+
+    Raises StoreError if there is no such program.
+    """
+    os.environ["STRATA_DATABASE"] = db.url
+    supervisor.attend(db, inheritable=True)
+    if not supervisor.elsewhere():
+        supervisor.ensure(db)
+    try:
+        os.execvp(program[0], program)
+    except OSError as error:
+        raise StoreError(f"{program[0]} cannot be started: {error.strerror}.") from error
 
 
 if __name__ == "__main__":

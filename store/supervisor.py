@@ -49,13 +49,18 @@ def sole_worker(db: Database) -> Iterator[bool]:
         yield True
 
 
-def attend(db: Database) -> None:
-    """Say, for as long as this process lives, that it shows screens and wants a worker beside them."""
+def attend(db: Database, *, inheritable: bool = False) -> None:
+    """Say, for as long as this process lives, that it shows screens and wants a worker beside them.
+
+    `inheritable`: also if it becomes another program with `exec`.
+    """
     path = _attendance(db)
     if path not in _attending:
         path.parent.mkdir(parents=True, exist_ok=True)
         _attending[path] = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(_attending[path], fcntl.LOCK_SH)
+    if inheritable:
+        os.set_inheritable(_attending[path], True)
 
 
 def attended(db: Database) -> bool:
@@ -70,6 +75,11 @@ def attended(db: Database) -> bool:
 
 def _attendance(db: Database) -> Path:
     return lock_path(db).with_suffix(".screens")
+
+
+def elsewhere() -> bool:
+    """Whether the setting STRATA_WORKER=none says that workers run elsewhere, so that a dashboard starts none."""
+    return os.environ.get("STRATA_WORKER") == "none"
 
 
 def ensure(db: Database, *, device: str = "auto") -> int | None:

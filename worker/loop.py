@@ -113,12 +113,20 @@ def _bury(db: Database, me: WorkerRecord) -> None:
     dead = [
         worker.id
         for worker in workers.unfinished(db, me.host)
-        if worker.id != me.id and (worker.pid == me.pid or not psutil.pid_exists(worker.pid))
+        if worker.id != me.id and (worker.pid == me.pid or _gone(worker.pid))
     ]
     if dead and (count := audits.requeue_of(db, dead)):
         log.info("%d audits of killed workers go back into the queue", count)
     for worker_id in dead:
         workers.retire(db, worker_id)
+
+
+def _gone(pid: int) -> bool:
+    """Whether this process has ended, be it that its parent has not asked how."""
+    try:
+        return str(psutil.Process(pid).status()) == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def register(db: Database, executor: Executor, *, log_path: str = "") -> tuple[WorkerRecord, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any, Final, Literal
 
@@ -11,7 +10,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 import store
-from store.supervisor import ensure
+from store.supervisor import elsewhere, ensure
 
 STATE_COLOURS: Final[dict[str, Literal["gray", "blue", "green", "red", "orange"]]] = {
     "queued": "gray",
@@ -71,7 +70,7 @@ def _ensure_worker() -> str | None:
 
 def keep_a_worker() -> None:
     """See that a worker runs on this machine, unless STRATA_WORKER=none says that workers run elsewhere."""
-    if os.environ.get("STRATA_WORKER") == "none":
+    if elsewhere():
         return
     problem = _ensure_worker()
     if problem is not None:

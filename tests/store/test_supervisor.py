@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from store import Database, connect, supervisor, workers
+from store.__main__ import main
 from store.database import PROJECT
 
 
@@ -104,6 +105,50 @@ def test_a_worker_is_wanted_as_long_as_a_process_with_screens_lives(sqlite_db: D
     screens.kill()
     screens.communicate()
     assert not supervisor.attended(sqlite_db)
+
+
+def test_a_command_is_attended_from_its_start_with_a_worker_beside_it(
+    sqlite_db: Database, fake_worker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execvp", lambda _, program: became.append(program))
+    monkeypatch.setenv("STRATA_DATABASE", "")
+    assert main(["--database", sqlite_db.url, "attend", "python", "-m", "streamlit", "run"]) == 0
+    worker = supervisor._started[-1]
+    try:
+        assert became == [["python", "-m", "streamlit", "run"]]
+        assert os.environ["STRATA_DATABASE"] == sqlite_db.url
+        assert worker.poll() is None
+        assert supervisor.attended(sqlite_db)
+    finally:
+        worker.kill()
+        worker.wait()
+        os.close(supervisor._attending.popitem()[1])
+
+
+def test_attendance_lasts_from_the_command_to_the_end_of_what_it_becomes(sqlite_db: Database) -> None:
+    screens = subprocess.Popen(
+        [sys.executable, "-m", "store", "--database", sqlite_db.url, "attend",
+         sys.executable, "-c", "import sys; print('shown', flush=True); sys.stdin.read()"],
+        cwd=PROJECT, env={**os.environ, "STRATA_WORKER": "none"},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert screens.stdout is not None
+    assert screens.stdout.readline() == "shown\n"
+    assert supervisor.attended(sqlite_db)
+    screens.kill()
+    screens.communicate()
+    assert not supervisor.attended(sqlite_db)
+    assert not supervisor.log_path(sqlite_db).exists()  # no worker was started
+
+
+def test_a_command_that_does_not_exist_is_one_sentence(
+    sqlite_db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STRATA_WORKER", "none")
+    monkeypatch.setenv("STRATA_DATABASE", "")
+    assert main(["--database", sqlite_db.url, "attend", "no-such-program"]) == 2
+    assert capsys.readouterr().err == "no-such-program cannot be started: No such file or directory.\n"
 
 
 def test_databases_have_their_own_locks_and_logs(sqlite_db: Database, tmp_path: Path) -> None:
