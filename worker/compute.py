@@ -22,6 +22,7 @@ from robustness_core.collision import Collisions, estimate, find_collisions
 from robustness_core.layers import cuts, extractor
 from robustness_core.networks import Network, build
 from robustness_core.projection import project
+from robustness_core.spectrum import lengths, spectrum
 from worker.tasks import (
     Answer,
     Description,
@@ -32,6 +33,7 @@ from worker.tasks import (
     Machine,
     NeedsContent,
     NetworkFile,
+    Norms,
     Task,
 )
 
@@ -45,7 +47,7 @@ _searches: OrderedDict[str, nn.Module] = OrderedDict()
 
 
 def answer(task: Task, machine: Machine) -> Answer:
-    """The distances or estimates of a block. Never raises; what goes wrong is a Failure."""
+    """The distances, estimates or norms of a task. Never raises; what goes wrong is a Failure."""
     try:
         torch.set_num_threads(1)  # more processes beat more threads, which wait for each other on a busy machine
         device = _device(machine)
@@ -55,6 +57,8 @@ def answer(task: Task, machine: Machine) -> Answer:
         start = time.perf_counter()
         if task.kind == "estimates":
             return Estimates(_estimates(task, network, device), time.perf_counter() - start)
+        if task.kind == "norms":
+            return _norms(task, network, device)
         return _distances(task, network, device, machine, start)
     except Exception as error:
         # Errors of the science are sentences, and the same question would end the same way.
@@ -115,6 +119,13 @@ def _estimates(task: Task, network: Network, device: torch.device) -> Any:
     return np.concatenate(
         [estimate(search, left, right).numpy() for left, right in _batches(task, _ESTIMATES_AT_ONCE, device)]
     )[: len(task)]
+
+
+def _norms(task: Task, network: Network, device: torch.device) -> Norms:
+    layer = extractor(network, task.series.layer)
+    found = spectrum(layer, network.input_shape)
+    apart = lengths(layer, _tensor(task.left, device), _tensor(task.right, device))
+    return Norms(found.frobenius, found.r4, found.exact, apart.numpy())
 
 
 def _batches(task: Task, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

@@ -18,6 +18,7 @@ from robustness_core.datasets import DatasetError
 from robustness_core.spec import AuditSpec, SeriesSpec, SpecError, sample_indices
 from store import Database, Fenced, audits, distances, images, networks
 from store.records import AuditRecord, ImageKey, NetworkRecord, PairSpec
+from worker import norms
 from worker.executors import Executor, ExecutorError
 from worker.keeper import Keeper
 from worker.plan import Places, Plan, block_size, input_distances, ordered
@@ -123,6 +124,7 @@ class AuditRun:
                 self._serve_urgent(self._audit.priority)
                 self._dispatch()
                 self._collect()
+            self._measure_norms()
         except (SpecError, DatasetError) as error:
             raise AuditFailed(str(error)) from error
         except Stopped:
@@ -338,6 +340,41 @@ class AuditRun:
             self._executor.abandon(future)
             del self._flights[future]
         return {future for future in self._flights if not future.cancelled()}
+
+    # ------------------------------------------------------------------------------------------- the law of √m
+
+    def _measure_norms(self) -> None:
+        """What screens need to draw the √m law of an affine layer, if it is not known; the audit can do without."""
+        spec, sample = self._audit.spec, self._sample
+        if not isinstance(spec, AuditSpec):
+            return
+        for layer in norms.lacking(self._db, self._network, spec.layers, sample.left_ids, sample.right_ids):
+            series = SeriesSpec(self._network.sha256, layer.name, None, 0)
+            task = Task("norms", _file(self._network), series, layer.features, sample.left, sample.right)
+            answer = self._ask(task)
+            if isinstance(answer, NeedsContent):
+                content = networks.weights(self._db, self._network.id)
+                answer = self._ask(replace(task, network=_file(self._network, content)))
+            norms.keep(self._db, self._network, layer.name, sample.left_ids, sample.right_ids, answer)
+
+    def _ask(self, task: Task) -> Answer:
+        """The answer to one task by itself; a Failure if the process died or took too long."""
+        while self._executor.free() == 0:
+            self._check()
+            time.sleep(self._settings.poll_seconds / 10)
+        future = self._executor.submit(task)
+        started = time.monotonic()
+        while not future.done():
+            if self._keeper.stop.is_set() or time.monotonic() - started > self._settings.hang_seconds:
+                self._executor.abandon(future)
+                return Failure("The norms of a layer took too long.", False, task.series.layer)
+            self._check()
+            self._serve_urgent(self._audit.priority)
+            wait([future], timeout=self._settings.poll_seconds)
+        try:
+            return future.result()
+        except Exception as error:  # a compute process that died, a cluster that lost the task
+            return Failure("The compute process died, perhaps for want of memory.", False, repr(error))
 
     # ----------------------------------------------------------------------------------------- the closest collisions
 

@@ -43,12 +43,14 @@ class NetworkFile:
 class Task:
     """A block, B pairs of one series: their distances, or a cheap estimate of each to order them.
 
+    Of kind `norms`: the norms of an affine layer, with the lengths of all pairs of `left` (L) and `right` (R).
+
     `batch` pairs are searched at once, the last batch filled up with copies: a distance then depends on nothing but
     the series and its two images, bit for bit, however the pairs are cut into blocks. 0 means the device's usual
     number. `keep`: of so many closest pairs the colliding images come back too.
     """
 
-    kind: Literal["distances", "estimates"]
+    kind: Literal["distances", "estimates", "norms"]
     network: NetworkFile
     series: SeriesSpec
     features: int
@@ -91,6 +93,16 @@ class Estimates:
     seconds: float
 
 
+@dataclass(frozen=True, eq=False)
+class Norms:
+    """What the √m law of an affine layer needs: ‖L‖_F, r4 (robustness_core.spectrum) and ‖L(x − x')‖, (L, R)."""
+
+    frobenius: float
+    r4: float
+    exact: bool
+    lengths: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class NeedsContent:
     """This process has not seen the network yet: ask again with the content of its file."""
@@ -105,7 +117,7 @@ class Failure:
     detail: str
 
 
-Answer = Distances | Estimates | NeedsContent | Failure
+Answer = Distances | Estimates | Norms | NeedsContent | Failure
 
 
 @dataclass(frozen=True)
