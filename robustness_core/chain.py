@@ -82,7 +82,10 @@ def _part(owner: str, group: dict[str, Tensor]) -> Part:
     first = next(iter(group.values()))
     outputs = first.shape[0] if weight is None else weight.shape[0]
     if min(first.shape, default=0) < 1 or any(t.shape != (outputs,) for key, t in group.items() if key != "weight"):
-        raise CheckpointError(f"The tensors of the layer {shown(owner)} have shapes that do not fit together.")
+        raise CheckpointError(
+            f"The tensors of the layer {shown(owner)} have shapes that do not fit together; if the file is whole, "
+            f"export the network as ONNX instead."
+        )
     return Part(owner, kind, group)
 
 
@@ -362,8 +365,11 @@ def _strides(k: int) -> list[tuple[int, str, float]]:
     if k % 2:
         offer(1, half, 0.0 if k <= 3 else 0.2)
         offer(1, 0, 0.3 if k <= 3 else 0.0)
-        offer(2, half, 0.6)
+        offer(2, half, 0.6 if k < 7 else 0.1)
         offer(2, 0, 1.2)
+        if k > 7:
+            offer(4, half, 0.1)
+            offer(4, 2, 0.2)
     else:
         offer(2, half, 0.0)
         offer(2, 0, 0.7)

@@ -21,6 +21,8 @@ from robustness_core.networks import ArchitectureError, Network, build
 __all__ = ["Candidate", "CheckpointError", "candidates", "clean_copy", "load", "save", "sha256"]
 
 Values = tuple[float, ...]
+_MANY, _FEW = 24, 6  # guesses about a chain, and about one of over _DEEP convolutions: each costs more there
+_DEEP = 7
 _PROGRAM = "program"  # the key of a converted graph in the metadata of a safetensors file
 
 
@@ -256,13 +258,16 @@ def _program(text: str, tensors: Mapping[str, Tensor], shape: tuple[int, int, in
 
 
 # Keys under which robust-training code keeps the normalisation inside the network.
-_MEANS, _STDS = ("mean", "mu", "means"), ("std", "sigma", "stds", "sd", "sds")
+_MEANS, _STDS = ("mean", "mu", "means", "new_mean"), ("std", "sigma", "stds", "sd", "sds", "new_std")
 
 
 def _split_normalisation(
     tensors: dict[str, Tensor],
 ) -> tuple[dict[str, Tensor], tuple[Values, Values] | None]:
     """The weights without a stored normalisation of one or three channels, and that normalisation."""
+
+    # MadryLab's `robustness` keeps the network a second time within the attacker of its training.
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("attacker.")}
 
     def find(names: Sequence[str]) -> str | None:
         return next((k for k, t in tensors.items() if k.split(".")[-1] in names and t.numel() in (1, 3)), None)
@@ -288,13 +293,17 @@ def _from_weights(
         if match.name == architecture:
             return [Candidate(match.name, shape or match.input_shape, match.body)]
     layers = chain.parts(tensors)
-    order = chain.in_order(layers) or layers
+    order = _without_repeats(chain.in_order(layers) or layers, shape)
     known = next((t for t in families.texts(order) if t[0] == architecture), None)
     if known is not None:
         return [_chain_candidate(known[2], known[1], order)]
     if shape is not None:
         return [_chain_candidate(architecture, shape, order)]
     return [_typed(architecture, order)]
+
+
+def _without_repeats(order: list[chain.Part], shape: tuple[int, int, int] | None) -> list[chain.Part]:
+    return families.without_repeats(order) if shape is None or shape[1:] == (32, 32) else order
 
 
 def _typed(architecture: str, layers: Sequence[chain.Part]) -> Candidate:
@@ -327,8 +336,10 @@ def _chains(tensors: Mapping[str, Tensor], shape: tuple[int, int, int] | None) -
             f"The weights form neither a known family ({families.KNOWN}) nor a plain chain, since "
             f"{chain.gap(layers)}; export the network as ONNX instead."
         )
-    guesses = chain.guesses(order, shape)
+    order = _without_repeats(order, shape)
     named = [chain.Guess(text, size, -1.0) for _, size, text in families.texts(order) if shape in (None, size)]
+    deep = sum(part.kind == "conv" for part in order) > _DEEP
+    guesses = chain.guesses(order, shape, most=_FEW if deep else _MANY)
     texts = {guess.architecture: guess for guess in (*guesses, *named)}
     if not texts:
         raise CheckpointError(

@@ -357,7 +357,7 @@ def _states(tree: Any, storage: Any) -> list[tuple[dict[str, Tensor], str]]:
             continue
         items = list(node.items() if isinstance(node, dict) else enumerate(node))[: 4 * _MOST_TENSORS]
         named = {str(key): value for key, value in items if isinstance(key, str) and isinstance(value, TensorSpec)}
-        if any(len(spec.size) >= 2 for spec in named.values()) and "optim" not in path.lower():
+        if any(len(spec.size) >= 2 for spec in named.values()) and not _of_optimiser(path, named):
             _check_count(len(named))
             found.append((_likelihood(path), path, named))
         waiting.extend((value, f"{path}.{key}" if path else str(key), depth + 1) for key, value in items)
@@ -367,6 +367,13 @@ def _states(tree: Any, storage: Any) -> list[tuple[dict[str, Tensor], str]]:
     budget = _Budget(LARGEST_FILE)
     first = sorted(found, key=lambda item: item[0])[:16]
     return [({name: _tensor(spec, storage, name, budget) for name, spec in state.items()}, p) for _, p, state in first]
+
+
+_MOMENTS = {"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "step", "ax", "mu"}
+
+
+def _of_optimiser(path: str, named: Mapping[str, TensorSpec]) -> bool:
+    return "optim" in path.lower() or set(named) <= _MOMENTS
 
 
 def _likelihood(path: str) -> int:
@@ -430,12 +437,15 @@ def _accept(states: list[tuple[dict[str, Tensor], str]]) -> tuple[State, ...]:
     return tuple(accepted)
 
 
+_COUNTERS = ("num_batches_tracked", "n_averaged")  # of training steps; no output depends on them
+
+
 def _accept_state(tensors: dict[str, Tensor], path: str) -> State:
     sound: dict[str, Tensor] = {}
     kinds: set[str] = set()
     for name, tensor in tensors.items():
-        if name.endswith("num_batches_tracked"):
-            continue  # counts training steps; no output depends on it
+        if name.split(".")[-1] in _COUNTERS:
+            continue
         if tensor.is_complex():
             raise CheckpointError(f"The tensor {shown(name)} holds complex numbers; only real weights are accepted.")
         if not tensor.is_floating_point():
@@ -460,16 +470,14 @@ def _accept_state(tensors: dict[str, Tensor], path: str) -> State:
     return State(path, without_prefix(sound), tuple(notes))
 
 
-_PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.", "backbone.", "encoder.", "_model.", "classifier.")
-
-
 def without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without the wrappings that every one of them carries, such as DataParallel's `module.`."""
-    for _ in range(4):
-        for prefix in _PREFIXES:
-            if tensors and all(name.startswith(prefix) for name in tensors):
-                tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-                break
-        else:
+    """Names without the wrappings that every one of them carries, such as DataParallel's `module.`.
+
+    What is left of each name still has a layer and a tensor of it: `fc.weight`.
+    """
+    while tensors:
+        first = {name.split(".")[0] for name in tensors}
+        if len(first) > 1 or any(name.count(".") < 2 for name in tensors):
             break
+        tensors = {name.partition(".")[2]: tensor for name, tensor in tensors.items()}
     return tensors

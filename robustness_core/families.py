@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -58,12 +58,22 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """conv1, the stages layer1, layer2, ... of residual blocks, the mean over the image, linear."""
+    """conv1, the stages layer1, layer2, ... of residual blocks, the mean over the image, linear.
 
-    def __init__(self, stem: Sequence[nn.Module], stages: Sequence[Sequence[nn.Module]], features: int, classes: int):
+    `stem` is a convolution and a batch norm or Identity; with `shrinks` a maximum pool stands behind them.
+    """
+
+    def __init__(
+        self,
+        stem: tuple[nn.Module, nn.Module],
+        stages: Sequence[Sequence[nn.Module]],
+        features: int,
+        classes: int,
+        shrinks: bool,
+    ):
         super().__init__()
-        self.conv1 = stem[0]
-        self.bn1 = stem[1] if len(stem) > 1 else nn.Identity()
+        self.conv1, self.bn1 = stem
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if shrinks else nn.Identity()
         self.stages = len(stages)
         for i, blocks in enumerate(stages, 1):
             self.add_module(f"layer{i}", nn.Sequential(*blocks))
@@ -71,7 +81,7 @@ class ResNet(nn.Module):
         self.linear = nn.Linear(features, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = F.relu(self.bn1(self.conv1(images)))
+        features = self.maxpool(F.relu(self.bn1(self.conv1(images))))
         for i in range(1, self.stages + 1):
             features = self.get_submodule(f"layer{i}")(features)
         return self.linear(self.pool(features).flatten(1))  # type: ignore[no-any-return]
@@ -252,9 +262,12 @@ def _post_activation(state: dict[str, Tensor]) -> list[Match]:
     width = "" if known == inner[0] else f"-width{inner[0]}"
     name = f"resnet{depth}{width}" + ("" if norm else "-plain")
 
-    def make() -> nn.Module:
-        stem: list[nn.Module] = [nn.Conv2d(inputs, outputs, size, 1, size // 2, bias="conv1.bias" in state)]
-        stem += [nn.BatchNorm2d(outputs)] if norm else []
+    def maker(step: int, shrinks: bool) -> Callable[[], nn.Module]:
+        return lambda: make(step, shrinks)
+
+    def make(step: int, shrinks: bool) -> nn.Module:
+        first = nn.Conv2d(inputs, outputs, size, step, size // 2, bias="conv1.bias" in state)
+        stem = (first, nn.BatchNorm2d(outputs) if norm else nn.Identity())
         width, stages = outputs, []
         for i, (count, wide, narrow) in enumerate(zip(counts, widths, inner, strict=True), 1):
             blocks = []
@@ -267,9 +280,12 @@ def _post_activation(state: dict[str, Tensor]) -> list[Match]:
                 blocks.append(ResidualBlock(kernels, norm=norm, bias=bias, shortcut=shortcut))
                 width = wide
             stages.append(blocks)
-        return ResNet(stem, stages, features, classes)
+        return ResNet(stem, stages, features, classes, shrinks)
 
-    return [Match(name, _image(state), make, state)]
+    # Shapes do not tell how the stem shrinks the image: not at all for small images, fourfold for those of ImageNet.
+    stems = (("", 1, False), ("-imagenet", 2, True), ("-stride2", 2, False), ("-pool", 1, True))
+    likeliest = stems if size < 7 else (stems[1], stems[2], stems[0], stems[3])
+    return [Match(name + suffix, _image(state), maker(step, shrinks), state) for suffix, step, shrinks in likeliest]
 
 
 def _shortcut(state: Mapping[str, Tensor], name: str, inputs: int, outputs: int, stride: int) -> nn.Module | None:
@@ -365,6 +381,11 @@ _TEXTS = {
         (1, 28, 28),
         "conv 20 5x5/1, relu, maxpool 2/2, conv 50 5x5/1, relu, maxpool 2/2, flatten, fc 500, relu, fc 10",
     ),
+    "alexnet-cifar": (
+        (3, 32, 32),
+        "conv 64 11x11/4 p5, relu, maxpool 2/2, conv 192 5x5/1 p2, relu, maxpool 2/2, conv 384 3x3/1 p1, relu, "
+        "conv 256 3x3/1 p1, relu, conv 256 3x3/1 p1, relu, maxpool 2/2, flatten, fc 10",
+    ),
     "madry-mnist": (
         (1, 28, 28),
         "conv 32 5x5/1 p2, relu, maxpool 2/2, conv 64 5x5/1 p2, relu, maxpool 2/2, flatten, fc 1024, relu, fc 10",
@@ -389,6 +410,21 @@ def texts(layers: Sequence[Part]) -> list[tuple[str, tuple[int, int, int], str]]
             text = ", ".join([*words, "flatten", head])
             found.append((name + ("-bn" if norms else ""), (convs[0].shape[1], 32, 32), text))
     return found
+
+
+def without_repeats(layers: Sequence[Part]) -> list[Part]:
+    """The layers of a VGG whose pool repeats one pixel 7×7 times, as torchvision's does, with the repeats summed.
+
+    On 32×32 images the convolutions leave one pixel; all other layers come back as they are.
+    """
+    widths = [str(part.shape[0]) for part in layers if part.kind == "conv"]
+    plans = [[word for word in plan.split() if word != "M"] for plan in _VGG.values()]
+    head = next((place for place, part in enumerate(layers) if part.kind == "fc"), None)
+    if head is None or widths not in plans or layers[head].shape[1] != 512 * 49:
+        return list(layers)
+    summed = layers[head].tensors["weight"].reshape(-1, 512, 49).sum(2)
+    changed = replace(layers[head], tensors={**layers[head].tensors, "weight": summed})
+    return [*layers[:head], changed, *layers[head + 1 :]]
 
 
 def _vgg_step(channels: str, norm: bool) -> str:

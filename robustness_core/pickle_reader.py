@@ -81,8 +81,12 @@ _UNREAD = {
     "numpy._core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype", "_codecs.encode", "argparse.Namespace",
     "torch.device", "torch.Size", "torch.serialization._get_layout", "datetime.datetime", "datetime.timedelta",
     "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "builtins.set", "__builtin__.set",
-    "builtins.frozenset", "builtins.slice", "builtins.complex", "builtins.bytearray", "__builtin__.bytearray",
-    "numpy.float64", "numpy.float32", "numpy.int64", "numpy.bool_",
+    "builtins.frozenset", "__builtin__.frozenset", "builtins.slice", "__builtin__.slice", "__builtin__.complex",
+    "builtins.range", "__builtin__.xrange", "builtins.complex", "builtins.bytearray", "__builtin__.bytearray",
+    "numpy.float64", "numpy.float32", "numpy.int64", "numpy.bool_", "types.SimpleNamespace", "collections.deque",
+    "easydict.EasyDict", "yacs.config.CfgNode", "pytorch_lightning.utilities.parsing.AttributeDict",
+    "lightning.fabric.utilities.data.AttributeDict", "lightning_fabric.utilities.data.AttributeDict",
+    "lightning.pytorch.utilities.parsing.AttributeDict", "uuid.UUID", "datetime.date",
 }  # fmt: skip
 _DICTS = {
     "collections.OrderedDict",
@@ -169,6 +173,8 @@ def _resolve(module: Any, name: Any) -> Any:
         return found
     if full == "torch._tensor._rebuild_from_type_v2" or full == "torch.nn.parameter.Parameter":
         return found
+    if full == "torch.storage._load_from_bytes":
+        raise CheckpointError(f"The weights were written by pickle.dump, which is not read; {WANTED}.")
     if module == "torch._utils" and name in _OTHER_TENSORS:
         raise CheckpointError(f"The file holds {_OTHER_TENSORS[name]} tensor; only dense float weights are accepted.")
     if module.startswith("numpy.dtypes"):
