@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 import streamlit as st
 
 from pages.parts import progress, screen, words
 from robustness_core.spec import AuditSpec
-from store import StoreError, audits, workers
+from store import StoreError, audits, supervisor, workers
 from store.database import Database
-from store.records import AuditRecord, AuditState
-from store.supervisor import log_tail
+from store.records import AuditRecord, AuditState, WorkerRecord
 
 SHOWN = 200
+STOP_HELP = "After its present block; its audit waits in the queue until a worker goes on with it."
 STATES: dict[str, tuple[AuditState, ...]] = {
     "all": (),
     "active": ("running", "queued"),
@@ -29,12 +31,12 @@ def main() -> None:
         "State", list(STATES), default="all", key="state", bind="query-params", required=True, width="stretch"
     )
     pairs = st.toggle("Show single pairs too", key="pairs", bind="query-params")
-    busy = any(audit.active for audit in _listed(db, "active", pairs=True))
+    moving = _moving(db)
 
-    @st.fragment(run_every=1.0 if busy else None)
+    @st.fragment(run_every=1.0 if moving else None)
     def live() -> None:
         listed = _listed(db, state, pairs)
-        if busy and not any(audit.active for audit in _listed(db, "active", pairs=True)):
+        if moving and not _moving(db):
             st.rerun()
         _workers(db)
         if not listed:
@@ -44,6 +46,14 @@ def main() -> None:
         _details(db, listed)
 
     live()
+
+
+def _moving(db: Database) -> bool:
+    """Whether anything on this screen changes by itself: an active audit, a worker that starts or stops."""
+    alive = workers.alive(db)
+    starting = not alive and supervisor.lives(db)
+    stopping = any(worker.state == "stopping" for worker in alive)
+    return starting or stopping or any(audit.active for audit in _listed(db, "active", pairs=True))
 
 
 def _listed(db: Database, state: str, pairs: bool) -> list[AuditRecord]:
@@ -61,12 +71,51 @@ def _empty(db: Database, state: str) -> None:
 
 
 def _workers(db: Database) -> None:
+    """Who computes, with buttons to stop and start the workers of this machine, and their logs."""
     alive = workers.alive(db)
-    if not alive:
-        st.warning("No worker is alive, so nothing is computed. Start one with: python -m worker")
-        return
-    named = ", ".join(f"{worker.host} ({worker.device})" for worker in alive)
-    st.caption(f"{len(alive)} {'worker' if len(alive) == 1 else 'workers'}: {screen.escape(named)}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if alive:
+            named = ", ".join(f"{worker.host} ({worker.device}{_leaving(worker)})" for worker in alive)
+            st.caption(f"{len(alive)} {'worker' if len(alive) == 1 else 'workers'}: {screen.escape(named)}")
+        elif supervisor.lives(db):
+            st.info("The worker is starting or stopping; this takes a few seconds.")
+        elif supervisor.elsewhere():
+            st.warning("No worker is alive, so nothing is computed. Start one where it shall run: python -m worker")
+        elif supervisor.stopped(db):
+            st.warning("The worker was stopped, so nothing is computed. Press Start worker to go on.")
+        else:
+            st.warning("No worker is alive, so nothing is computed. Press Start worker.")
+        if not supervisor.elsewhere():
+            here = [worker for worker in alive if worker.host == supervisor.HOST and worker.state == "running"]
+            if here:
+                st.button("Stop worker", on_click=_order, args=(supervisor.stop, db), help=STOP_HELP)
+            else:
+                st.button("Start worker", on_click=_order, args=(supervisor.start, db), disabled=supervisor.lives(db))
+    _logs(db, alive)
+
+
+def _leaving(worker: WorkerRecord) -> str:
+    return ", stops after its present block" if worker.state == "stopping" else ""
+
+
+def _order(door: Callable[[Database], object], db: Database) -> None:
+    try:
+        door(db)
+    except (OSError, StoreError) as error:
+        st.toast(screen.escape(f"This was not possible: {error}"))
+
+
+def _logs(db: Database, alive: list[WorkerRecord]) -> None:
+    """The end of the log of each worker of this machine, and of the dashboard's worker also when it is gone."""
+    paths = {f"process {worker.pid}": worker.log_path for worker in alive if worker.host == supervisor.HOST}
+    last = str(supervisor.log_path(db))
+    if last not in paths.values():
+        paths["the last worker of the dashboard"] = last
+    logs = {name: log for name, path in paths.items() if (log := supervisor.log_tail(path))}
+    if logs:
+        with st.expander("Log of the workers of this machine"):
+            name = next(iter(logs)) if len(logs) == 1 else st.selectbox("Worker", list(logs), key="log_of")
+            st.code(logs.get(name, ""), language=None, height=320)
 
 
 def _table(listed: list[AuditRecord]) -> None:
@@ -141,7 +190,7 @@ def _details(db: Database, listed: list[AuditRecord]) -> None:
             st.caption(
                 screen.escape(f"{audit.worker.host}, process {audit.worker.pid}, {audit.worker.device}, {versions}")
             )
-            log = log_tail(audit.worker.log_path, 100) if audit.worker.log_path else ""
+            log = supervisor.log_tail(audit.worker.log_path, 100) if audit.worker.log_path else ""
             st.code(log or "No log of this worker is on this machine.", language=None, height=260)
 
 

@@ -8,14 +8,18 @@ import os
 import socket
 import subprocess
 import sys
-from collections import deque
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from store import workers
 from store.database import PROJECT, Database
 
+HOST = socket.gethostname()
+MOST_LOG = 2_000_000  # bytes; a worker that finds more begins a new file
+_LONG_LINE = 500  # bytes
 _started: list[subprocess.Popen[bytes]] = []
 _attending: dict[Path, int] = {}  # file descriptors, open until this process ends
 
@@ -33,20 +37,36 @@ def log_path(db: Database) -> Path:
 
 
 @contextmanager
-def sole_worker(db: Database) -> Iterator[bool]:
+def sole_worker(db: Database, *, patience: float = 0.0) -> Iterator[bool]:
     """Hold the lock of the one worker; gives False if another process of this machine holds it.
 
+    `patience`: for how many seconds to try again, since screens hold it for a moment when they look.
     The operating system frees the lock however the process ends, so a killed worker never blocks the next.
     """
+    end = time.monotonic() + patience
     path = lock_path(db)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
+        while not _locked(file):
+            if time.monotonic() >= end:
+                yield False
+                return
+            time.sleep(0.05)
         yield True
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def lives(db: Database) -> bool:
+    """Whether the worker of a dashboard of this machine lives: it works, starts or comes to its end."""
+    with sole_worker(db) as free:
+        return not free
 
 
 def attend(db: Database, *, inheritable: bool = False) -> None:
@@ -66,11 +86,7 @@ def attend(db: Database, *, inheritable: bool = False) -> None:
 def attended(db: Database) -> bool:
     """Whether any process of this machine attends; a killed one does not."""
     with _attendance(db).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not _locked(file)
 
 
 def _attendance(db: Database) -> Path:
@@ -93,12 +109,12 @@ def ensure(db: Database, *, device: str = "auto") -> int | None:
     attend(db)
     for process in _started:
         process.poll()  # takes leave of those that have ended
-    with sole_worker(db) as free:
-        pass
-    if not free:
+    if lives(db):
         return None
-    log_path(db).parent.mkdir(parents=True, exist_ok=True)
-    with log_path(db).open("ab") as log:
+    path = log_path(db)
+    if path.exists() and path.stat().st_size > MOST_LOG:
+        path.replace(path.with_suffix(".log.1"))
+    with path.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "worker", "--sole", "--device", device],
             cwd=PROJECT,
@@ -116,7 +132,7 @@ def stop(db: Database) -> None:
     """Ask the workers of this machine to stop after their present block, and keep `ensure` from starting another."""
     _stop_mark(db).touch()
     for worker in workers.alive(db):
-        if worker.host == socket.gethostname():
+        if worker.host == HOST:
             workers.request_stop(db, worker.id)
 
 
@@ -136,9 +152,11 @@ def _stop_mark(db: Database) -> Path:
 
 
 def log_tail(path: str | Path, lines: int = 200) -> str:
-    """The last lines of a log, or an empty text where there is none on this machine."""
+    """The last lines of a log, or an empty text where there is none on this machine. Reads no more than it needs."""
     try:
-        with Path(path).open(encoding="utf-8", errors="replace") as file:
-            return "".join(deque(file, maxlen=lines))
+        with Path(path).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - lines * _LONG_LINE))
+            tail = file.read().decode("utf-8", errors="replace")
     except OSError:
         return ""
+    return "".join(tail.splitlines(keepends=True)[-lines:])

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         db = connect(options.database)
         log_path = _log_to(db, options.sole, options.verbose)
         with ExitStack() as stack:
-            if options.sole and not stack.enter_context(supervisor.sole_worker(db)):
+            if options.sole and not stack.enter_context(supervisor.sole_worker(db, patience=1.0)):
                 log.info("another worker of this machine is at work on this database; nothing to do")
                 return 0
             return _work(db, options, log_path)

@@ -124,7 +124,7 @@ def _bury(db: Database, me: WorkerRecord) -> None:
 def _gone(pid: int) -> bool:
     """Whether this process has ended, be it that its parent has not asked how."""
     try:
-        return str(psutil.Process(pid).status()) == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 

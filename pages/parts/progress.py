@@ -59,7 +59,7 @@ def _words(db: Database, audit: AuditRecord) -> str:
     if audit.state == "queued":
         alive = workers.alive(db)
         if not alive:
-            return "Waiting: no worker is alive. Start one with: python -m worker"
+            return "Waiting: no worker is alive. Start one on the Audits screen."
         return "Waiting for a worker; another audit is before this one." if _someone_busy(db) else "Starting …"
     words = f"{audit.done:,} of {audit.total:,} pairs"
     left = time_left(audit)
