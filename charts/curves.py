@@ -51,13 +51,8 @@ def layer_curves(
     twice log 2; `accuracy` is an (x, y) line of robust accuracy in [0, 1] with an axis of its own on the right; `mark`
     draws a vertical line at that budget. Curves without a single known pair are left out.
     """
-    figure = go.Figure()
+    figure = frame(epsilon, input_space, dark=dark)
     grey = style.reference_colour(dark)
-    if input_space is not None:
-        figure.add_scatter(
-            x=epsilon, y=input_space, mode="lines", name="input space", legendgroup="input",
-            line={"color": grey, "width": 2, "dash": "dot"}, hovertemplate="%{y:.4f} nats",
-        )  # fmt: skip
     for curve in curves:
         if curve.known:
             _draw(figure, epsilon, curve, colours.get(curve.layer, grey), single)
@@ -66,16 +61,10 @@ def layer_curves(
             x=x, y=y, mode="lines", name=style.safe(name), hovertemplate="%{y:.4f}",
             line={"color": grey, "width": 2, "dash": style.dash(index + 3)},
         )  # fmt: skip
-    figure.add_hline(
-        y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"},
-        annotation={"text": "log 2: no information left", "font": {"color": grey, "size": 12}},
-        annotation_position="top left",
-    )  # fmt: skip
     if mark is not None:
         figure.add_vline(x=mark, line={"color": grey, "width": 1})
-    style.layout(figure, x=style.EPSILON_TITLE, y=style.LOSS_TITLE, height=460, dark=dark, hovermode="x unified")
-    figure.update_xaxes(range=[float(epsilon[0]), float(epsilon[-1])], unifiedhovertitle={"text": "ε = %{x:.3f}"})
-    figure.update_yaxes(range=[-0.012, style.LOG2 * (2.0 if overlays else 1.08)])
+    if overlays:
+        figure.update_yaxes(range=[-0.012, style.LOG2 * 2.0])
     if accuracy is not None:
         figure.add_scatter(
             x=accuracy[0], y=accuracy[1], yaxis="y2", mode="lines+markers", name="PGD accuracy",
@@ -87,6 +76,26 @@ def layer_curves(
                 "title": {"text": "accuracy under PGD", "font": {"color": grey}}, "tickfont": {"color": grey},
             }
         )  # fmt: skip
+    return figure
+
+
+def frame(epsilon: Floats, input_space: Floats | None, *, dark: bool = False) -> go.Figure:
+    """A figure for loss over `epsilon` (E,): axes, the line at log 2, and the input space (E,) if given."""
+    figure = go.Figure()
+    grey = style.reference_colour(dark)
+    if input_space is not None:
+        figure.add_scatter(
+            x=epsilon, y=input_space, mode="lines", name="input space", legendgroup="input",
+            line={"color": grey, "width": 2, "dash": "dot"}, hovertemplate="%{y:.4f} nats",
+        )  # fmt: skip
+    figure.add_hline(
+        y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"},
+        annotation={"text": "log 2: no information left", "font": {"color": grey, "size": 12}},
+        annotation_position="top left",
+    )  # fmt: skip
+    style.layout(figure, x=style.EPSILON_TITLE, y=style.LOSS_TITLE, height=460, dark=dark, hovermode="x unified")
+    figure.update_xaxes(range=[float(epsilon[0]), float(epsilon[-1])], unifiedhovertitle={"text": "ε = %{x:.3f}"})
+    figure.update_yaxes(range=[-0.012, style.LOG2 * 1.08])
     return figure
 
 

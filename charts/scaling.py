@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from charts import style
-from charts.curves import Floats
+from charts.curves import Floats, frame
 
 
 def distance_against_m(
@@ -32,9 +32,10 @@ def distance_against_m(
     grey = style.reference_colour(dark)
     figure = go.Figure()
     if region is not None and region[1] > region[0]:
-        figure.add_vrect(
-            x0=region[0], x1=region[1], fillcolor=grey, opacity=0.12, line_width=0,
-            annotation={"text": "1 ≪ m ≪ √r4", "font": {"color": grey}}, annotation_position="top left",
+        figure.add_vrect(x0=region[0], x1=region[1], fillcolor=grey, opacity=0.12, line_width=0)
+        figure.add_annotation(  # annotations on a log axis take logarithms, shapes do not
+            x=(np.log10(region[0]) + np.log10(region[1])) / 2, y=1, yref="paper", yanchor="top", showarrow=False,
+            text=f"1 ≪ m ≪ √r4 = {region[1]:.1f}", font={"color": grey},
         )  # fmt: skip
     if len(dimensions):
         reference = means[0] * np.sqrt(dimensions / dimensions[0])
@@ -64,16 +65,32 @@ def distance_against_m(
     return figure
 
 
-def spread_against_m(m: Sequence[int], distance: Sequence[Floats], colour: str, *, dark: bool = False) -> go.Figure:
-    """Spread over projections: standard deviation of the mean distance over its mean, in per cent, against m."""
-    shown = [(k, values) for k, values in zip(m, distance, strict=True) if len(values) > 1]
+def spread_against_m(
+    m: Sequence[int],
+    of_pair: Sequence[float],
+    of_mean: Sequence[float],
+    colour: str,
+    *,
+    theory: Floats | None = None,
+    dark: bool = False,
+) -> go.Figure:
+    """Concentration: relative standard deviations over projections, in [0, 1], against `m`, drawn in per cent.
+
+    `of_pair` is that of the distance of one pair (root mean square over pairs), `of_mean` that of the mean distance;
+    `theory` is what an affine layer should show for one pair.
+    """
+    grey = style.reference_colour(dark)
+    lines = [("one pair", of_pair, {"color": colour, "width": 2.4}),
+             ("mean over pairs", of_mean, {"color": colour, "width": 1.8, "dash": "dash"})]  # fmt: skip
+    if theory is not None:
+        lines.append(("theory, one pair", list(theory), {"color": grey, "width": 2, "dash": "dot"}))
     figure = go.Figure()
-    figure.add_scatter(
-        x=[k for k, _ in shown], y=[100 * float(np.std(v, ddof=1) / np.mean(v)) for _, v in shown],
-        mode="lines+markers", line={"color": colour, "width": 2.4}, showlegend=False,
-        hovertemplate="m = %{x}: %{y:.2f} %<extra></extra>",
-    )  # fmt: skip
-    style.layout(figure, x="projection dimension m", y="spread over projections (%)", height=300, dark=dark)
+    for name, values, line in lines:
+        figure.add_scatter(
+            x=list(m), y=[100 * value for value in values], mode="lines+markers", name=name, line=line,
+            hovertemplate=f"m = %{{x}}: {name} %{{y:.2f}} %<extra></extra>",
+        )  # fmt: skip
+    style.layout(figure, x="projection dimension m", y="spread over projections (%)", height=340, dark=dark)
     figure.update_xaxes(type="log", tickvals=list(m), ticktext=[f"{k:,}" for k in m])
     figure.update_yaxes(rangemode="tozero")
     return figure
@@ -83,7 +100,7 @@ def curves_by_m(
     epsilon: Floats, curves: Mapping[int | None, Floats], *, input_space: Floats | None = None, dark: bool = False
 ) -> go.Figure:
     """Loss curves of one layer, a line for each m (None: no projection); each value is (N, E) nats."""
-    figure = go.Figure()
+    figure = frame(epsilon, input_space, dark=dark)
     colours = style.palette(max(len(curves), 1), dark)
     for colour, (m, losses) in zip(colours, curves.items(), strict=False):
         figure.add_scatter(
@@ -91,14 +108,5 @@ def curves_by_m(
             line={"color": colour, "width": 2.2, "dash": "dash" if m is None else "solid"},
             hovertemplate="%{y:.4f} nats",
         )  # fmt: skip
-    grey = style.reference_colour(dark)
-    if input_space is not None:
-        figure.add_scatter(
-            x=epsilon, y=input_space, mode="lines", name="input space",
-            line={"color": grey, "dash": "dot", "width": 2}, hovertemplate="%{y:.4f} nats",
-        )  # fmt: skip
-    figure.add_hline(y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"})
-    style.layout(figure, x=style.EPSILON_TITLE, y=style.LOSS_TITLE, height=420, dark=dark, hovermode="x unified")
-    figure.update_xaxes(range=[float(epsilon[0]), float(epsilon[-1])], unifiedhovertitle={"text": "ε = %{x:.3f}"})
-    figure.update_yaxes(range=[-0.012, style.LOG2 * 1.08])
+    figure.update_layout(height=420)
     return figure

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from charts import compare
-from charts.curves import Curve, value_at
-from pages.parts import cost, known, progress, question, screen, words
-from robustness_core.spec import AuditSpec, SpecError
-from store import StoreError, audits, networks
+from charts.curves import value_at
+from pages.parts import asking, export, known, progress, question, report, screen, take_away, words
+from robustness_core.spec import AuditSpec
+from store import networks
 from store.database import Database
 from store.records import NetworkRecord
 
@@ -67,72 +68,86 @@ def _ask(shelf: dict[str, NetworkRecord]) -> list[Side]:
 
 
 def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
-    answers = {side.network.name: known.answer(db, side.spec, side.network.sha256) for side in sides}
-    reference = known.input_space(sides[0].spec)
-    curves = {side.network.name: known.curves(answers[side.network.name], side.network.features) for side in sides}
+    answers = [known.answer(db, side.spec, side.network.sha256) for side in sides]
+    parts = [
+        export.Part(side.network, answer, known.curves(answer, side.network.features))
+        for side, answer in zip(sides, answers, strict=True)
+    ]
     if idle:
-        _standing(db, sides, answers)
-    spec = sides[0].spec
-    epsilon = spec.epsilon.values()
+        _standing(db, parts)
+    epsilon = sides[0].spec.epsilon.values()
+    names = [part.network.name for part in parts]
     at = question.choose_epsilon(epsilon)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         relative = st.toggle("Align by relative depth", key="relative", bind=question.BOUND)
         minus = st.selectbox(
-            "Subtract", ["nothing", *curves], key="minus", bind=question.BOUND, width=260,
+            "Subtract", ["nothing", *names], key="minus", bind=question.BOUND, width=260,
             help="Shows differences to this network.",
         )  # fmt: skip
-    figure = compare.loss_by_depth(
-        epsilon, curves, at, relative=relative, minus=None if minus == "nothing" else minus, dark=screen.dark()
-    )
-    screen.show(figure, "depth", "strata-depth", f"Loss by layer of each network at the budget ε = {at:g}")
-    st.dataframe(_table(sides, curves, at), hide_index=True, placeholder="–", alt="Networks with loss and accuracies")
-    st.subheader("Curves", anchor=False)
-    columns = 2 if len(curves) in (2, 4) else 3
-    multiples = compare.small_multiples(epsilon, curves, columns=columns, input_space=reference, dark=screen.dark())
-    screen.show(multiples, "multiples", "strata-compare", "Layer curves of each network on the same axes")
-    m = "no projection" if spec.m[0] is None else f"m = {spec.m[0]}"
-    st.caption(
-        screen.escape(
-            f"{spec.dataset} ({spec.split}), class {spec.classes[0]} against {spec.classes[1]}, S = {spec.samples}, "
-            f"{m}, N = {spec.projections}, method {spec.method}, preset {spec.preset}, seed {spec.seed}. Lines run "
-            "from the first layer (dark or cool) to the logits (light or warm); dotted: input space; dashed: log 2. "
-            "Unknown pairs count as no edge, so every curve is a lower bound."
+
+    def figures(*, dark: bool) -> tuple[go.Figure, go.Figure]:
+        curves = {part.network.name: part.curves for part in parts}
+        return compare.loss_by_depth(
+            epsilon, curves, at, relative=relative, minus=None if minus == "nothing" else minus, dark=dark
+        ), compare.small_multiples(
+            epsilon,
+            curves,
+            columns=2 if len(curves) in (2, 4) else 3,
+            input_space=known.input_space(parts[0].answer.spec),
+            dark=dark,
         )
+
+    table = _table(parts, at)
+    by_depth, multiples = figures(dark=screen.dark())
+    screen.show(by_depth, "depth", "strata-depth", f"Loss by layer of each network at the budget ε = {at:g}")
+    st.dataframe(table, hide_index=True, placeholder="–", alt="Networks with loss and accuracies")
+    st.subheader("Curves", anchor=False)
+    screen.show(multiples, "multiples", "strata-compare", "Layer curves of each network on the same axes")
+    caption = _caption(parts, at)
+    st.caption(screen.escape(caption))
+    take_away.show(
+        f"strata-compare-{parts[0].answer.spec.key[:8]}",
+        parts,
+        lambda: report.page(
+            f"Robustness layer by layer: {', '.join(names)}", parts, figures(dark=False), {"Networks": table}, caption
+        ),
     )
 
 
-def _standing(db: Database, sides: list[Side], answers: dict[str, known.Answer]) -> None:
-    lacking = [side for side in sides if answers[side.network.name].missing]
-    if not lacking:
+def _caption(parts: list[export.Part], at: float) -> str:
+    spec = parts[0].answer.spec
+    m = "no projection" if spec.m[0] is None else f"m = {spec.m[0]}"
+    names = ", ".join(part.network.name for part in parts)
+    return (
+        f"Optimal loss by layer of {names} at the budget ε = {at:g}, and over ε. {spec.dataset} ({spec.split}), class "
+        f"{spec.classes[0]} against {spec.classes[1]}, S = {spec.samples}, {m}, N = {spec.projections}, method "
+        f"{spec.method}, preset {spec.preset}, seed {spec.seed}. Lines run from the first layer (dark or cool) to the "
+        "logits (light or warm); dotted: input space; dashed: log 2. Unknown pairs count as no edge, so every curve "
+        "is a lower bound."
+    )
+
+
+def _standing(db: Database, parts: list[export.Part]) -> None:
+    lacks = [asking.Lack(part.network, part.answer.spec, part.answer.missing) for part in parts if part.answer.missing]
+    if not lacks:
         return
-    past = audits.recent(db, 30, "done", kind="audit")
-    missing = [answers[side.network.name].missing for side in lacking]
-    seconds = sum(
-        cost.estimate(side.spec, side.network, pairs, past) for side, pairs in zip(lacking, missing, strict=True)
-    )
+    missing = sum(lack.missing for lack in lacks)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.info(f"{sum(missing):,} pairs are not known yet, about {screen.seconds(seconds)} of work.")
-        st.button("Start", type="primary", shortcut="Ctrl+Enter", on_click=_start, args=(db, lacking))
+        st.info(f"{missing:,} pairs are not known yet, about {asking.duration(db, lacks)} of work.")
+        specs = [lack.spec for lack in lacks]
+        st.button("Start", type="primary", shortcut="Ctrl+Enter", on_click=asking.start, args=(db, specs))
 
 
-def _start(db: Database, lacking: list[Side]) -> None:
-    try:
-        for side in lacking:
-            audits.submit(db, side.spec, requested_by="browser")
-    except (SpecError, StoreError) as error:
-        st.toast(screen.escape(str(error)))
-
-
-def _table(sides: list[Side], curves: dict[str, list[Curve]], at: float) -> pd.DataFrame:
+def _table(parts: list[export.Part], at: float) -> pd.DataFrame:
     rows = []
-    for side in sides:
-        shown = [curve for curve in curves[side.network.name] if curve.known]
-        epsilon = side.spec.epsilon.values()
+    for part in parts:
+        shown = [curve for curve in part.curves if curve.known]
+        epsilon = part.answer.spec.epsilon.values()
         rows.append(
             {
-                "network": side.network.name,
-                "training": words.training(side.network),
-                "accuracy": words.accuracies(side.network),
+                "network": part.network.name,
+                "training": words.training(part.network),
+                "accuracy": words.accuracies(part.network),
                 f"first layer at ε = {at:g}": float(value_at(epsilon, shown[0].losses, at).mean()) if shown else None,
                 f"logits at ε = {at:g}": float(value_at(epsilon, shown[-1].losses, at).mean()) if shown else None,
             }

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from charts import attribution, captions, matrix, style
+from charts import attribution, matrix, style
 from charts.curves import Curve, layer_curves, value_at
-from pages.parts import cost, export, known, pair, progress, question, report, screen, words
+from pages.parts import asking, captions, export, known, pair, progress, question, report, screen, take_away, words
 from robustness_core import datasets
 from robustness_core.spec import SpecError
 from store import StoreError, audits, networks
@@ -62,7 +62,7 @@ def main() -> None:
         _live(view, running[0] if running else None)
         if view.answer.known:
             _pairs(view)
-            _take_away(view)
+            take_away.show(f"strata-{asked.spec.key[:8]}", [_part(view)], lambda: _report(view))
 
 
 def _wait_for_networks(db: Database) -> None:
@@ -129,14 +129,13 @@ def _standing(view: View) -> None:
     if missing == 0:
         st.success(f"All {view.answer.total:,} pairs are known; nothing needs computing.")
         return
-    past = audits.recent(view.db, 30, "done", kind="audit")
-    seconds = cost.estimate(view.question.spec, view.question.network, missing, past)
+    duration = asking.duration(view.db, [asking.Lack(view.question.network, view.question.spec, missing)])
     if view.answer.known == 0:
-        st.info(f"Nothing is known yet. Start computes {missing:,} pairs, about {screen.seconds(seconds)}.")
+        st.info(f"Nothing is known yet. Start computes {missing:,} pairs, about {duration}.")
     else:
         st.info(
             f"{view.answer.known:,} of {view.answer.total:,} pairs are known. Start computes the other {missing:,}, "
-            f"about {screen.seconds(seconds)}."
+            f"about {duration}."
         )
     last = next((audit for audit in audits.recent(view.db, 5, kind="audit") if audit.spec == view.question.spec), None)
     if last is not None and last.state == "failed":
@@ -170,7 +169,7 @@ def _draw(view: View) -> None:
         dark=dark,
     )
     screen.show(figure, "curves", f"strata-curves-{spec.key[:8]}", "Optimal loss over the budget ε, a line a layer")
-    st.caption(screen.escape(_caption(view)))
+    st.caption(screen.escape(captions.of_question(view.answer, view.question.network)))
     st.subheader("Loss by layer", anchor=False)
     bars = attribution.loss_by_layer(epsilon, view.curves, at, view.colours, input_space=shown_reference, dark=dark)
     screen.show(bars, "by_layer", f"strata-layers-{spec.key[:8]}", f"Loss of each layer at the budget ε = {at:g}")
@@ -180,28 +179,6 @@ def _draw(view: View) -> None:
         width="stretch",
         placeholder="–",
         alt="Layers with sizes, distances and losses",
-    )
-
-
-def _caption(view: View) -> str:
-    spec = view.question.spec
-    series = next(iter(view.answer.groups.values()))[0].spec
-    return captions.caption(
-        network=spec.network,
-        dataset=spec.dataset,
-        split=spec.split,
-        classes=spec.classes,
-        samples=spec.samples,
-        layers=spec.layers,
-        features=view.question.network.features,
-        m=spec.m,
-        projections=spec.projections,
-        method=spec.method,
-        preset=spec.preset,
-        version=series.method_version,
-        seed=spec.seed,
-        known=view.answer.known,
-        total=view.answer.total,
     )
 
 
@@ -332,43 +309,6 @@ def _open_pair(view: View, shown: tuple[str, int], left: int, right: int, closes
     pair.wait_for(view.db, opened, lacking)
 
 
-def _take_away(view: View) -> None:
-    """Downloads and the link."""
-    st.subheader("Take away", anchor=False)
-    name = f"strata-{view.question.spec.key[:8]}"
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.download_button(
-            "CSV",
-            lambda: export.as_csv(view.answer, view.curves, view.question.network),
-            f"{name}.csv",
-            "text/csv",
-            on_click="ignore",
-            help="Curves, a row a budget, layer and projection",
-        )
-        st.download_button(
-            "JSON",
-            lambda: export.as_json(view.answer, view.curves, view.question.network),
-            f"{name}.json",
-            "application/json",
-            on_click="ignore",
-            help="Curves, distances, residuals and settings",
-        )
-        st.download_button(
-            "Report",
-            lambda: _report(view),
-            f"{name}.html",
-            "text/html",
-            on_click="ignore",
-            help="One HTML file that works offline: figures, tables, settings, the command that repeats it",
-        )
-        screen.link_button()
-        screen.choose_image_format()
-    if view.answer.devices:
-        st.caption(
-            screen.escape(f"Computed on {', '.join(view.answer.devices)} with {', '.join(view.answer.versions)}.")
-        )
-
-
 def _report(view: View) -> str:
     """The report, in the light theme whatever the screen's."""
     spec = view.question.spec
@@ -379,7 +319,18 @@ def _report(view: View) -> str:
         layer_curves(epsilon, view.curves, colours, input_space=reference),
         attribution.loss_by_layer(epsilon, view.curves, at, colours, input_space=reference),
     ]
-    return report.page(view.answer, view.question.network, figures, _table(view, at), _caption(view))
+    title = f"{view.question.network.name}: robustness layer by layer"
+    return report.page(
+        title,
+        [_part(view)],
+        figures,
+        {"Layers": _table(view, at)},
+        captions.of_question(view.answer, view.question.network),
+    )
+
+
+def _part(view: View) -> export.Part:
+    return export.Part(view.question.network, view.answer, view.curves)
 
 
 main()

@@ -5,17 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
 from charts import scaling, style
-from pages.parts import cost, known, progress, question, screen
-from robustness_core.spec import AuditSpec, SpecError
-from robustness_core.theory import ExponentFit, fit_exponent
-from store import StoreError, audits, networks
+from pages.parts import asking, captions, export, known, progress, question, report, screen, take_away
+from robustness_core.spec import AuditSpec
+from robustness_core.theory import ExponentFit, concentration_width, fit_exponent, square_root_law
+from store import networks, spectra
 from store.database import Database
-from store.records import NetworkRecord
+from store.records import LayerRecord, NetworkRecord, SpectrumRecord
 
+HEADINGS_ALT = {
+    "by_m": "Optimal loss over the budget, a line for each projection dimension",
+    "law": "Mean distance against m on log axes with the √m line",
+    "spread": "Relative standard deviation over projections against m",
+}
+SPREAD_WORDS = (
+    "Relative standard deviation over projections: how far one random projection strays. That of the mean over pairs "
+    "is shared by all pairs, since they share the projection."
+)
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 WITHOUT = "none"
 
@@ -26,6 +37,34 @@ class Asked:
 
     network: NetworkRecord
     spec: AuditSpec
+
+
+@dataclass(frozen=True)
+class Law:
+    """What the √m law says of an affine layer: its norms, and the mean of ‖L(x − x′)‖ over the pairs."""
+
+    spectrum: SpectrumRecord
+    length: float
+
+    @property
+    def limit(self) -> float:
+        """√r4, far below which m should be."""
+        return float(np.sqrt(self.spectrum.r4))
+
+    def prediction(self, dimensions: list[int]) -> NDArray[np.float64]:
+        """The mean distance at each m."""
+        return square_root_law(dimensions, self.length, self.spectrum.frobenius)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What is drawn: `measured` holds, for each of the `dimensions` that are wholly known, distances (N, L, R)."""
+
+    layer: LayerRecord
+    part: export.Part
+    dimensions: list[int]
+    measured: list[NDArray[np.float64]]
+    law: Law | None
 
 
 def main() -> None:
@@ -65,64 +104,129 @@ def _ask(db: Database, shelf: list[NetworkRecord]) -> Asked | None:
     spec = form.spec(network, (layer,), m)
     if spec is None:
         return None
-    asked = Asked(network, spec)
     st.button(
-        "Start", type="primary", shortcut="Ctrl+Enter", width="stretch", on_click=_start, args=(db, asked),
+        "Start", type="primary", shortcut="Ctrl+Enter", width="stretch", on_click=asking.start, args=(db, [spec]),
         help="Computes what is not known yet.",
     )  # fmt: skip
-    return asked
+    return Asked(network, spec)
 
 
-def _start(db: Database, asked: Asked) -> None:
-    try:
-        audits.submit(db, asked.spec, requested_by="browser")
-    except (SpecError, StoreError) as error:
-        st.toast(screen.escape(str(error)))
+def _view(db: Database, asked: Asked) -> View:
+    answer = known.answer(db, asked.spec, asked.network.sha256)
+    layer = next(layer for layer in asked.network.layers if layer.name == asked.spec.layers[0])
+    groups = {m: group for (_, m), group in answer.groups.items() if m is not None and all(p.complete for p in group)}
+    measured = [np.stack([p.matrix.distance for p in group]) for group in groups.values()]
+    law = None
+    if layer.affine and (spectrum := spectra.find(db, asked.network.id, layer.name)) is not None:
+        lengths = spectra.lengths(db, spectrum.id, answer.left_ids, answer.right_ids)
+        law = Law(spectrum, float(lengths.mean())) if np.isfinite(lengths).all() else None
+    part = export.Part(asked.network, answer, known.curves(answer, asked.network.features))
+    return View(layer, part, list(groups), measured, law)
 
 
 def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
-    answer = known.answer(db, asked.spec, asked.network.sha256)
-    reference = known.input_space(asked.spec)
-    spec = asked.spec
-    missing = answer.missing
-    if idle and missing:
-        past = audits.recent(db, 30, "done", kind="audit")
-        seconds = cost.estimate(spec, asked.network, missing, past)
-        st.info(f"{missing:,} of {answer.total:,} pairs are not known yet; Start computes them, about "
-                f"{screen.seconds(seconds)}.")  # fmt: skip
-    groups = {m: group for (_, m), group in answer.groups.items() if all(p.complete for p in group)}
-    means = {m: np.array([float(p.matrix.distance.mean()) for p in group]) for m, group in groups.items()}
-    dimensions = [m for m in means if m is not None]
-    curves = {curve.m: curve.losses for curve in known.curves(answer, asked.network.features) if curve.known}
-    colour = style.layer_colours([one.name for one in asked.network.layers], screen.dark())[spec.layers[0]]
-    if not curves:
+    view = _view(db, asked)
+    answer = view.part.answer
+    if idle and answer.missing:
+        duration = asking.duration(db, [asking.Lack(asked.network, asked.spec, answer.missing)])
+        st.info(f"{answer.missing:,} of {answer.total:,} pairs are not known yet; Start computes them, about "
+                f"{duration}.")  # fmt: skip
+    if answer.known == 0:
         st.info("Nothing is known of this layer yet.")
         return
-    dark = screen.dark()
-    st.subheader("Loss curves for each m", anchor=False)
-    by_m = scaling.curves_by_m(spec.epsilon.values(), curves, input_space=reference, dark=dark)
-    screen.show(by_m, "by_m", "strata-m", "Optimal loss over the budget, a line for each projection dimension")
-    if not dimensions:
-        return
-    st.subheader("Distance against m", anchor=False)
-    shown = [means[m] for m in dimensions]
-    law = fitted(dimensions, shown)
-    exponent = None if law is None else (law.exponent, law.low, law.high)
-    screen.show(
-        scaling.distance_against_m(dimensions, shown, exponent=exponent, colour=colour, dark=dark),
-        "law", "strata-scaling", "Mean distance against m on log axes with the √m line",
+    figures = _figures(view, dark=screen.dark())
+    for key, (heading, figure, words) in figures.items():
+        st.subheader(heading, anchor=False)
+        screen.show(figure, key, f"strata-{key}", HEADINGS_ALT[key])
+        st.caption(screen.escape(words))
+    take_away.show(f"strata-scaling-{asked.spec.key[:8]}", [view.part], lambda: _report(view))
+
+
+def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]:
+    """Key -> heading, figure and the words below it."""
+    answer, dimensions = view.part.answer, view.dimensions
+    spec = answer.spec
+    losses = {curve.m: curve.losses for curve in view.part.curves if curve.known}
+    by_m = scaling.curves_by_m(
+        spec.epsilon.values(), losses, input_space=known.input_space(spec), dark=dark
     )  # fmt: skip
-    if law is not None:
-        st.caption(
-            f"Fitted exponent {law.exponent:.3f} (95 % interval {law.low:.3f} to {law.high:.3f}); the theory "
-            "expects 0.5 while m is far above 1 and far below √r4. Only m of which every pair is known are drawn."
-        )
+    figures = {"by_m": ("Loss curves for each m", by_m, _caption(view))}
+    if not dimensions:
+        return figures
+    colour = style.layer_colours([one.name for one in view.part.network.layers], dark)[view.layer.name]
+    means = [distance.mean(axis=(1, 2)) for distance in view.measured]
+    fit = fitted(dimensions, means)
+    against = scaling.distance_against_m(
+        dimensions,
+        means,
+        exponent=None if fit is None else (fit.exponent, fit.low, fit.high),
+        prediction=None if view.law is None else view.law.prediction(dimensions),
+        region=None if view.law is None else (1.0, view.law.limit),
+        colour=colour,
+        dark=dark,
+    )
+    figures["law"] = ("Distance against m", against, _law_words(view, fit))
     if spec.projections > 1:
-        st.subheader("Spread over projections", anchor=False)
-        screen.show(
-            scaling.spread_against_m(dimensions, shown, colour, dark=dark),
-            "spread", "strata-spread", "Relative standard deviation over projections against m",
-        )  # fmt: skip
+        spreads = [spread(distance) for distance in view.measured]
+        around = scaling.spread_against_m(
+            dimensions,
+            [of_pair for of_pair, _ in spreads],
+            [of_mean for _, of_mean in spreads],
+            colour,
+            theory=None if view.law is None else concentration_width(dimensions, view.law.spectrum.r4),
+            dark=dark,
+        )
+        figures["spread"] = ("Spread over projections", around, SPREAD_WORDS)
+    return figures
+
+
+def _caption(view: View) -> str:
+    return captions.of_question(view.part.answer, view.part.network)
+
+
+def _law_words(view: View, fit: ExponentFit | None) -> str:
+    words = []
+    if fit is not None:
+        words.append(
+            f"Fitted exponent {fit.exponent:.3f} (95 % interval {fit.low:.3f} to {fit.high:.3f}); the theory expects "
+            "0.5 while m is far above 1 and far below √r4."
+        )
+    if view.law is not None:
+        spectrum = view.law.spectrum
+        how = "exact" if spectrum.exact else "from random probes"
+        words.append(
+            f"This layer is affine, f(x) = Lx + k, with ‖L‖F = {spectrum.frobenius:.4g} and r4 = {spectrum.r4:.4g} "
+            f"({how}): the law √m‖L(x−x′)‖ / (2‖L‖F) is expected for 1 ≪ m ≪ √r4 = {view.law.limit:.3g}."
+        )
+    elif view.layer.affine:
+        words.append("The norms of this affine layer are not measured for these images yet; Start measures them.")
+    else:
+        words.append("There is no prediction for this layer, since it is not affine; layers like conv1.pre are.")
+    words.append("Only m of which every pair is known are drawn.")
+    return " ".join(words)
+
+
+def _report(view: View) -> str:
+    figures = _figures(view, dark=False)
+    means = [float(distance.mean()) for distance in view.measured]
+    table = pd.DataFrame({"m": view.dimensions, "mean distance": means})
+    if view.law is not None:
+        table["law"] = view.law.prediction(view.dimensions)
+    if view.part.answer.spec.projections > 1:
+        table["spread of a pair"] = [spread(distance)[0] for distance in view.measured]
+    caption = " ".join(words for _, _, words in figures.values())
+    title = f"{view.part.network.name}: {view.layer.name} under projections"
+    return report.page(title, [view.part], [figure for _, figure, _ in figures.values()], {"Distances": table}, caption)
+
+
+def spread(distance: NDArray[np.float64]) -> tuple[float, float]:
+    """Relative standard deviation over projections of one pair (root mean square over pairs) and of the mean.
+
+    `distance` is (N, L, R), N >= 2.
+    """
+    of_pairs = distance.std(axis=0, ddof=1) / distance.mean(axis=0)
+    means = distance.mean(axis=(1, 2))
+    return float(np.sqrt((of_pairs**2).mean())), float(means.std(ddof=1) / means.mean())
 
 
 def fitted(m: list[int], distance: list[NDArray[np.float64]]) -> ExponentFit | None:

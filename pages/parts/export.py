@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,18 @@ from pages.parts.known import Answer, Floats
 from store.records import NetworkRecord
 
 
-def settings(answer: Answer, network: NetworkRecord) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What a screen shows of one network: what is known of its question, and the curves drawn from it."""
+
+    network: NetworkRecord
+    answer: Answer
+    curves: Sequence[Curve]
+
+
+def settings(part: Part) -> dict[str, Any]:
     """Where the numbers come from: spec, network, method version, devices and versions."""
+    answer, network = part.answer, part.network
     series = next(iter(answer.groups.values()))[0].spec
     return {
         "spec": answer.spec.to_json(),
@@ -29,10 +39,17 @@ def settings(answer: Answer, network: NetworkRecord) -> dict[str, Any]:
     }
 
 
-def as_json(answer: Answer, curves: Sequence[Curve], network: NetworkRecord) -> str:
-    """The form of `python -m robustness_core audit --json`, and the settings; null stands for unknown."""
+def as_json(parts: Sequence[Part]) -> str:
+    """One part in the form of `python -m robustness_core audit --json` with its settings; several as a list of such."""
+    documents = [_document(part) for part in parts]
+    return json.dumps(documents[0] if len(documents) == 1 else documents)
+
+
+def _document(part: Part) -> dict[str, Any]:
+    """null stands for unknown."""
+    answer = part.answer
     layers = []
-    for curve, ((layer, m), group) in zip(curves, answer.groups.items(), strict=True):
+    for curve, ((layer, m), group) in zip(part.curves, answer.groups.items(), strict=True):
         projections = [
             {
                 "seed": projection.spec.seed,
@@ -52,26 +69,29 @@ def as_json(answer: Answer, curves: Sequence[Curve], network: NetworkRecord) -> 
                 "mean_loss": curve.losses.mean(axis=0).tolist(),
             }
         )
-    return json.dumps(
-        {
-            "network": network.name,
-            "dataset": answer.spec.dataset,
-            "classes": list(answer.spec.classes),
-            "left_indices": answer.sample.left.tolist(),
-            "right_indices": answer.sample.right.tolist(),
-            "epsilon": answer.spec.epsilon.values().tolist(),
-            "layers": layers,
-            "settings": settings(answer, network),
-        }
-    )
+    return {
+        "network": part.network.name,
+        "dataset": answer.spec.dataset,
+        "classes": list(answer.spec.classes),
+        "left_indices": answer.sample.left.tolist(),
+        "right_indices": answer.sample.right.tolist(),
+        "epsilon": answer.spec.epsilon.values().tolist(),
+        "layers": layers,
+        "settings": settings(part),
+    }
 
 
-def as_csv(answer: Answer, curves: Sequence[Curve], network: NetworkRecord) -> str:
+def as_csv(parts: Sequence[Part]) -> str:
     """One row a budget, layer and projection; the settings are columns, so that rows of two files can be mixed."""
-    origin = settings(answer, network)
+    return str(pd.concat([frame for part in parts for frame in _frames(part)]).to_csv(index=False))
+
+
+def _frames(part: Part) -> list[pd.DataFrame]:
+    """A frame a layer and projection."""
+    answer, network, origin = part.answer, part.network, settings(part)
     spec = asdict(answer.spec)
     frames = []
-    for curve, group in zip(curves, answer.groups.values(), strict=True):
+    for curve, group in zip(part.curves, answer.groups.values(), strict=True):
         for projection, loss in zip(group, curve.losses, strict=True):
             frame = pd.DataFrame({"epsilon": answer.spec.epsilon.values(), "loss": loss})
             columns = {
@@ -95,7 +115,7 @@ def as_csv(answer: Answer, curves: Sequence[Curve], network: NetworkRecord) -> s
                 "versions": "; ".join(answer.versions),
             }
             frames.append(frame.assign(**{name: _plain(value) for name, value in columns.items()}))
-    return str(pd.concat(frames).to_csv(index=False))
+    return frames
 
 
 def _plain(value: object) -> object:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import html
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from pages.parts import export
-from pages.parts.known import Answer
 from robustness_core.spec import AuditSpec
-from store.records import NetworkRecord
 
 _STYLE = """body{font-family:system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#0f1218;
 background:#fff;line-height:1.5}table{border-collapse:collapse;font-size:.9rem}td,th{border:1px solid #d0d0d8;
@@ -23,40 +21,47 @@ overflow-x:auto;white-space:pre-wrap;word-break:break-word}"""
 
 
 def page(
-    answer: Answer, network: NetworkRecord, figures: Sequence[go.Figure], table: pd.DataFrame, caption: str
+    title: str,
+    parts: Sequence[export.Part],
+    figures: Sequence[go.Figure],
+    tables: Mapping[str, pd.DataFrame],
+    caption: str,
 ) -> str:
-    """The report as HTML; plotly's own code is inside, so the figures work offline."""
+    """The report as HTML; plotly's own code is inside, so the figures work offline. `tables`: heading -> table."""
     drawn = [
         figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
         for number, figure in enumerate(figures)
     ]
-    title = html.escape(f"{network.name}: robustness layer by layer")
-    settings = html.escape(json.dumps(export.settings(answer, network), indent=1, ensure_ascii=False))
+    shown = [
+        f"<h2>{html.escape(heading)}</h2>"
+        + table.to_html(index=False, escape=True, na_rep="–", float_format=lambda value: f"{value:.4f}", border=0)
+        for heading, table in tables.items()
+    ]
+    settings = [export.settings(part) for part in parts]
+    commands = "\n".join(command(part.answer.spec) for part in parts)
     sections = [
-        f"<h1>{title}</h1>",
+        f"<h1>{html.escape(title)}</h1>",
         *drawn,
         f"<p>{html.escape(caption)}</p>",
-        "<h2>Layers</h2>",
-        table.to_html(index=False, escape=True, na_rep="–", float_format=lambda value: f"{value:.4f}", border=0),
+        *shown,
         "<h2>How to repeat it</h2>",
-        f"<pre>{html.escape(command(answer.spec))}</pre>",
+        f"<pre>{html.escape(commands)}</pre>",
         "<h2>Caption for LaTeX</h2>",
         f"<pre>{html.escape(latex(caption))}</pre>",
         "<h2>Settings</h2>",
-        f"<pre>{settings}</pre>",
+        f"<pre>{html.escape(json.dumps(settings, indent=1, ensure_ascii=False))}</pre>",
     ]
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return f'<!DOCTYPE html><html lang="en"><head>{head}</head><body>{"".join(sections)}</body></html>'
 
 
 def command(spec: AuditSpec) -> str:
     """The command that computes the same without browser and database; the network by its name or its file."""
-    m = spec.m[0]
     words: list[Any] = ["python", "-m", "robustness_core", "audit", f"--network={spec.network}"]
     words += ["--dataset", spec.dataset]
     words += ["--classes", *spec.classes, "--samples", spec.samples, "--layers", ",".join(spec.layers)]
-    words += ["--m", "none" if m is None else m, "--projections", spec.projections, "--seed", spec.seed]
-    words += ["--method", spec.method, "--preset", spec.preset, "--split", spec.split]
+    words += ["--m", *("none" if m is None else m for m in spec.m), "--projections", spec.projections]
+    words += ["--seed", spec.seed, "--method", spec.method, "--preset", spec.preset, "--split", spec.split]
     words += ["--epsilon", f"{spec.epsilon.start:g}:{spec.epsilon.stop:g}:{spec.epsilon.count}", "--json", "out.json"]
     return shlex.join(str(word) for word in words)
 

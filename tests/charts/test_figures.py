@@ -119,15 +119,15 @@ def test_root_m_line_has_slope_one_half_on_log_axes() -> None:
     assert list(dots.x) == [1, 1, 4, 16]
 
 
-def test_spread_needs_two_projections() -> None:
-    figure = scaling.spread_against_m([1, 10], [np.array([1.0]), np.array([1.0, 3.0])], "#000000")
-    assert list(figure.data[0].x) == [10]
-    assert figure.data[0].y[0] == pytest.approx(100 / np.sqrt(2))
+def test_spread_of_a_pair_of_the_mean_and_of_theory_are_in_per_cent() -> None:
+    figure = scaling.spread_against_m([1, 10], [0.7, 0.2], [0.1, 0.05], "#000000", theory=np.array([0.707, 0.22]))
+    drawn = {trace.name: list(trace.y) for trace in figure.data}
+    assert drawn == {"one pair": [70, 20], "mean over pairs": [10, 5], "theory, one pair": [70.7, 22]}
 
 
 def test_curves_by_m_name_every_m() -> None:
     figure = scaling.curves_by_m(EPSILON, {1: LOSSES, None: LOSSES}, input_space=LOSSES[0])
-    assert [trace.name for trace in figure.data] == ["m = 1", "no projection", "input space"]
+    assert [trace.name for trace in figure.data] == ["input space", "m = 1", "no projection"]
 
 
 def test_depth_lines_align_by_order_or_relative_depth_and_subtract() -> None:

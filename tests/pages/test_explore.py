@@ -187,14 +187,14 @@ def test_downloads_hold_the_settings_and_the_numbers(db) -> None:
     spec = synthetic.question()
     synthetic.finish(db, spec, share=0.5)
     answer = known.answer(db, spec, network.sha256)
-    curves = known.curves(answer, network.features)
-    document = json.loads(export.as_json(answer, curves, network))
+    part = export.Part(network, answer, known.curves(answer, network.features))
+    document = json.loads(export.as_json([part]))
     assert document["settings"]["spec"] == json.loads(json.dumps(spec.to_json()))
     assert document["settings"]["devices"] == ["made-up device"]
     assert [layer["layer"] for layer in document["layers"]] == list(spec.layers)
     distances = np.array(document["layers"][1]["projections"][0]["distances"], dtype=float)
     np.testing.assert_array_equal(distances, answer.groups["conv2", 10][0].matrix.distance)
-    lines = export.as_csv(answer, curves, network).splitlines()
+    lines = export.as_csv([part]).splitlines()
     assert len(lines) == 1 + 81 * 4
     assert "made-up device" in lines[1]
     assert "torch 0.0" in lines[1]
@@ -206,7 +206,8 @@ def test_csv_text_is_no_formula(db) -> None:
     network = synthetic.network(db, "=cmd()")
     spec = synthetic.question("=cmd()")
     answer = known.answer(db, spec, network.sha256)
-    assert ",'=cmd()," in export.as_csv(answer, known.curves(answer, network.features), network)
+    part = export.Part(network, answer, known.curves(answer, network.features))
+    assert ",'=cmd()," in export.as_csv([part])
 
 
 def test_report_is_whole_safe_and_its_command_asks_the_same(db) -> None:
@@ -215,7 +216,7 @@ def test_report_is_whole_safe_and_its_command_asks_the_same(db) -> None:
     import shlex
 
     from charts.curves import layer_curves
-    from pages.parts import known, report
+    from pages.parts import export, known, report
     from robustness_core.commands import audit as command
 
     name = "<script>alert(1)</script> & co"
@@ -224,12 +225,14 @@ def test_report_is_whole_safe_and_its_command_asks_the_same(db) -> None:
     answer = known.answer(db, spec, network.sha256)
     curves = known.curves(answer, network.features)
     figure = layer_curves(spec.epsilon.values(), curves, {}, input_space=known.input_space(spec))
-    page = report.page(answer, network, [figure, figure], pd.DataFrame({"layer": ["<b>x"]}), f"Loss of {name}.")
+    part = export.Part(network, answer, curves)
+    tables = {"<b>x": pd.DataFrame({"layer": ["<b>x"]})}
+    page = report.page(f"About {name}", [part, part], [figure, figure], tables, f"Loss of {name}.")
     assert "<script>alert(1)" not in page
     assert "<b>x" not in page
     assert "<script src" not in page  # plotly's code is inside
     assert page.count("Plotly.newPlot(") == 2
-    assert html.escape(report.command(spec)) in page
+    assert page.count(html.escape(report.command(spec))) == 2  # one for each network of a comparison
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     asked = parser.parse_args(shlex.split(report.command(spec))[4:])

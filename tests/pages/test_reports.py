@@ -1,0 +1,105 @@
+"""Scaling's law and the reports of Compare and Scaling: the numbers on screen and in the file."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks import synthetic
+from store import audits, images, spectra
+from tests.pages.conftest import words
+
+LAW = {"network": "small-made-up", "one": "conv1.pre", "ms": ["1", "2", "5"], "S": "4", "N": "2"}
+
+
+@pytest.fixture
+def affine(db):
+    """An audit of an affine layer at three m, and its norms: ‖L‖_F = 8, r4 = 400, every ‖L(x - x')‖ = 16."""
+    network = synthetic.network(db)
+    spec = synthetic.question(samples=4, layers=["conv1.pre"]).replace(m=(1, 2, 5), projections=2)
+    synthetic.finish(db, spec)
+
+    def measure() -> None:
+        from pages.parts import data
+
+        sample = data.sample(spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
+        ids = images.ids(db, spec.dataset, spec.split, [*sample.left.tolist(), *sample.right.tolist()])
+        sides = [[ids[i] for i in side.tolist()] for side in (sample.left, sample.right)]
+        spectra.record(
+            db, network_id=network.id, layer="conv1.pre", frobenius=8.0, r4=400.0, exact=True,
+            left_ids=sides[0], right_ids=sides[1], lengths=np.full((4, 4), 16.0),
+        )  # fmt: skip
+
+    return measure
+
+
+def test_scaling_of_an_affine_layer_states_its_norms_once_they_are_measured(affine, db, open_screen) -> None:
+    screen = open_screen("scaling", **LAW)
+    assert not screen.exception
+    assert "not measured for these images yet; Start measures them" in words(screen).replace("\\", "")
+    next(button for button in screen.button if button.label == "Start").click().run()
+    assert audits.recent(db)[0].state == "queued"
+    affine()
+    text = words(open_screen("scaling", **LAW)).replace("\\", "")
+    assert "‖L‖F = 8 and r4 = 400 (exact)" in text
+    assert "√r4 = 20" in text
+
+
+def test_scaling_of_another_layer_says_that_there_is_no_law(db, open_screen) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question(samples=4, layers=["conv1"]).replace(m=(1, 2)))
+    screen = open_screen("scaling", one="conv1", ms=["1", "2"], S="4")
+    assert "no prediction for this layer, since it is not affine" in words(screen).replace("\\", "")
+
+
+def downloads(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Label -> text of every download that a screen offers from now on."""
+    from streamlit.delta_generator import DeltaGenerator
+
+    found: dict[str, str] = {}
+    offered = DeltaGenerator.download_button
+
+    def spy(self, label, data, *arguments, **options):
+        found[label] = data()
+        return offered(self, label, data, *arguments, **options)
+
+    monkeypatch.setattr(DeltaGenerator, "download_button", spy)
+    monkeypatch.setattr("streamlit.download_button", lambda *a, **o: spy(_main(), *a, **o))
+    return found
+
+
+def _main():
+    import streamlit as st
+
+    return st._main
+
+
+def test_report_of_scaling_holds_the_law_and_the_command(affine, db, open_screen, monkeypatch) -> None:
+    affine()
+    found = downloads(monkeypatch)
+    screen = open_screen("scaling", **LAW)
+    assert not screen.exception
+    page = found["Report"]
+    assert page.count("Plotly.newPlot(") == 3
+    assert "--m 1 2 5" in page
+    for m in (1, 2, 5):
+        assert f"<td>{math.sqrt(m) * 16 / (2 * 8):.4f}</td>" in page
+    assert len(found["CSV"].splitlines()) == 1 + 81 * 3 * 2
+
+
+def test_report_of_a_comparison_repeats_every_network(db, open_screen, monkeypatch) -> None:
+    for name in ("small-made-up", "second"):
+        synthetic.network(db, name)
+        synthetic.finish(db, synthetic.question(name, samples=4))
+    found = downloads(monkeypatch)
+    screen = open_screen("compare", networks=["small-made-up", "second"], S="4")
+    assert not screen.exception
+    page = found["Report"]
+    assert page.count("Plotly.newPlot(") == 2
+    assert "<script src" not in page
+    for name in ("small-made-up", "second"):
+        assert f"--network={name}" in page
+        assert f"<td>{name}</td>" in page
+    assert r"\caption{Optimal loss by layer of small-made-up, second at the budget $\varepsilon$" in page
+    assert [document["network"] for document in json.loads(found["JSON"])] == ["small-made-up", "second"]
