@@ -16,7 +16,7 @@ from onnx import helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustness_core import layers, onnx_import, programs
+from robustness_core import layers, onnx_import, onnx_operations, programs
 from robustness_core.checkpoints import CheckpointError
 from robustness_core.networks import Network
 from tests.core.hostile_files import linear, model
@@ -204,7 +204,7 @@ def test_flat_colour_images_are_offered_in_both_orders() -> None:
 
 def test_a_graph_that_onnxruntime_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
-    monkeypatch.setitem(onnx_import._OPERATIONS, "Relu", onnx_import._activation("tanh"))
+    monkeypatch.setitem(onnx_operations.OPERATIONS, "Relu", onnx_operations._activation("tanh"))
     made = linear(helper.make_node("Relu", ["x"], ["r"]), source="r")
     with pytest.raises(CheckpointError, match="differs from onnxruntime"):
         onnx_import.convert(made.SerializeToString())
