@@ -276,9 +276,7 @@ def flops() -> None:
         )
         print("    " + ", ".join(f"{layer} {count / 1e9:.3g}" for layer, count in layers))
         hours = ", ".join(f"{work / (peak * SHARE) / 3600:,.2f} h {gpu}" for gpu, peak in GPUS.items())
-        print(
-            f"    S = {SIDE}, N = {PROJECTIONS}, all layers: {work:.2e} FLOP; at {SHARE:.0%} of the float32 peak {hours}"
-        )
+        print(f"    S = {SIDE}, N = {PROJECTIONS}: {work:.2e} FLOP; at {SHARE:.0%} of the float32 peak {hours}")
 
 
 def _flops(network: nn.Module, layer: str, shape: tuple[int, int, int]) -> int:
