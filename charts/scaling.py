@@ -61,7 +61,7 @@ def distance_against_m(
     )  # fmt: skip
     style.layout(figure, x="projection dimension m", y="mean distance (ℓ2 norm)", height=420, dark=dark)
     figure.update_xaxes(type="log", tickvals=list(m), ticktext=[f"{k:,}" for k in m])
-    figure.update_yaxes(type="log")
+    figure.update_yaxes(type="log", tickvals=[k * 10.0**e for e in range(-6, 7) for k in (1, 2, 5)])
     return figure
 
 

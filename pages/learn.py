@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
@@ -11,6 +12,11 @@ from pages.parts import screen, toy
 from pages.parts.question import BOUND
 from robustness_core.optimal_loss import loss_curve, optimal_loss
 
+# Of each point: key, name and start of its two sliders.
+POINTS = {
+    "x": (("x1", "x, across", -0.9), ("x2", "x, up", -0.5)),
+    "x′": (("y1", "x′, across", 0.9), ("y2", "x′, up", 0.6)),
+}
 IDEAS = ("Features", "Distance", "Search", "Conflicts")
 
 
@@ -76,7 +82,7 @@ def _distance(left: st.delta_generator.DeltaGenerator, right: st.delta_generator
             found.level,
             dark=screen.dark(),
         )
-        screen.show(figure, "meeting", "strata-distance", "Level sets with two points, their balls and their collision")
+        _show_plane(figure, "meeting", "strata-distance", "Level sets with two points, their balls and their collision")
         st.markdown(
             f"Distance **{found.distance:.2f}**; without a feature it would be "
             f"{float(np.linalg.norm(x - other)) / 2:.2f}, half the way between the points."
@@ -84,15 +90,29 @@ def _distance(left: st.delta_generator.DeltaGenerator, right: st.delta_generator
 
 
 def _points() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sliders for the two points; the keyboard moves them as well."""
+    """Sliders for the two points, and which of them a click on the plane moves."""
     values = []
-    with st.container(horizontal=True):
-        for key, name, start in (("x1", "x, across", -0.9), ("x2", "x, up", -0.5)):
-            values.append(st.slider(name, -1.5, 1.5, start, 0.1, key=key, bind=BOUND, width=160))
-    with st.container(horizontal=True):
-        for key, name, start in (("y1", "x′, across", 0.9), ("y2", "x′, up", 0.6)):
-            values.append(st.slider(name, -1.5, 1.5, start, 0.1, key=key, bind=BOUND, width=160))
+    for names in (POINTS["x"], POINTS["x′"]):
+        with st.container(horizontal=True):
+            for key, name, start in names:
+                values.append(st.slider(name, -1.5, 1.5, start, 0.1, key=key, bind=BOUND, width=160))
+    st.segmented_control(
+        "A click on the picture moves", list(POINTS), default="x", key="moves", required=True,
+        help="Or move the sliders, with the arrow keys too.",
+    )  # fmt: skip
     return np.array(values[:2], dtype=np.float64), np.array(values[2:], dtype=np.float64)
+
+
+def _show_plane(figure: go.Figure, key: str, filename: str, alt: str) -> None:
+    """A picture of the plane on which a click puts the chosen point."""
+
+    def clicked() -> None:
+        points = st.session_state[f"figure_{key}"].selection.points
+        if points:
+            for (name, _, _), value in zip(POINTS[st.session_state["moves"]], points[0]["customdata"], strict=True):
+                st.session_state[name] = round(float(value), 6)
+
+    screen.show(learn.places(figure), key, filename, alt, on_select=clicked, selection_mode="points")
 
 
 def _search(left: st.delta_generator.DeltaGenerator, right: st.delta_generator.DeltaGenerator) -> None:
@@ -120,7 +140,7 @@ def _search(left: st.delta_generator.DeltaGenerator, right: st.delta_generator.D
     moved = max(float(np.linalg.norm(path[-1, 0] - x)), float(np.linalg.norm(path[-1, 1] - other)))
     with right:
         figure = learn.steps(axis, toy.smooth(points), (x, other), path, dark=screen.dark())
-        screen.show(figure, "steps", "strata-search", "The steps of Algorithm 1 over the level sets of a feature")
+        _show_plane(figure, "steps", "strata-search", "The steps of Algorithm 1 over the level sets of a feature")
         st.markdown(f"After {steps} steps: larger move **{moved:.3f}**, features differ by {mismatch:.1e}.")
 
 

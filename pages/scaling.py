@@ -150,7 +150,8 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]
     by_m = scaling.curves_by_m(
         spec.epsilon.values(), losses, input_space=known.input_space(spec), dark=dark
     )  # fmt: skip
-    figures = {"by_m": ("Loss curves for each m", by_m, _caption(view))}
+    caption = captions.of_question(answer, view.part.network, band=False)
+    figures = {"by_m": ("Loss curves for each m", by_m, caption)}
     if not dimensions:
         return figures
     colour = style.layer_colours([one.name for one in view.part.network.layers], dark)[view.layer.name]
@@ -178,10 +179,6 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]
         )
         figures["spread"] = ("Spread over projections", around, SPREAD_WORDS)
     return figures
-
-
-def _caption(view: View) -> str:
-    return captions.of_question(view.part.answer, view.part.network)
 
 
 def _law_words(view: View, fit: ExponentFit | None) -> str:

@@ -7,7 +7,7 @@ from pages.parts.known import Answer
 from store.records import NetworkRecord
 
 
-def of_question(answer: Answer, network: NetworkRecord) -> str:
+def of_question(answer: Answer, network: NetworkRecord, *, band: bool = True) -> str:
     """What is drawn, of which network, with which settings, and how much of it is known."""
     spec = answer.spec
     return captions.caption(
@@ -26,4 +26,5 @@ def of_question(answer: Answer, network: NetworkRecord) -> str:
         seed=spec.seed,
         known=answer.known,
         total=answer.total,
+        band=band,
     )

@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 import store
+from pages.parts import saving
 from store.supervisor import elsewhere, ensure
 
 STATE_COLOURS: Final[dict[str, Literal["gray", "blue", "green", "red", "orange"]]] = {
@@ -42,6 +43,7 @@ def begin(title: str) -> None:
         PagesManager.uses_pages_directory = False
         st.rerun()
     st.title(title, anchor=False)
+    saving.offer_both_formats()
 
 
 @st.cache_resource(show_spinner="Opening the database …")
@@ -78,32 +80,21 @@ def keep_a_worker() -> None:
 
 
 def show(figure: go.Figure, key: str, filename: str, alt: str, **more: Any) -> Any:
-    """Show a figure with its download button (SVG or PNG as chosen on this session's screens)."""
+    """Show a figure; its bar saves it as SVG, and as PNG (pages/parts/saving.py)."""
     config = {
         "displaylogo": False,
-        "toImageButtonOptions": {"format": image_format(), "filename": filename, "scale": 2},
+        "toImageButtonOptions": {"format": "svg", "filename": filename, "scale": 2},
         "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
     }
     return st.plotly_chart(figure, key=f"figure_{key}", config=config, alt=alt, **more)
-
-
-def image_format() -> str:
-    """The format that the figures' own camera button saves: svg or png."""
-    return "png" if st.session_state.get("image_format") == "PNG" else "svg"
-
-
-def choose_image_format() -> None:
-    st.segmented_control(
-        "Camera button of figures saves", ["SVG", "PNG"], default="SVG", key="image_format", required=True
-    )
 
 
 def link_button() -> None:
     """A button that copies the address of this view."""
     st.html(
         """<button type="button" class="copy-link" aria-live="polite">Copy link</button>
-<style>.copy-link{font:inherit;color:inherit;background:transparent;border:1px solid rgba(128,128,128,.45);
-border-radius:.4rem;padding:.42rem .75rem;cursor:pointer;min-height:2.5rem}
+<style>.copy-link{font:inherit;font-size:.875rem;color:inherit;background:transparent;
+border:1px solid rgba(128,128,128,.45);border-radius:.4rem;padding:.42rem .75rem;cursor:pointer;min-height:2.5rem}
 .copy-link:hover,.copy-link:focus-visible{border-color:#9c4dcc;outline:none}</style>
 <script>
 for (const button of document.querySelectorAll(".copy-link")) {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charts import attribution, compare, curves, matrix, pairs, scaling, style
+from charts import attribution, compare, curves, learn, matrix, pairs, scaling, style
 
 EPSILON = np.linspace(0, 4, 5)
 LOSSES = np.array([[0.0, 0.0, 0.2, 0.5, 0.69], [0.0, 0.1, 0.4, 0.6, 0.69]])
@@ -153,3 +153,12 @@ def test_distance_of_a_pair_has_a_bar_a_layer_below_half_the_distance_of_the_ima
     assert list(bar.marker.line.width) == [0, 3]
     assert figure.layout.shapes[0].y0 == 4.0
     assert figure.layout.yaxis.range[1] > 4.0
+
+
+def test_every_place_of_the_plane_can_be_clicked() -> None:
+    figure = learn.places(learn.level_sets(EPSILON, np.zeros((5, 5))), reach=0.2, step=0.1)
+    (markers,) = traces(figure, "places")
+    assert len(markers.customdata) == 25
+    np.testing.assert_array_equal(markers.customdata[[0, 1, -1]], [[-0.2, -0.2], [-0.1, -0.2], [0.2, 0.2]])
+    np.testing.assert_array_equal(np.stack([markers.x, markers.y], axis=1), markers.customdata)
+    assert figure.layout.clickmode == "event+select"
