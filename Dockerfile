@@ -1,14 +1,16 @@
 # The dashboard with a worker beside it: docker build -t strata . && docker run -p 127.0.0.1:8501:8501 -v strata:/strata/var strata
 # Open the dashboard as http://localhost:8501. For wheels of another kind (CPU only, a CUDA version), pass pip's own
-# option: --build-arg PIP_OPTIONS="--extra-index-url ADDRESS".
+# option: --build-arg PIP_OPTIONS="--extra-index-url ADDRESS". --build-arg REQUIREMENTS=requirements.lock installs only
+# files whose hashes are in that lock; it and requirements-cluster.txt also hold what compose.yaml needs.
 FROM python:3.11-slim
 
 ARG PIP_OPTIONS=""
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1
+ARG REQUIREMENTS=requirements.txt
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PYTHONPATH=/strata
 
 WORKDIR /strata
-COPY requirements.txt .
-RUN pip install --disable-pip-version-check ${PIP_OPTIONS} -r requirements.txt
+COPY requirements.txt requirements-cluster.txt requirements.lock ./
+RUN pip install --disable-pip-version-check ${PIP_OPTIONS} -r ${REQUIREMENTS}
 
 COPY app.py ./
 COPY .streamlit .streamlit

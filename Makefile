@@ -3,10 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 export STRATA_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data),)
 
-.PHONY: run test check format screenshots benchmarks clean help
+.PHONY: run test check format benchmarks lock audit-dependencies clean help
+
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
 help:            ## what can be made
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
 run: .venv/.run  ## start the dashboard with a worker beside it (Ctrl+C stops it)
 	@$(BIN)/python -m store attend $(BIN)/python -m streamlit run app.py
@@ -27,6 +29,13 @@ format: .venv/.dev  ## put the code in the house's form
 benchmarks: .venv/.dev  ## print the speed figures beside their baselines
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.loss
+
+lock: .venv/.dev ## pin everything with its hashes: requirements.lock (to run), requirements-dev.lock (to develop)
+	$(BIN)/$(LOCK) -o requirements.lock requirements.txt requirements-cluster.txt
+	$(BIN)/$(LOCK) -o requirements-dev.lock -c requirements.lock requirements-dev.txt
+
+audit-dependencies: .venv/.dev ## ask whether a weakness of a pinned package is known
+	$(BIN)/python .ci/audit_dependencies.py
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Strata needs Python 3.11 or later; set PYTHON=/path/to/python3.11."; exit 2; }
