@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.parts import screen
+from pages.parts import login, screen
 
 PAGES = Path(__file__).parent / "pages"
 
@@ -31,6 +31,7 @@ def main() -> None:
         ],
         position="top",
     )
+    login.require()
     screen.keep_a_worker()
     current.run()
 

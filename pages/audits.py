@@ -126,12 +126,15 @@ def _table(listed: list[AuditRecord]) -> None:
             "progress": [100 * audit.done / audit.total if audit.total else 0.0 for audit in listed],
             "network": [words.network_of(audit) for audit in listed],
             "question": [words.describe(audit) for audit in listed],
+            "asked by": ["" if audit.requested_by == "browser" else audit.requested_by for audit in listed],
             "asked": [words.ago(audit.created) for audit in listed],
             "time": [words.duration(audit) for audit in listed],
             "worker": ["" if a.worker is None else f"{a.worker.host}, {a.worker.device}" for a in listed],
             "note": [" ".join((*(f"#{tag}" for tag in audit.tags), audit.note)).strip() for audit in listed],
         }
     )
+    if not any(rows["asked by"]):
+        rows = rows.drop(columns="asked by")
     st.dataframe(
         rows,
         hide_index=True,

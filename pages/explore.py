@@ -10,7 +10,20 @@ import streamlit as st
 
 from charts import attribution, matrix, style
 from charts.curves import Curve, layer_curves, value_at
-from pages.parts import asking, captions, export, known, pair, progress, question, report, screen, take_away, words
+from pages.parts import (
+    asking,
+    captions,
+    export,
+    known,
+    login,
+    pair,
+    progress,
+    question,
+    report,
+    screen,
+    take_away,
+    words,
+)
 from robustness_core import datasets
 from robustness_core.spec import SpecError
 from store import StoreError, audits, networks
@@ -85,7 +98,7 @@ def _start(db: Database, asked: question.Question) -> None:
         if answer.missing == 0:
             st.toast("Every pair of this question is known already; nothing needs computing.")
             return
-        audits.submit(db, asked.spec, requested_by="browser")
+        audits.submit(db, asked.spec, requested_by=login.user() or "browser")
     except (SpecError, StoreError, datasets.DatasetError) as error:
         st.session_state["refused"] = str(error)
 

@@ -103,11 +103,8 @@ def test_every_service_of_ours_can_reach_what_it_depends_on() -> None:
 
 
 def test_settings_are_those_that_the_program_reads_and_the_password_comes_from_outside() -> None:
-    code = "\n".join(
-        path.read_text()
-        for room in ("store", "robustness_core", "pages", "worker")
-        for path in (PROJECT / room).rglob("*.py")
-    )
+    rooms = ("store", "robustness_core", "pages", "worker")
+    code = "\n".join(path.read_text() for room in rooms for path in (PROJECT / room).rglob("*.py"))
     for name in OURS:
         for setting in SERVICES[name]["environment"]:
             assert setting.startswith("DASK_") or f'environ.get("{setting}")' in code

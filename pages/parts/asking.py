@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.parts import cost, screen
+from pages.parts import cost, login, screen
 from robustness_core.spec import AuditSpec, SpecError
 from store import StoreError, audits
 from store.database import Database
@@ -33,6 +33,6 @@ def start(db: Database, specs: Sequence[AuditSpec]) -> None:
     """Queue these questions; a refusal is shown in words. A callback."""
     try:
         for spec in specs:
-            audits.submit(db, spec, requested_by="browser")
+            audits.submit(db, spec, requested_by=login.user() or "browser")
     except (SpecError, StoreError) as error:
         st.toast(screen.escape(str(error)))

@@ -13,7 +13,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from charts import pictures
-from pages.parts import data, progress, screen
+from pages.parts import data, login, progress, screen
 from robustness_core import datasets
 from robustness_core.spec import TOLERANCE, SeriesSpec, SpecError
 from store import StoreError, audits, distances, images
@@ -59,7 +59,7 @@ def request(db: Database, chosen: Sequence[Chosen]) -> AuditRecord | None:
         for audit in audits.recent(db, 20, kind="pair"):
             if audit.spec == spec and audit.state != "done":
                 return audit
-        return audits.submit(db, spec)
+        return audits.submit(db, spec, requested_by=login.user() or "browser")
     except (SpecError, StoreError) as error:
         st.error(screen.escape(str(error)))
         return None
