@@ -27,8 +27,8 @@ def distance_matrix(
 ) -> go.Figure:
     """Draw `distance` (L, R); unknown cells (NaN) stay empty, pairs that did not collide carry a cross.
 
-    plotly reports no clicks on a heat map, so unseen square markers lie over its cells; their `customdata` is
-    (row, column), counted from 0. At most 200 rows and columns are drawn. `chosen` frames one cell.
+    plotly reports no clicks on a heat map, so unseen square markers lie over its cells; the first two of their
+    `customdata` are row and column, counted from 0. At most 200 rows and columns are drawn. `chosen` frames one cell.
     """
     distance, collided = distance[:LARGEST, :LARGEST], collided[:LARGEST, :LARGEST]
     rows, columns = distance.shape
@@ -38,26 +38,22 @@ def distance_matrix(
         ygap=0.5 if rows <= 60 else 0,
         colorbar={"title": {"text": "distance", "side": "right"}, "thickness": 12, "outlinewidth": 0},
     )  # fmt: skip
-    known = np.argwhere(np.isfinite(distance))
-    y, x = known[:, 0], known[:, 1]
     size = max(2.0, 420.0 / max(rows, columns, 1))
-    figure.add_scattergl(
-        x=x, y=y, mode="markers", name="pairs", showlegend=False,
-        marker={"symbol": "square", "size": size, "color": "rgba(0,0,0,0)", "opacity": 0, "line": {"width": 0}},
-        selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}},
-        customdata=known,
-        text=[
-            f"x: {classes[0]} at {left_indices[i]}<br>x′: {classes[1]} at {right_indices[j]}"
-            f"<br>distance {distance[i, j]:.4f}{'' if collided[i, j] else '<br>did not collide: the midpoint'}"
-            for i, j in known
-        ],
-        hovertemplate="%{text}<extra></extra>",
-    )  # fmt: skip
-    missed = np.argwhere(np.isfinite(distance) & ~collided)
-    if len(missed):
+    invisible = {"symbol": "square", "size": size, "color": "rgba(0,0,0,0)", "opacity": 0, "line": {"width": 0}}
+    cross = {"symbol": "x-thin", "size": size * 0.5, "line": {"width": 1.2, "color": "#ffffff"}}
+    for name, cells, marker, words in (
+        ("pairs", np.isfinite(distance) & collided, invisible, ""),
+        ("no collision", np.isfinite(distance) & ~collided, cross, "<br>did not collide: the midpoint"),
+    ):
+        places = np.argwhere(cells)
+        y, x = places[:, 0], places[:, 1]
+        numbers = (y, x, np.asarray(left_indices)[y], np.asarray(right_indices)[x], distance[y, x])
         figure.add_scattergl(
-            x=missed[:, 1], y=missed[:, 0], mode="markers", hoverinfo="skip", showlegend=False, name="no collision",
-            marker={"symbol": "x-thin", "size": size * 0.5, "line": {"width": 1.2, "color": "#ffffff"}},
+            x=x, y=y, mode="markers", name=name, showlegend=False, marker=marker, customdata=np.column_stack(numbers),
+            selected={"marker": {"opacity": marker.get("opacity", 1)}},
+            unselected={"marker": {"opacity": marker.get("opacity", 1)}},
+            hovertemplate=f"x: {classes[0]} at %{{customdata[2]:d}}<br>x′: {classes[1]} at %{{customdata[3]:d}}"
+            f"<br>distance %{{customdata[4]:.4f}}{words}<extra></extra>",
         )  # fmt: skip
     if chosen is not None and chosen[0] < rows and chosen[1] < columns:
         i, j = chosen

@@ -276,7 +276,7 @@ def _class_names(view: View) -> tuple[str, str]:
 def _clicked_cell(left: list[int], right: list[int]) -> None:
     points = st.session_state["figure_matrix"].selection.points
     if points:
-        i, j = points[0]["customdata"]
+        i, j, *_ = points[0]["customdata"]
         pair.go(left[int(i)], right[int(j)])
 
 

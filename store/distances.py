@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Integer, Select, delete, select, type_coerce, update
+from sqlalchemy import Connection, Integer, Select, delete, func, select, type_coerce, update
 
 from robustness_core.spec import SeriesSpec
 from store import tables
@@ -114,6 +114,19 @@ def matrices(db: Database, series_ids: Sequence[int], left_ids: Ids, right_ids: 
             versions=tuple(sorted({f"{name} {text}" for maker in makers for name, text in maker.versions.items()})),
         )
     return result
+
+
+def counts(db: Database, series_ids: Sequence[int], left_ids: Ids) -> dict[int, int]:
+    """Series id -> how many distances of it are known for these left images; far cheaper than reading them."""
+    row = tables.distances.c
+    query = (
+        select(row.series_id, func.count())
+        .where(row.series_id.in_(list(series_ids)), row.left_id.in_(_plain(left_ids)))
+        .group_by(row.series_id)
+    )
+    with db.read() as connection:
+        found = {series_id: count for series_id, count in connection.execute(query)}
+    return {series_id: found.get(series_id, 0) for series_id in series_ids}
 
 
 def record(

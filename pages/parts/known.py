@@ -71,18 +71,19 @@ class Answer:
 
 
 def answer(db: Database, spec: AuditSpec, sha256: str) -> Answer:
-    """Read what is known; three queries, whatever the question."""
+    """Read what is known; four queries at most, whatever the question."""
     chosen = data.sample(spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
     both = [int(i) for i in (*chosen.left, *chosen.right)]
     ids = images.ids(db, spec.dataset, spec.split, both)
     left_ids, right_ids = (np.array([ids.get(int(i), -1) for i in side]) for side in (chosen.left, chosen.right))
     asked = spec.series(sha256)
     found = distances.find_all(db, asked)
-    series_ids = [record.id for record in found.values()]
+    series_ids = {key: record.id for key, record in found.items()}
     # An image that is not stored gets a number of its own below 0, which no distance has.
     rows, columns = (np.where(side < 0, -1 - np.arange(len(side)) - offset, side)
                      for side, offset in ((left_ids, 0), (right_ids, len(left_ids))))  # fmt: skip
-    known = distances.matrices(db, series_ids, rows, columns) if series_ids else {}
+    counts = distances.counts(db, list(series_ids.values()), rows) if series_ids else {}
+    known = _matrices(db.name, series_ids, counts, rows, columns, db) if series_ids else {}
     groups: dict[tuple[str, int | None], list[Projection]] = {}
     for series in asked:
         record = found.get(series.key)
@@ -91,6 +92,20 @@ def answer(db: Database, spec: AuditSpec, sha256: str) -> Answer:
             Projection(series, None if record is None else record.id, matrix)
         )
     return Answer(spec, chosen, left_ids, right_ids, groups)
+
+
+# Distances are added and never change: as long as so many are known, these are the matrices.
+@st.cache_data(show_spinner=False, max_entries=8)
+def _matrices(
+    database: str,
+    series_ids: dict[str, int],
+    counts: dict[int, int],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    _db: Database,
+) -> dict[int, records.DistanceMatrix]:
+    """Series id -> matrix; `series_ids` maps SeriesSpec.key -> id, `counts` says how many distances each has."""
+    return distances.matrices(_db, list(series_ids.values()), rows, columns)
 
 
 def curves(answer: Answer, features: dict[str, int]) -> list[Curve]:

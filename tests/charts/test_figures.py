@@ -85,14 +85,18 @@ def test_matrix_has_a_click_marker_on_every_known_cell_only() -> None:
     distance = np.array([[1.0, np.nan, 3.0], [4.0, 5.0, 6.0]])
     collided = np.array([[True, False, False], [True, True, True]])
     figure = matrix.distance_matrix(distance, collided, [11, 12], [21, 22, 23], (3, 7), chosen=(1, 2))
-    cells = next(trace for trace in figure.data if trace.name == "pairs")
-    assert cells.type == "scattergl"
-    assert [tuple(cell) for cell in cells.customdata] == [(0, 0), (0, 2), (1, 0), (1, 1), (1, 2)]
-    assert list(zip(cells.y, cells.x, strict=True)) == [tuple(cell) for cell in cells.customdata]
-    assert "23" in cells.text[1]
-    assert "did not collide" in cells.text[1]
-    missed = next(trace for trace in figure.data if trace.name == "no collision")
-    assert (list(missed.x), list(missed.y)) == ([2], [0])
+    (cells,), (missed,) = traces(figure, "pairs"), traces(figure, "no collision")
+    assert cells.type == missed.type == "scattergl"
+    np.testing.assert_array_equal(
+        cells.customdata,
+        [[0, 0, 11, 21, 1.0], [1, 0, 12, 21, 4.0], [1, 1, 12, 22, 5.0], [1, 2, 12, 23, 6.0]],
+    )
+    np.testing.assert_array_equal(missed.customdata, [[0, 2, 11, 23, 3.0]])
+    for trace in (cells, missed):
+        np.testing.assert_array_equal(np.stack([trace.y, trace.x], axis=1), trace.customdata[:, :2])
+    assert "did not collide" in missed.hovertemplate
+    assert "did not collide" not in cells.hovertemplate
+    assert missed.marker.opacity is None  # its cross is seen
     frame = figure.layout.shapes[0]
     assert (frame.x0, frame.y0) == (1.5, 0.5)
 

@@ -177,3 +177,16 @@ def test_reading_200_by_200_is_quick(db: Database, running: AuditRecord, series_
         seconds.append(time.process_time() - start)
     assert matrix.known.all()
     assert min(seconds) < 0.5  # 0.1 s measured; a reader that asks row by row takes seconds
+
+
+def test_counts_are_those_of_the_matrices(db: Database) -> None:
+    network = world.network(db)
+    spec = world.audit()
+    audits.submit(db, spec)
+    running = audits.claim(db, workers.register(db, "cpu", {}).id)
+    assert running is not None
+    left, right = world.some_images(db, 3), world.some_images(db, 3, start=10, label=7)
+    first, second = (distances.series(db, one).id for one in spec.series(network.sha256))
+    world.block(db, running, first, left[:2], right)
+    assert distances.counts(db, [first, second], left) == {first: 6, second: 0}
+    assert distances.counts(db, [first], left[1:]) == {first: 3}
