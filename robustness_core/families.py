@@ -284,7 +284,7 @@ def _post_activation(state: dict[str, Tensor]) -> list[Match]:
 
     # Shapes do not tell how the stem shrinks the image: not at all for small images, fourfold for those of ImageNet.
     stems = (("", 1, False), ("-imagenet", 2, True), ("-stride2", 2, False), ("-pool", 1, True))
-    likeliest = stems if size < 7 else (stems[1], stems[2], stems[0], stems[3])
+    likeliest = stems[:1] if len(counts) < 4 else stems if size < 7 else (stems[1], stems[2], stems[0], stems[3])
     return [Match(name + suffix, _image(state), maker(step, shrinks), state) for suffix, step, shrinks in likeliest]
 
 

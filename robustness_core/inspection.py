@@ -46,6 +46,8 @@ _DEAREST = 2e10  # multiplications that one image may cost
 _MOST_COMPARED = 5000  # images that the last few trials are compared on, if they are cheap
 _OTHER_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "elu": nn.ELU}
 _LARGE = 5e7  # multiplications of networks beyond which ReLU is taken for granted
+_TIE = 8e10  # multiplications that telling tied normalisations apart may cost: some seconds
+_ALIKE = 0.5  # over the root of the number of images: accuracies nearer than this are those of a tie
 _MUCH_BETTER = 0.03  # of accuracy, by which another activation must beat ReLU to be believed
 
 
@@ -137,7 +139,7 @@ def inspect(
     if mean is not None and std is not None:
         given = (tuple(float(v) for v in mean), tuple(float(v) for v in std))
         found = [replace(candidate, normalisation=given, says_normalisation=True) for candidate in found]
-    _check_cost(found)
+    _check_likeliest(found[0].network())
     understood()
     chosen = compare(found, dataset=dataset, deadline=deadline)
     network = chosen.trials[0].network()
@@ -167,10 +169,14 @@ def compare(found: Sequence[Candidate], *, dataset: str | None = None, deadline:
         data = None
     if data is None:
         return Choice(tuple(sorted(trials, key=lambda t: t.candidate.cost)), None, tuple(warnings))
-    ranked = _tournament(trials, data, deadline)
+    early = _architectures(found, trials, data, deadline)
+    if early:
+        trials = _trials([early[0].candidate], data)
+    ranked = _tournament(trials, data, deadline) + early
     activation = _activation(ranked, data, deadline)
     if activation != "relu":  # then what was compared before was compared with the wrong one
         ranked = _tournament(_trials([_swapped(c, activation) for c in found], data), data, deadline) + ranked
+    ranked = _settled(ranked, data, deadline)
     best = ranked[0]
     if time.process_time() < deadline:
         best.measure(data, _final(best.cost, len(data.labels)), deadline)
@@ -196,6 +202,29 @@ def _tournament(trials: Sequence[Trial], data: Images, deadline: float) -> list[
         left = left[: max(3, len(left) // 4)]
 
 
+def _settled(ranked: list[Trial], data: Images, deadline: float) -> list[Trial]:
+    """The trials, those that tie with the best ranked again after as many more images as may be afforded."""
+    tied = _tied(ranked)
+    if len(tied) < 2:
+        return ranked
+    until = tied[0].images + int(_TIE / sum(trial.cost for trial in tied))
+    for trial in tied:
+        trial.measure(data, until, deadline)
+    return _ranked(tied) + [trial for trial in ranked if trial not in tied]
+
+
+def _tied(ranked: Sequence[Trial]) -> list[Trial]:
+    """The best trial, and those of its architecture whose other normalisation answers as well on as many images."""
+    best = ranked[0]
+    images = max((n for n in best.history if any(n in t.history for t in ranked[1:])), default=0)
+    return [best] + [
+        t
+        for t in ranked[1:]
+        if t.candidate.architecture == best.candidate.architecture and t.images == images >= 100
+        and t.accuracy >= best.history[images] - _ALIKE / math.sqrt(images)
+    ]  # fmt: skip
+
+
 def _ranked(trials: Sequence[Trial]) -> list[Trial]:
     best = max(trial.accuracy for trial in trials)
     margin = 0.02 + 0.5 / math.sqrt(max(trials[0].images, 1))  # the accuracy of few images is uncertain
@@ -218,8 +247,26 @@ def _trials(found: Sequence[Candidate], data: Images | None) -> list[Trial]:
         if trial.convention in ("none", "given"):  # the first of each candidate
             cost = _multiplications(trial.network())
         trial.cost = cost
-    # Of costly networks only the likeliest are compared: eight are one architecture under every normalisation.
-    return trials[: int(max(8, 2 * _ROUND / (20 * cost)))] if trials else trials
+    return trials
+
+
+def _architectures(found: Sequence[Candidate], trials: Sequence[Trial], data: Images, deadline: float) -> list[Trial]:
+    """Of costly networks, the likeliest architectures under the first two normalisations, the best first.
+
+    Empty where there is but one, or where everything can be compared with everything.
+    """
+    if len(found) < 2 or sum(trial.cost for trial in trials) * 20 <= 2 * _ROUND:
+        return []
+    few = [
+        Trial(trial.candidate, trial.normalisation, trial.convention, trial.cost)
+        for candidate in found[:4]
+        for trial in [t for t in trials if t.candidate is candidate][:2]
+    ]
+    most = 2 * _ROUND / sum(trial.cost for trial in few)
+    for trial in few:
+        if time.process_time() < deadline or not few[0].images:
+            trial.measure(data, int(min(max(most, 4), 100)), deadline)
+    return _ranked(few)
 
 
 def _activation(ranked: Sequence[Trial], data: Images, deadline: float) -> str:
@@ -320,13 +367,21 @@ def _multiplications(network: Network) -> float:
     return total[0]
 
 
-def _check_cost(found: Sequence[Candidate]) -> None:
-    """Raises CheckpointError if the likeliest candidate cannot be run, or costs too much to be audited."""
-    cost = _multiplications(found[0].network())
+def _check_likeliest(network: Network) -> None:
+    """Raises CheckpointError if the network cannot be run or cut into layers, or costs too much to be audited."""
+    cost = _multiplications(network)
     if cost > _DEAREST:
         raise CheckpointError(
             f"The network takes {cost:.2g} multiplications an image; at most {_DEAREST:.2g} can be audited."
         )
+    _cuts(network)
+
+
+def _cuts(network: Network) -> list[layers.Cut]:
+    try:
+        return layers.cuts(network, network.input_shape)
+    except layers.LayerError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _classes(network: Network) -> int:
@@ -348,10 +403,7 @@ def _classes(network: Network) -> int:
 def report(contents: containers.Contents, chosen: Choice, network: Network, stage: str | None) -> dict[str, Any]:
     """The JSON of `inspect`. Names out of the file appear only escaped, in `stages` and `warnings`."""
     best = chosen.trials[0]
-    try:
-        cuts = layers.cuts(network, network.input_shape)
-    except layers.LayerError as error:
-        raise CheckpointError(str(error)) from error
+    cuts = _cuts(network)
     states = [containers.shown(state.path) for state in contents.states]
     return {
         "format": contents.format,
@@ -437,6 +489,12 @@ def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[s
     rivals = [t for t in chosen.trials[1:] if t.candidate.architecture != best.candidate.architecture and t.images]
     if any(t.accuracy >= best.history.get(t.images, 0.0) - 0.01 and t.images >= 100 for t in rivals):
         found.append("Another architecture fits the weights nearly as well; see the candidates and choose.")
+    if chosen.dataset and len(tied := _tied(chosen.trials)) > 1:
+        names = ", ".join(trial.convention for trial in tied[1:])
+        found.append(
+            f"The normalisation {best.convention} was chosen, but others answer as well within the noise ({names}); "
+            f"give the right one if you know it."
+        )
     if len(states) > 1:
         found.append(
             f"The file holds {len(states)} state_dicts ({', '.join(states)}); {states[0]} is used unless you choose."

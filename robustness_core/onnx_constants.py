@@ -100,6 +100,10 @@ FOLDED: dict[str, Callable[[Node, Arrays], Array]] = {
     "Sub": _broadcast(np.subtract),
     "Mul": _broadcast(np.multiply),
     "Div": _fold_div,
+    "Equal": _broadcast(np.equal),
+    "Where": lambda node, a: np.asarray(np.where(a[0], a[1], a[2])),
+    "Mod": _broadcast(np.mod),
+    "ReduceProd": lambda node, a: np.asarray(np.prod(a[0], keepdims=bool(node.integer("keepdims", 1)))),
     "Sqrt": lambda node, a: np.sqrt(a[0]),
     "Neg": lambda node, a: np.negative(a[0]),
 }

@@ -177,9 +177,15 @@ def _pad(c: Builder, node: Node, inputs: Inputs) -> Value:
         before[axis], after[axis] = pads[place], pads[len(axes) + place]
     if not any(before) and not any(after):
         return x
-    if node.text("mode", "constant") != "constant" or rank != 4 or any(before[:2]) or any(after[:2]):
-        raise CheckpointError("The ONNX operation Pad is supported with a constant around images only.")
-    return _pad_first(c, x, (before[2], before[3], after[2], after[3]), value)
+    if before[0] or after[0]:
+        raise mixes("Pad")
+    if node.text("mode", "constant") != "constant":
+        raise CheckpointError("The ONNX operation Pad is supported with a constant only.")
+    if rank == 4 and not before[1] and not after[1]:
+        return _pad_first(c, x, (before[2], before[3], after[2], after[3]), value)
+    # Channels of zeros, as in the shortcuts without weights of He et al. 2016.
+    sizes = [size for axis in reversed(range(1, rank)) for size in (before[axis], after[axis])]
+    return c.emit("widen", [x], {"pads": sizes, "value": value})
 
 
 def _reshaped(c: Builder, x: Features, shape: Sequence[int], op: str) -> Features:
@@ -263,6 +269,40 @@ def _concat(c: Builder, node: Node, inputs: Inputs) -> Value:
     if axis == 0:
         raise mixes("Concat")
     return c.emit("concat", parts, {"axis": axis})
+
+
+def _where(c: Builder, node: Node, inputs: Inputs) -> Value:
+    condition, *values = inputs
+    sources, settings, weights = [as_features(condition)], {}, {}
+    for name, value in zip(("left", "right"), values, strict=True):
+        if isinstance(value, Features):
+            sources.append(value)
+            continue
+        constant = as_floats(value)
+        if constant.dim() == len(sources[0].shape) and constant.shape[0] != 1:
+            raise mixes(node.op)
+        settings[name], weights[name] = tuple(constant.shape), constant
+    return c.emit("where", sources, settings, weights)
+
+
+def _largest(kind: str) -> Callable[[Builder, Node, Inputs], Value]:
+    """ReduceMax and ReduceMin."""
+
+    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
+        x = as_features(inputs[0])
+        axes = node.axes(inputs, 1, len(x.shape))
+        if not axes or 0 in axes:
+            raise mixes(node.op)
+        return c.emit(kind, [x], {"axes": sorted(axes), "keep": bool(node.integer("keepdims", 1))})
+
+    return operation
+
+
+def _instance_norm(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    scale, shift = as_floats(inputs[1]), as_floats(inputs[2])
+    settings = {"features": scale.numel(), "eps": node.number("epsilon", 1e-5)}
+    return c.emit("instancenorm", [x], settings, {"weight": scale, "bias": shift})
 
 
 def _reduce(total: bool) -> Callable[[Builder, Node, Inputs], Value]:
@@ -403,6 +443,10 @@ OPERATIONS: dict[str, Callable[[Builder, Node, Inputs], Value]] = {
     "AveragePool": _pool(True), "GlobalAveragePool": _global_pool("gap"), "GlobalMaxPool": _global_pool("gmp"),
     "Pad": _pad, "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
     "Transpose": _transpose, "Concat": _concat, "ReduceMean": _reduce(False), "ReduceSum": _reduce(True),
+    "Greater": _arithmetic("greater"), "Less": _arithmetic("less"), "GreaterOrEqual": _arithmetic("atleast"),
+    "LessOrEqual": _arithmetic("atmost"), "Where": _where,
+    "ReduceMax": _largest("amax"), "ReduceMin": _largest("amin"), "InstanceNormalization": _instance_norm,
+    "Celu": _activation("celu", alpha=1.0), "Softsign": _activation("softsign"), "Mish": _activation("mish"),
     "Softmax": _softmax("softmax"), "LogSoftmax": _softmax("logsoftmax"), "Clip": _clip, "Slice": _slice,
     "Relu": _activation("relu"), "Elu": _activation("elu", alpha=1.0),
     "LeakyRelu": _activation("leakyrelu", alpha=0.01), "Selu": _activation("selu"), "Gelu": _gelu, "PRelu": _prelu,

@@ -115,7 +115,7 @@ class Builder:
 
 _ACTIVATIONS = {
     "relu", "elu", "leakyrelu", "prelu", "selu", "gelu", "softplus", "sigmoid", "hardsigmoid", "hardswish", "tanh",
-    "clip",
+    "clip", "celu", "softsign", "mish",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 INPUT = "input"
 
@@ -78,6 +79,10 @@ ARITHMETIC: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "pow": torch.pow,
     "max": torch.maximum,
     "min": torch.minimum,
+    "greater": torch.gt,
+    "less": torch.lt,
+    "atleast": torch.ge,
+    "atmost": torch.le,
 }
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "neg": torch.neg, "exp": torch.exp, "sqrt": torch.sqrt, "abs": torch.abs, "erf": torch.erf, "log": torch.log,
@@ -121,6 +126,53 @@ def _mean(s: Mapping[str, Any]) -> nn.Module:
     return _Function(lambda x: function(x, dim=axes, keepdim=keep))
 
 
+def _extreme(function: Callable[..., Tensor]) -> Callable[[Mapping[str, Any]], nn.Module]:
+    def build_step(s: Mapping[str, Any]) -> nn.Module:
+        axes, keep = list(s["axes"]), bool(s["keep"])
+        return _Function(lambda x: function(x, dim=axes, keepdim=keep))
+
+    return build_step
+
+
+def _widen(s: Mapping[str, Any]) -> nn.Module:
+    pads, value = [int(size) for size in s["pads"]], float(s.get("value", 0.0))
+    return _Function(lambda x: F.pad(x, pads, value=value))
+
+
+class _InstanceNorm(nn.Module):
+    """Each channel of each image with mean 0 and variance 1, whatever follows the channels; then scaled and shifted."""
+
+    def __init__(self, features: int, eps: float):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        flat = torch.flatten(features, 2)
+        centred = flat - torch.mean(flat, 2, keepdim=True)
+        normal = centred / torch.sqrt(torch.mean(centred * centred, 2, keepdim=True) + self.eps)
+        return torch.reshape(normal * self.weight[:, None] + self.bias[:, None], features.shape)
+
+
+class _Where(nn.Module):
+    """(condition, value where it holds, value elsewhere); either value may be a stored tensor instead of a step."""
+
+    left: Tensor
+    right: Tensor
+
+    def __init__(self, left: Sequence[int] | None, right: Sequence[int] | None):
+        super().__init__()
+        self.stored = (left is not None, right is not None)
+        for name, shape in (("left", left), ("right", right)):
+            if shape is not None:
+                self.register_buffer(name, torch.zeros(tuple(shape)))
+
+    def forward(self, condition: Tensor, *values: Tensor) -> Tensor:
+        first = self.left if self.stored[0] else values[0]
+        return torch.where(condition.bool(), first, self.right if self.stored[1] else values[-1])
+
+
 def _slice(s: Mapping[str, Any]) -> nn.Module:
     places = tuple(slice(None) if place is None else slice(*place) for place in s["places"])
     return _Function(lambda x: x[places])
@@ -152,6 +204,14 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "concat": lambda s: _Function(lambda *xs: torch.cat(xs, dim=s["axis"])),
     "mean": _mean,
     "slice": _slice,
+    "where": lambda s: _Where(s.get("left"), s.get("right")),
+    "amax": _extreme(torch.amax),
+    "amin": _extreme(torch.amin),
+    "widen": _widen,
+    "instancenorm": lambda s: _InstanceNorm(s["features"], float(s["eps"])),
+    "celu": lambda s: nn.CELU(float(s.get("alpha", 1.0))),
+    "softsign": lambda s: nn.Softsign(),
+    "mish": lambda s: nn.Mish(),
     "relu": lambda s: nn.ReLU(),
     "elu": lambda s: nn.ELU(float(s.get("alpha", 1.0))),
     "leakyrelu": lambda s: nn.LeakyReLU(float(s.get("alpha", 0.01))),

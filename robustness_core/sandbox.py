@@ -104,8 +104,8 @@ def _environment(folder: str) -> dict[str, str]:
         "HOME": folder,
         "TMPDIR": folder,
         "LANG": "C.UTF-8",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "2",
+        "OMP_WAIT_POLICY": "passive",  # waiting threads leave their core to other work
         "CUDA_VISIBLE_DEVICES": "",
         **{name: nowhere for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")},
     }

@@ -37,7 +37,7 @@ def _look(request: dict[str, Any], limits: dict[str, Any], folder: Path) -> dict
     try:
         import torch
 
-        torch.set_num_threads(1)
+        torch.set_num_threads(min(2, os.cpu_count() or 1))
         report, network = inspection.inspect(
             Path(request["path"]),
             largest=limits["largest"],

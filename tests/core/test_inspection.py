@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from robustness_core import datasets, inspection, sandbox
+from robustness_core import checkpoints, containers, datasets, inspection, sandbox
 from robustness_core.checkpoints import CheckpointError, load
 from tests.core import hostile_files as hostile
+from tests.core import layouts
 
 UPLOADS = Path(os.environ.get("STRATA_DATA", "/nowhere")).parent / "uploads"
 needs_uploads = pytest.mark.skipif(not UPLOADS.is_dir(), reason="the uploads beside STRATA_DATA are not here")
@@ -32,7 +33,7 @@ TABLE: dict[str, tuple[str, Any, float]] = {
     "mnist-net_256x2.onnx": ("reshape, flatten, fc 256, relu, fc 256, relu, fc 10", None, 0.9808),
     "Convnet_avgpool.onnx": ("conv 32 2x2/1, relu, avgpool 4/4, flatten, fc 10", None, 0.9795),
     "resnet_2b.onnx": ("conv 8 3x3/2 p1, relu", ([0.4914, 0.4822, 0.4465], 0.2471), 0.6925),
-    "resnet20.th": ("resnet20", "any", 0.9173),  # two conventions are within the noise of 1,000 images
+    "resnet20.th": ("resnet20", (IMAGENET, 0.229), 0.9173),
     "captum_cifar.pt": ("conv 6 5x5/1, relu, maxpool 2/2, conv 16 5x5/1, relu, maxpool 2/2", (HALF, 0.5), 0.5908),
 }
 
@@ -47,11 +48,13 @@ def test_real_files_are_understood_without_hints(name: str) -> None:
     assert report["images"] >= 1000
     if normalisation is None:
         assert report["normalisation"] is None
-    elif normalisation != "any":
+    else:
         assert report["normalisation"]["mean"] == pytest.approx(normalisation[0])
         assert report["normalisation"]["std"][0] == pytest.approx(normalisation[1])
     assert report["parameters"] == sum(p.numel() for p in network.parameters())
     check_layers(report)
+    ties = [warning for warning in report["warnings"] if "answer as well within the noise" in warning]
+    assert len(ties) == (name in ("cifar_base_kw.pth", "cifar_base_kw.onnx", "resnet20.th", "wong_mnist_small.pth"))
     # What inspect decided is all that a later load needs.
     hints = report["normalisation"] or {"mean": None, "std": None}
     again = load(UPLOADS / name, architecture=report["architecture"], input_shape=report["input_shape"], **hints)
@@ -196,6 +199,34 @@ def test_a_deadline_that_has_passed_still_gives_an_answer(trained: dict[str, nn.
     report, _ = inspection.inspect(path, dataset="mnist-5k", deadline=0.0)
     assert report["images"] > 0
     check_layers(report)
+
+
+def test_normalisations_tie_within_the_noise_of_as_many_images() -> None:
+    candidate = inspection.Candidate("a", (1, 28, 28), nn.Identity)
+
+    def trial(convention: str, images: int, correct: int) -> inspection.Trial:
+        made = inspection.Trial(candidate, None, convention, images=images, correct=correct)
+        made.history[images] = made.accuracy
+        return made
+
+    best, near, far, few = trial("a", 400, 360), trial("b", 400, 352), trial("c", 400, 348), trial("d", 50, 49)
+    assert [one.convention for one in inspection._tied([best, near, far, few])] == ["a", "b"]
+
+
+def test_the_stem_of_a_residual_network_is_found_by_accuracy(tmp_path: Path) -> None:
+    """Of costly networks the architectures are compared first: here one whose stem answers right on its own labels."""
+    original = layouts.ready(lambda: layouts.TorchvisionResNet((1, 1, 1, 1), stem=(3, 1, 1, True)))
+    path = tmp_path / "upload.pt"
+    torch.save(original.state_dict(), path)
+    found = checkpoints.candidates(containers.read(path))
+    pixels = torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        labels = original(pixels).argmax(1)
+    data = inspection.Images("made up", pixels, labels)
+    trials = inspection._trials(found, data)
+    ranked = inspection._architectures(found, trials, data, math.inf)
+    assert ranked[0].candidate.architecture.endswith("-pool")
+    assert ranked[0].accuracy == 1.0
 
 
 def test_multiplications_are_counted() -> None:
