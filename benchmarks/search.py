@@ -8,11 +8,13 @@ measured here were not used for tuning. `--tiny` holds the presets against the t
 from __future__ import annotations
 
 import argparse
+import copy
 import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 import torch
@@ -74,7 +76,7 @@ def main() -> None:
         for preset in PRESETS:
             _, passes, seconds, _ = rows[preset]
             print(f"  {preset}: engine seconds / (passes × raw pass) = {seconds / (passes * pass_seconds):.2f}")
-        print(f"  raw pass: {1000 * pass_seconds:.3f} ms a pair at the best of the batch sizes tried")
+        print(f"  raw pass: {1000 * pass_seconds:.3f} ms a pair at the best batch size and memory format tried")
     print("\nmean over the layers")
     for name, found in ratios.items():
         print(f"{name:<24} ratio {np.mean([r for r, _ in found]):.4f}   passes {np.mean([p for _, p in found]):.0f}")
@@ -144,10 +146,12 @@ def loop(f: nn.Module, left: Tensor, right: Tensor) -> Row:
 
 
 def raw_pass(f: nn.Module, left: Tensor, right: Tensor) -> float:
-    """Seconds of one pass of one pair, (forward + backward of both images) / 2, at the best batch size tried."""
+    """Seconds of one pass of one pair, (forward + backward of both images) / 2, at the best batch and format tried."""
     best = float("inf")
-    for batch in (8, 16, 32, 64):
-        images = torch.cat([left[:batch], right[:batch]])
+    formats = (torch.contiguous_format, torch.channels_last)
+    for batch, layout in product((8, 16, 32, 64), formats):
+        f = copy.deepcopy(f).to(memory_format=layout)  # type: ignore[call-overload]
+        images = torch.cat([left[:batch], right[:batch]]).contiguous(memory_format=layout)
         times = []
         for _ in range(7):
             start = time.perf_counter()

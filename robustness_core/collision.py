@@ -133,7 +133,9 @@ class _Problem:
         original = extractor = extractor.eval()
         tensors = [t for t in [*extractor.parameters(), *extractor.buffers()] if t.is_floating_point()]
         device = tensors[0].device if tensors else left.device
-        if any(t.dtype != torch.float32 for t in tensors):
+        if device.type == "cpu":  # channels last: the passes take about a tenth less time
+            extractor = copy.deepcopy(extractor).float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        elif any(t.dtype != torch.float32 for t in tensors):
             extractor = copy.deepcopy(extractor).float()
         exact = copy.deepcopy(original).double()
         if device.type == "mps":  # has no float64

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-SMALLEST = 16  # images in a batch: from here on, a pair's rounding does not depend on its neighbours (tested)
+# Images in one pass. Batches are filled up to a multiple of SMALLEST: from there on a pair's rounding does not depend
+# on its neighbours (tested), and libraries prepare themselves for few sizes only.
+SMALLEST = 16
+AT_ONCE = {"cpu": 32}  # more leave the processor's caches and are slower (benchmarks/RESULTS.md); elsewhere no limit
 
 
 class Constraint:
@@ -18,20 +21,30 @@ class Constraint:
         self.extractor = extractor
         self.shape = shape  # (C, H, W)
         self.passes = torch.zeros(pairs, dtype=torch.float64, device=device)
+        self._images = AT_ONCE.get(device.type, 2 * pairs)
+        self._pairs = max(1, self._images // 2)
+        self._channels_last = len(shape) == 3 and device.type == "cpu"
 
-    def _features(self, images: Tensor) -> Tensor:
-        """(K, n) -> (K, m); a small batch is filled up, since libraries round small batches in another way."""
+    def _features(self, points: Tensor) -> Tensor:
+        """(B, 2, n) -> (B, 2, m)."""
+        return self._of_images(points.flatten(0, 1)).unflatten(0, (-1, 2))  # type: ignore[no-any-return]
+
+    def _of_images(self, images: Tensor) -> Tensor:
+        """(K, n) -> (K, m)."""
         count = len(images)
-        if count < SMALLEST:
-            images = torch.cat([images, images.new_zeros(SMALLEST - count, images.shape[1])])
-        return self.extractor(images.reshape(-1, *self.shape)).flatten(1)[:count]  # type: ignore[no-any-return]
+        if count % SMALLEST:
+            images = torch.cat([images, images.new_zeros(-count % SMALLEST, images.shape[1])])
+        images = images.reshape(-1, *self.shape)
+        if self._channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return self.extractor(images).flatten(1)[:count]  # type: ignore[no-any-return]
 
     def features(self, points: Tensor, rows: Tensor) -> Tensor:
         """A f of both images, (B, 2, m); one pass. `rows` (B,) are the places of these pairs in the count."""
         with torch.no_grad():
-            features = self._features(points.flatten(0, 1)).unflatten(0, (-1, 2))
+            features = torch.cat([self._features(part) for part in points.split(self._pairs)])
         self.passes[rows] += 1
-        return features  # type: ignore[no-any-return]
+        return features
 
     def values(self, points: Tensor, rows: Tensor) -> Tensor:
         """g, (B, m); one pass."""
@@ -40,19 +53,24 @@ class Constraint:
 
     def values_and_jacobian(self, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """g, (B, m), and J, (B, m, 2n): one forward pass and m backward passes."""
-        points = points.detach().requires_grad_()
-        features = self._features(points.flatten(0, 1)).unflatten(0, (-1, 2))
-        g = features[:, 0] - features[:, 1]
-        J = _rows(g, points)
+        parts = []
+        for part in points.split(self._pairs):
+            part = part.detach().requires_grad_()
+            features = self._features(part)
+            g = features[:, 0] - features[:, 1]
+            parts.append((g.detach(), _rows(g, part).flatten(2)))
+        g, J = (torch.cat(both) for both in zip(*parts, strict=True))
         self.passes[rows] += 1 + g.shape[1]
-        return g.detach(), J.flatten(2)
+        return g, J
 
     def jacobian_at_midpoint(self, points: Tensor, rows: Tensor) -> Tensor:
         """J, (B, m, 2n), where both images of each pair are the same: one image does for both sides."""
-        images = points[:, 0].detach().requires_grad_()
-        features = self._features(images)
-        half = _rows(features, images)
-        self.passes[rows] += (1 + features.shape[1]) / 2
+        parts = []
+        for part in points[:, 0].split(self._images):
+            part = part.detach().requires_grad_()
+            parts.append(_rows(self._of_images(part), part))
+        half = torch.cat(parts)
+        self.passes[rows] += (1 + half.shape[1]) / 2
         return torch.cat([half, -half], dim=2)
 
     def values_and_pullback(
@@ -62,13 +80,16 @@ class Constraint:
 
         `weights` (B, m), `penalty` (B, m, m), symmetric.
         """
-        points = points.detach().requires_grad_()
-        features = self._features(points.flatten(0, 1)).unflatten(0, (-1, 2))
-        g = features[:, 0] - features[:, 1]
-        pull = weights + torch.einsum("bij,bj->bi", penalty, g.detach())
-        (gradient,) = torch.autograd.grad(g, points, pull)
+        parts = []
+        for part, weight, matrix in zip(*(t.split(self._pairs) for t in (points, weights, penalty)), strict=True):
+            part = part.detach().requires_grad_()
+            features = self._features(part)
+            g = features[:, 0] - features[:, 1]
+            pull = weight + torch.einsum("bij,bj->bi", matrix, g.detach())
+            parts.append((g.detach(), torch.autograd.grad(g, part, pull)[0]))
+        g, gradient = (torch.cat(both) for both in zip(*parts, strict=True))
         self.passes[rows] += 2
-        return g.detach(), gradient
+        return g, gradient
 
 
 def _rows(outputs: Tensor, inputs: Tensor) -> Tensor:
