@@ -43,13 +43,15 @@ def layer_curves(
     accuracy: tuple[Floats, Floats] | None = None,
     single: bool = False,
     mark: float | None = None,
+    final: float | None = None,
     dark: bool = False,
 ) -> go.Figure:
     """Draw mean curves with a min-max band (or, if `single`, every projection) over `epsilon` (E,).
 
     `input_space` (E,) is the loss of the images themselves; `overlays` are named (x, y) lines of other losses, cut at
     twice log 2; `accuracy` is an (x, y) line of robust accuracy in [0, 1] with an axis of its own on the right; `mark`
-    draws a vertical line at that budget. Curves without a single known pair are left out.
+    draws a vertical line at that budget. Curves without a single known pair are left out, those of which some are
+    unknown are thin; `final` marks the budget up to which missing pairs are expected to add nothing.
     """
     figure = frame(epsilon, input_space, dark=dark)
     grey = style.reference_colour(dark)
@@ -63,6 +65,11 @@ def layer_curves(
         )  # fmt: skip
     if mark is not None:
         figure.add_vline(x=mark, line={"color": grey, "width": 1})
+    if final is not None and epsilon[0] < final < epsilon[-1]:
+        figure.add_vline(
+            x=final, line={"color": grey, "width": 1, "dash": "dot"}, annotation_position="bottom right",
+            annotation={"text": "right of this the layer in work may still rise", "font": {"color": grey, "size": 12}},
+        )  # fmt: skip
     if overlays:
         figure.update_yaxes(range=[-0.012, style.LOG2 * 2.0])
     if accuracy is not None:
@@ -121,7 +128,8 @@ def _draw(figure: go.Figure, epsilon: Floats, curve: Curve, colour: str, single:
         )  # fmt: skip
     figure.add_scatter(
         x=epsilon, y=curve.losses.mean(axis=0), mode="lines", name=name, legendgroup=group,
-        line={"color": colour, "width": 2.4, "dash": dash}, hovertemplate="%{y:.4f} nats",
+        line={"color": colour, "width": 2.4 if curve.known == curve.total else 1.2, "dash": dash},
+        hovertemplate="%{y:.4f} nats",
     )  # fmt: skip
 
 

@@ -128,7 +128,9 @@ def _live(view: View, running: AuditRecord | None) -> None:
         if kept is None or kept[0] != mark:  # read again only when the audit has moved
             kept = (mark, _view(view.db, view.question))
             st.session_state["live_view"] = kept
-        _draw(kept[1])
+        now = None if running is None else audits.get(view.db, running.id)
+        same = now is not None and now.spec == view.question.spec
+        _draw(kept[1], final=now.final_epsilon if now is not None and same else None)
 
     progress.follow(view.db, [] if running is None else [running], draw)
 
@@ -155,13 +157,16 @@ def _standing(view: View) -> None:
         st.error(f"The last try failed: {screen.escape(last.error or 'the reason is not known.')}")
 
 
-def _draw(view: View) -> None:
+def _draw(view: View, final: float | None = None) -> None:
     spec = view.question.spec
     epsilon = spec.epsilon.values()
     reference = known.input_space(spec)
     with st.container(horizontal=True, vertical_alignment="center"):
         single = st.toggle("Single projections", key="single", bind=question.BOUND) and spec.projections > 1
         with_input = st.toggle("Input space", value=True, key="input", bind=question.BOUND)
+        whole = spec.m[0] is not None and st.toggle(
+            "No projection", key="whole", bind=question.BOUND, help="The same layers with all their features, m ≥ nj"
+        )
         network = view.question.network
         fab, accuracy = words.fab_loss(network, spec), words.pgd_accuracy(network, spec)
         attacks = (fab or accuracy) is not None and st.toggle(
@@ -169,16 +174,20 @@ def _draw(view: View) -> None:
         )
     at = question.choose_epsilon(epsilon)
     shown_reference = reference if with_input else None
+    unprojected = _unprojected(view) if whole else []
+    if whole and not any(curve.known for curve in unprojected):
+        st.caption("Nothing is known without projection yet: choose No projection under Method, and Start.")
     dark = screen.dark()
     figure = layer_curves(
         epsilon,
-        view.curves,
+        [*view.curves, *unprojected],
         view.colours,
         input_space=shown_reference,
         overlays={"FAB loss": fab} if attacks and fab else None,
         accuracy=accuracy if attacks else None,
         single=single,
         mark=at,
+        final=final,
         dark=dark,
     )
     screen.show(figure, "curves", f"strata-curves-{spec.key[:8]}", "Optimal loss over the budget ε, a line a layer")
@@ -193,6 +202,13 @@ def _draw(view: View) -> None:
         placeholder="–",
         alt="Layers with sizes, distances and losses",
     )
+
+
+def _unprojected(view: View) -> list[Curve]:
+    """What is known of the same layers without projection."""
+    network = view.question.network
+    spec = view.question.spec.replace(m=(None,), projections=1)
+    return known.curves(known.answer(view.db, spec, network.sha256), network.features)
 
 
 def _table(view: View, at: float) -> pd.DataFrame:

@@ -57,6 +57,14 @@ def test_partly_known_curve_says_so_and_unknown_one_is_left_out() -> None:
     assert {trace.name for trace in figure.data if trace.showlegend is not False} == {"conv1 (50% known)"}
 
 
+def test_partly_known_curve_is_thin_and_its_final_part_is_marked() -> None:
+    figure = curves.layer_curves(EPSILON, [curve(known=4), curve("logits")], COLOURS, final=1.5)
+    widths = [trace.line.width for trace in figure.data if trace.showlegend is not False]
+    assert widths[0] < widths[1]
+    assert 1.5 in {shape.x0 for shape in figure.layout.shapes}
+    assert "may still rise" in [note.text for note in figure.layout.annotations][-1]
+
+
 def test_hostile_layer_name_is_escaped_everywhere() -> None:
     evil = "<img src=x>"
     for figure in (

@@ -58,6 +58,17 @@ def test_partly_known_question_says_how_much(db, open_screen) -> None:
     assert "an unknown pair counts as no edge" in words(screen)
 
 
+def test_curves_without_projection_are_laid_over_once_they_are_known(db, open_screen) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question(layers=["fc1", "logits"]))
+    address = {"layers": ["fc1", "logits"], "whole": "true"}
+    assert "Nothing is known without projection yet" in words(open_screen("explore", **address))
+    synthetic.finish(db, synthetic.question(layers=["logits"]).replace(m=(None,)))
+    screen = open_screen("explore", **address)
+    assert "Nothing is known without projection" not in words(screen)
+    assert "logits, no projection" in screen.get("plotly_chart")[0].proto.spec
+
+
 def test_larger_sample_counts_only_what_is_missing(db, open_screen) -> None:
     synthetic.network(db)
     synthetic.finish(db, synthetic.question())
