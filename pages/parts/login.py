@@ -26,7 +26,7 @@ def require() -> None:
         st.button("Log out", on_click=st.logout)
         st.stop()
     with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
-        st.caption(escape(user()), width="content")
+        st.text(user(), width="content")
         st.button("Log out", on_click=st.logout, type="tertiary")
 
 
