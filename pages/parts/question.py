@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from pages.parts import data, screen
+from pages.parts import data, screen, words
 from robustness_core import datasets
 from robustness_core.spec import METHODS, PRESETS, SPLITS, AuditSpec, EpsilonGrid, SpecError
 from store.records import NetworkRecord
@@ -178,10 +178,9 @@ def ratio(before: int | None, features: int) -> str:
 def _choose_images(input_shape: tuple[int, ...]) -> tuple[str, tuple[int, int]]:
     fitting = data.fitting(input_shape)
     dataset = st.selectbox("Data set", fitting, key="dataset", bind=BOUND)
-    names = datasets.CLASS_NAMES[dataset]
 
     def label(number: int) -> str:
-        return str(number) if names[number] == str(number) else f"{number} {names[number]}"
+        return words.class_label(dataset, number)
 
     with st.container(horizontal=True, gap="small"):
         left = st.selectbox("Class of x", range(10), 3, label, key="a", bind=BOUND, width=136)

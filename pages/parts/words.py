@@ -11,6 +11,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from pages.parts import screen
+from robustness_core import datasets
 from robustness_core.spec import AuditSpec
 from store.records import AuditRecord, NetworkRecord
 
@@ -35,6 +36,12 @@ def network_of(audit: AuditRecord) -> str:
     return audit.spec.network if isinstance(audit.spec, AuditSpec) else audit.spec.series[0].network[:8]
 
 
+def class_label(dataset: str, number: int) -> str:
+    """A class as widgets and addresses name it: `3`, `3 cat`."""
+    name = datasets.CLASS_NAMES[dataset][number]
+    return name if name == str(number) else f"{number} {name}"
+
+
 def address(spec: AuditSpec) -> dict[str, str | list[str]]:
     """The query of the address at which Explore asks this."""
     m = spec.m[0]
@@ -42,8 +49,8 @@ def address(spec: AuditSpec) -> dict[str, str | list[str]]:
         "network": spec.network,
         "layers": list(spec.layers),
         "dataset": spec.dataset,
-        "a": str(spec.classes[0]),
-        "b": str(spec.classes[1]),
+        "a": class_label(spec.dataset, spec.classes[0]),
+        "b": class_label(spec.dataset, spec.classes[1]),
         "S": str(spec.samples),
         "N": str(spec.projections),
         "seed": str(spec.seed),

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import synthetic
 from pages.parts import screen as parts
 from pages.parts import upload, words
-from robustness_core.spec import EpsilonGrid
+from robustness_core.spec import AuditSpec, EpsilonGrid
 from store import audits, networks, workers
 from tests.pages.conftest import words as text_of
 
@@ -125,6 +125,12 @@ def test_address_of_an_audit_asks_the_same_again(db, open_screen) -> None:
     assert not screen.exception
     next(button for button in screen.button if button.label == "Start").click().run()
     assert audits.recent(db)[0].spec == spec
+
+
+def test_address_names_classes_as_the_widgets_do() -> None:
+    """A widget bound to the address takes the text that it shows."""
+    address = words.address(AuditSpec("n", "cifar10", (3, 5), 4, ("conv1",)))
+    assert (address["a"], address["b"]) == ("3 cat", "5 dog")
 
 
 def test_escape_leaves_no_markdown() -> None:
