@@ -120,7 +120,7 @@ def _chosen(asked: Asked, closest: pd.DataFrame) -> tuple[int, int] | None:
     if len(closest):
         return int(closest["x"].iloc[0]), int(closest["x′"].iloc[0])
     st.info(
-        f"No distance at {screen.escape(asked.layer)} is known yet. Choose the two images beside, and the worker "
+        f"No distance at {screen.escape(asked.layer)} is known yet. Name two images among the settings, and the worker "
         "computes that one pair; or ask for all pairs in Explore."
     )
     words.link_to_explore("Explore →", words.address(asked.spec))

@@ -73,7 +73,7 @@ def test_pair_outside_the_sample_is_said_and_another_shown(db, first, open_scree
 def test_unknown_question_offers_to_choose_two_images(db, open_screen) -> None:
     synthetic.network(db)
     screen = open_screen("pairs")
-    assert "Choose the two images beside" in words(screen)
+    assert "Name two images among the settings" in words(screen)
     screen.selectbox(key="image_x").set_value(screen.selectbox(key="image_x").options[2]).run()
     assert audits.recent(db) == []  # half a pair is none
 
