@@ -91,6 +91,14 @@ def counts(name: str, split: str = "train") -> dict[int, int]:
     return {int(label): int(size) for label, size in zip(labels, sizes, strict=True)}
 
 
+def at_hand(name: str, split: str = "train") -> bool:
+    """Whether `load` would find this split without a download."""
+    folders = [Path(folder) for folder in (os.environ.get("STRATA_DATA", ""), str(cache_folder())) if folder]
+    if name == "mnist":
+        return all(_present_mnist(file, folders) for file in _MNIST_FILES[split])
+    return name == "mnist-5k" or bool(_present_cifar10(split, folders))
+
+
 def to_float(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """(N, H, W, C) uint8 -> (N, C, H, W) float32 in [0, 1]."""
     return np.ascontiguousarray(np.moveaxis(pixels, -1, 1), dtype=np.float32) / np.float32(255)
@@ -143,11 +151,15 @@ def _read_mnist(split: str, folders: list[Path]) -> tuple[npt.NDArray[np.uint8],
 
 
 def _find_mnist(name: str, md5: str, folders: list[Path]) -> Path:
+    return _present_mnist(name, folders) or _download(_MNIST_URL + name, md5, "MNIST/raw", "MNIST")[0]
+
+
+def _present_mnist(name: str, folders: list[Path]) -> Path | None:
     for folder in folders:
         for candidate in (folder / "MNIST" / "raw" / name, folder / "MNIST" / "raw" / name.removesuffix(".gz")):
             if candidate.is_file():
                 return candidate
-    return _download(_MNIST_URL + name, md5, "MNIST/raw", "MNIST")[0]
+    return None
 
 
 def _read_idx(path: Path, axes: int) -> npt.NDArray[np.uint8]:
@@ -189,13 +201,19 @@ def _read_cifar10(split: str, folders: list[Path]) -> tuple[npt.NDArray[np.uint8
 
 
 def _find_cifar10(split: str, folders: list[Path]) -> list[Path]:
+    if present := _present_cifar10(split, folders):
+        return present
+    unpacked = {path.name: path for path in _download(_CIFAR_URL, _CIFAR_MD5, ".", "CIFAR-10", untar=True)}
+    return [unpacked[name] for name in _CIFAR_FILES[split]]
+
+
+def _present_cifar10(split: str, folders: list[Path]) -> list[Path]:
     for folder in folders:
         present = [folder / _CIFAR_FOLDER / name for name in _CIFAR_FILES[split]]
         present = [path for path in present if path.is_file()]
         if present:
             return present
-    unpacked = {path.name: path for path in _download(_CIFAR_URL, _CIFAR_MD5, ".", "CIFAR-10", untar=True)}
-    return [unpacked[name] for name in _CIFAR_FILES[split]]
+    return []
 
 
 def _download(url: str, md5: str, folder: str, title: str, *, untar: bool = False) -> list[Path]:

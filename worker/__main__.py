@@ -1,4 +1,5 @@
-"""`python -m worker`: work on what is asked; `python -m worker seed`: put the bundled networks on the shelf."""
+"""`python -m worker`: work on what is asked; `seed`: put the bundled networks on the shelf; `pack`: keep what they
+show at first in zoo/first-look.npz."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from store import Database, StoreError, connect, supervisor, workers
+from worker import first_look
 from worker.executors import Executor, ExecutorError, open_executor
 from worker.loop import Worker, register
 from worker.running import Settings
@@ -39,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _work(db: Database, options: argparse.Namespace, log_path: Path) -> int:
+    if options.command == "pack":
+        print(f"{first_look.FILE}: {first_look.pack(db)} audits")
+        return 0
     memory = None if options.memory is None else options.memory * 2**30
     executor = open_executor(options.dask or options.executor, device=options.device, memory=memory)
     try:
@@ -70,7 +75,12 @@ def _close(executor: Executor) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m worker", description="Work on the audits in the queue.")
-    parser.add_argument("command", nargs="?", choices=["seed"], help="only put the bundled networks on the shelf")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=["seed", "pack"],
+        help="seed: only put the bundled networks on the shelf; pack: their finished audits to zoo/first-look.npz",
+    )
     parser.add_argument("--database", metavar="URL", help="default: STRATA_DATABASE, else var/strata.db")
     parser.add_argument("--device", default="auto", help="auto (cuda, then mps, then cpu), cpu, cuda, cuda:1, mps")
     parser.add_argument("--once", action="store_true", help="stop when nothing is queued")

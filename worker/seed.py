@@ -1,4 +1,4 @@
-"""Puts the bundled networks of zoo/ on the shelf."""
+"""Puts the bundled networks of zoo/ on the shelf, with the audits that come with them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from robustness_core import shelf
 from store import Database, networks
 from store.records import LayerRecord, NetworkRecord
+from worker import first_look
 from worker.executors import Executor
 from worker.tasks import NetworkFile
 
@@ -25,6 +26,11 @@ def seed(db: Database, executor: Executor, folder: Path = shelf.ZOO) -> list[Net
             found.append(_register(db, executor, path))
         except (OSError, ValueError, KeyError) as error:
             log.error("%s cannot be read and is skipped: %s", path.name, error)
+    for network in found:
+        try:
+            first_look.load(db, network, folder / first_look.FILE.name)
+        except (OSError, ValueError, KeyError) as error:
+            log.error("%s cannot be read and is skipped: %s", first_look.FILE.name, error)
     return found
 
 

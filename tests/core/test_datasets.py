@@ -161,3 +161,17 @@ def test_the_official_files() -> None:
     assert datasets.counts("mnist", "test") == dict(enumerate(sizes))
     assert len(datasets.load("mnist")) == 60000
     assert datasets.load("cifar10", "test").pixels.shape == (10000, 32, 32, 3)
+
+
+def test_at_hand_says_whether_a_download_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRATA_DATA", str(tmp_path))
+    monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "cache"))
+    assert datasets.at_hand("mnist-5k")
+    assert not datasets.at_hand("mnist")
+    assert not datasets.at_hand("cifar10", "test")
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    (folder / "test_batch.bin").write_bytes(bytes(3073))
+    assert datasets.at_hand("cifar10", "test")
+    assert not datasets.at_hand("cifar10", "train")
+    assert len(datasets.load("cifar10", "test")) == 1

@@ -1,0 +1,139 @@
+"""Enters an audit that was computed elsewhere as done, with every distance, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import numpy as np
+from sqlalchemy import Connection, func, select
+
+from robustness_core.spec import AuditSpec, SeriesSpec
+from store import tables
+from store.database import Database, insert_ignoring
+from store.distances import Ids
+from store.records import DistanceMatrix, NetworkRecord
+
+HOST = "shipped with Strata"  # stands where the name of the machine stands that computed a distance
+
+
+@dataclass(frozen=True, eq=False)
+class ShippedAudit:
+    """A finished audit with what it found: one matrix (L, R) for each series, all of the same images."""
+
+    spec: AuditSpec
+    series: tuple[SeriesSpec, ...]
+    found: tuple[DistanceMatrix, ...]
+    device: str
+    versions: Mapping[str, str]
+    finished: datetime
+
+
+def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: Ids, right_ids: Ids) -> bool:
+    """Enter `audit` of `network` unless all of its distances are known already; returns whether it was entered.
+
+    Distances stay known after their audit was removed, so what a user removed does not come back. Those that this
+    installation has found itself stay as they are.
+    """
+    spec = audit.spec.replace(network=network.name)
+    pairs = len(left_ids) * len(right_ids) * len(audit.series)
+    with db.write() as connection:
+        if _known(connection, audit.series, left_ids, right_ids) == pairs:
+            return False
+        worker_id = _worker(connection, audit)
+        connection.execute(
+            tables.audits.insert().values(
+                kind="audit",
+                key=spec.replace(network=network.sha256).key,
+                spec=spec.to_json(),
+                network_id=network.id,
+                state="done",
+                priority=0,
+                done=pairs,
+                total=pairs,
+                attempt=1,
+                lapses=0,
+                worker_id=worker_id,
+                created=audit.finished,
+                finished=audit.finished,
+                note="Shipped with Strata, computed on another machine; the command in its report computes it anew.",
+                tags=["shipped"],
+                requested_by="",
+            )
+        )
+        for series, matrix in zip(audit.series, audit.found, strict=True):
+            connection.execute(
+                insert_ignoring(db, tables.series),
+                {"key": series.key, "network_id": network.id, "spec": asdict(series)},
+            )
+            series_id = connection.execute(
+                select(tables.series.c.id).where(tables.series.c.key == series.key)
+            ).scalar_one()
+            connection.execute(
+                insert_ignoring(db, tables.distances), _rows(series_id, worker_id, matrix, left_ids, right_ids)
+            )
+    return True
+
+
+def _known(connection: Connection, series: Sequence[SeriesSpec], left_ids: Ids, right_ids: Ids) -> int:
+    """How many distances of these series and images are known."""
+    distance = tables.distances.c
+    own = select(tables.series.c.id).where(tables.series.c.key.in_([one.key for one in series]))
+    left, right = ([int(i) for i in ids] for ids in (left_ids, right_ids))
+    return connection.execute(
+        select(func.count()).where(
+            distance.series_id.in_(own), distance.left_id.in_(left), distance.right_id.in_(right)
+        )
+    ).scalar_one()
+
+
+def _worker(connection: Connection, audit: ShippedAudit) -> int:
+    """The row of the machine that computed the audit; the same for all audits of one machine."""
+    worker = tables.workers.c
+    same = select(worker.id, worker.versions).where(worker.host == HOST, worker.device == audit.device)
+    for row in connection.execute(same):
+        if row.versions == dict(audit.versions):
+            return int(row.id)
+    return int(
+        connection.execute(
+            tables.workers.insert()
+            .values(
+                host=HOST,
+                pid=0,
+                device=audit.device,
+                versions=dict(audit.versions),
+                state="stopped",
+                started=audit.finished,
+                heartbeat=audit.finished,
+                log_path="",
+            )
+            .returning(worker.id)
+        ).scalar_one()
+    )
+
+
+def _rows(
+    series_id: int, worker_id: int, matrix: DistanceMatrix, left_ids: Ids, right_ids: Ids
+) -> list[dict[str, object]]:
+    columns = (matrix.distance, matrix.residual, matrix.collided, matrix.passes)
+    left, right = (np.asarray(ids, dtype=np.int64) for ids in (left_ids, right_ids))
+    places = np.indices(matrix.distance.shape)
+    return [
+        {
+            "series_id": series_id,
+            "left_id": left_id,
+            "right_id": right_id,
+            "distance": distance,
+            "residual": residual,
+            "collided": collided,
+            "passes": passes,
+            "worker_id": worker_id,
+        }
+        for left_id, right_id, distance, residual, collided, passes in zip(
+            left[places[0]].ravel().tolist(),
+            right[places[1]].ravel().tolist(),
+            *(column.ravel().tolist() for column in columns),
+            strict=True,
+        )
+    ]

@@ -1,0 +1,105 @@
+"""The first look: what one installation computed is known to a new one, marked as shipped, and nothing comes twice."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustness_core import datasets, spec
+from store import Database, StoreError, audits, connect, networks
+from store.shipped import HOST
+from tests.store.world import audit, network
+from tests.worker import fakes
+from tests.worker.fakes import Inline
+from tests.worker.test_running import matrix, series
+from worker import first_look
+
+
+@pytest.fixture
+def packed(db: Database, inline: Inline, tmp_path: Path) -> Path:
+    """Two audits that share a series, the second with a larger sample."""
+    for asked in (audit(samples=3, projections=2), audit(samples=5)):
+        audits.submit(db, asked)
+    fakes.worker(db, inline).run(wanted=lambda: False)
+    path = tmp_path / "first-look.npz"
+    assert first_look.pack(db, path) == 2
+    return path
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Database:
+    return connect(str(tmp_path / "fresh.db"))
+
+
+def test_a_new_installation_knows_what_was_shipped(db: Database, fresh: Database, packed: Path) -> None:
+    shelf = network(fresh, name="another name", sha256="tiny".ljust(64, "0"))
+    assert first_look.load(fresh, shelf, packed) == 2
+    for asked in (audit(samples=3, projections=2), audit(samples=5)):
+        for one in series(db, asked):
+            ours, theirs = matrix(db, asked, one), matrix(fresh, asked, one)
+            for field in dataclasses.fields(ours):
+                np.testing.assert_array_equal(getattr(ours, field.name), getattr(theirs, field.name))
+    for record in audits.recent(fresh):
+        assert (record.state, record.done, record.spec.network) == ("done", record.total, "another name")  # type: ignore[union-attr]
+        assert record.worker is not None
+        assert (record.worker.host, record.worker.device) == (HOST, "this process")
+        assert "shipped" in record.tags
+
+
+def test_what_is_known_is_not_entered_again(fresh: Database, packed: Path) -> None:
+    shelf = network(fresh)
+    first_look.load(fresh, shelf, packed)
+    audits.remove(fresh, audits.recent(fresh)[0].id)
+    assert first_look.load(fresh, shelf, packed) == 0
+    assert len(audits.recent(fresh)) == 1
+
+
+def test_own_distances_stay(db: Database, fresh: Database, packed: Path) -> None:
+    """A pair that this installation computed keeps its worker when a shipped audit brings it too."""
+    shelf = network(fresh)
+    audits.submit(fresh, audit(samples=2))
+    fakes.worker(fresh, Inline()).run(wanted=lambda: False)
+    assert first_look.load(fresh, shelf, packed) == 2
+    own = matrix(fresh, audit(samples=2), series(db, audit())[0])
+    assert own.distance.shape == (2, 2)
+    machines = {a.worker.host for a in audits.recent(fresh) if a.worker is not None}
+    assert len(machines) == 2
+
+
+def test_an_older_version_of_the_method_stays_away(
+    fresh: Database, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spec, "METHODS", {name: version + 1 for name, version in spec.METHODS.items()})
+    assert first_look.load(fresh, network(fresh), packed) == 0
+    assert audits.recent(fresh) == []
+
+
+def test_a_data_set_that_is_not_here_is_not_fetched(
+    fresh: Database, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "at_hand", lambda name, split: False)
+    assert first_look.load(fresh, network(fresh), packed) == 0
+
+
+def test_other_batches_of_a_data_set_are_another_sample(
+    fresh: Database, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = datasets.load("mnist-5k")
+    part = datasets.Dataset("mnist-5k", "train", whole.pixels[:3000], whole.labels[:3000], "a part")
+    monkeypatch.setattr(datasets, "load", lambda name, split="train": part)
+    assert first_look.load(fresh, network(fresh), packed) == 0
+
+
+def test_nothing_to_pack_is_said(fresh: Database, tmp_path: Path) -> None:
+    network(fresh)
+    with pytest.raises(StoreError, match="no finished audit"):
+        first_look.pack(fresh, tmp_path / "none.npz")
+    assert not (tmp_path / "none.npz").exists()
+
+
+def test_an_installation_without_the_file_starts_without_it(fresh: Database, tmp_path: Path) -> None:
+    assert first_look.load(fresh, network(fresh), tmp_path / "none.npz") == 0
+    assert networks.by_name(fresh, "tiny") is not None

@@ -1,0 +1,120 @@
+"""The first look: audits of the bundled networks that come with them, so that a new installation shows curves."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustness_core import datasets, shelf
+from robustness_core.checkpoints_io import write_whole
+from robustness_core.spec import AuditSpec, SeriesSpec, sample_indices
+from store import Database, StoreError, audits, distances, images, networks
+from store.records import AuditRecord, DistanceMatrix, NetworkRecord
+from store.shipped import ShippedAudit, enter
+
+log = logging.getLogger("worker")
+FILE = shelf.ZOO / "first-look.npz"
+_COLUMNS = ("distance", "residual", "collided", "passes")
+
+
+def pack(db: Database, path: Path = FILE) -> int:
+    """Write every finished audit of a bundled network into `path`; returns how many. Raises StoreError if none is."""
+    finished = [a for a in audits.recent(db, 1000, "done", kind="audit") if isinstance(a.spec, AuditSpec)]
+    entries: list[dict[str, Any]] = []
+    arrays: dict[str, Any] = {}
+    for audit in finished:
+        assert isinstance(audit.spec, AuditSpec)
+        network = networks.by_name(db, audit.spec.network)
+        if network is None or network.source != "zoo":
+            continue
+        for name, values in _stacked(db, audit, network).items():
+            arrays[f"{name}_{len(entries)}"] = values
+        assert audit.worker is not None
+        assert audit.finished is not None
+        entries.append(
+            {
+                "network": network.sha256,
+                "spec": audit.spec.to_json(),
+                "series": [asdict(series) for series in audit.spec.series(network.sha256)],
+                "indices": [_sample(audit.spec, label) for label in audit.spec.classes],
+                "device": audit.worker.device,
+                "versions": audit.worker.versions,
+                "finished": audit.finished.isoformat(),
+            }
+        )
+    if not entries:
+        raise StoreError("The database holds no finished audit of a bundled network to pack.")
+    content = io.BytesIO()
+    np.savez_compressed(content, audits=np.array(json.dumps(entries)), **arrays)
+    write_whole(path, content.getvalue())
+    return len(entries)
+
+
+def load(db: Database, network: NetworkRecord, path: Path = FILE) -> int:
+    """Enter the shipped audits of `network` that are not known yet; returns how many.
+
+    A data set that is not on this machine is not fetched: its audits are entered at a later start.
+    """
+    if not path.is_file():
+        return 0
+    with np.load(path, allow_pickle=False) as file:
+        entries = json.loads(str(file["audits"]))
+        return sum(
+            _enter(db, network, entry, {name: file[f"{name}_{number}"] for name in _COLUMNS})
+            for number, entry in enumerate(entries)
+            if entry["network"] == network.sha256
+        )
+
+
+def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], columns: dict[str, Any]) -> bool:
+    spec = AuditSpec.from_json(entry["spec"])
+    series = tuple(SeriesSpec(**one) for one in entry["series"])
+    if series != tuple(spec.series(network.sha256)):
+        return False  # of a version of the method that is not asked for any more
+    if not datasets.at_hand(spec.dataset, spec.split):
+        log.info("network=%s has shipped audits of %s, which is not on this machine", network.name, spec.dataset)
+        return False
+    if [_sample(spec, label) for label in spec.classes] != entry["indices"]:
+        log.info("network=%s has shipped audits of another part of %s", network.name, spec.dataset)
+        return False
+    devices, versions = (entry["device"],), tuple(f"{name} {text}" for name, text in entry["versions"].items())
+    found = tuple(
+        DistanceMatrix(distance, residual, collided, passes, devices, versions)
+        for distance, residual, collided, passes in zip(*(columns[name] for name in _COLUMNS), strict=True)
+    )
+    audit = ShippedAudit(
+        spec, series, found, entry["device"], entry["versions"], datetime.fromisoformat(entry["finished"])
+    )
+    left_ids, right_ids = (_images(db, spec, label) for label in spec.classes)
+    entered = enter(db, network, audit, left_ids, right_ids)
+    if entered:
+        log.info("network=%s comes with %d distances", network.name, columns["distance"].size)
+    return entered
+
+
+def _sample(spec: AuditSpec, label: int) -> list[int]:
+    """The images of a class; of CIFAR-10 they depend on the batches that are on this machine."""
+    return sample_indices(datasets.load(spec.dataset, spec.split).labels, label, spec.samples, spec.seed).tolist()
+
+
+def _images(db: Database, spec: AuditSpec, label: int) -> list[int]:
+    chosen = _sample(spec, label)
+    pixels = datasets.load(spec.dataset, spec.split).pixels[chosen]
+    return images.put(db, spec.dataset, spec.split, chosen, [label] * len(chosen), pixels)
+
+
+def _stacked(db: Database, audit: AuditRecord, network: NetworkRecord) -> dict[str, Any]:
+    """What is known of an audit's series, stacked: name -> (series, L, R)."""
+    spec = audit.spec
+    assert isinstance(spec, AuditSpec)
+    left_ids, right_ids = (_images(db, spec, label) for label in spec.classes)
+    series = [distances.series(db, one).id for one in spec.series(network.sha256)]
+    found = distances.matrices(db, series, left_ids, right_ids)
+    return {name: np.stack([getattr(found[one], name) for one in series]) for name in _COLUMNS}
