@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
+import re
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.parts import question, screen, upload, words
 from robustness_core.spec import DATASETS
@@ -21,7 +24,8 @@ def main() -> None:
     screen.begin("Networks")
     db = screen.database()
     shelf = networks.all(db)
-    with st.expander("Add a network of your own", expanded=not shelf):
+    busy = st.session_state.get("file") is not None or "added" in st.session_state
+    with st.expander("Add a network of your own", expanded=busy or not shelf):
         _upload(db)
     if not shelf:
         st.info("No network is on the shelf yet; the worker puts the bundled ones there when it starts.")
@@ -139,8 +143,9 @@ def _annotate(db: Database, network_id: int) -> None:
 
 def _upload(db: Database) -> None:
     file = st.file_uploader(
-        "Drop a checkpoint here", list(upload.SUFFIXES), key="file",
-        help="safetensors, a state_dict of torch (.pt, .pth, .th) or ONNX; no code of the file is run.",
+        "Drop a checkpoint here", key="file",
+        help="safetensors, a state_dict of torch (.pt, .pth, .th) or ONNX, known by their content; no code of the "
+        "file is run.",
     )  # fmt: skip
     added = st.session_state.pop("added", None)
     if added is not None:
@@ -149,7 +154,7 @@ def _upload(db: Database) -> None:
     if file is None:
         return
     hints = _hints(file.file_id)
-    key = (file.file_id, *hints.items())
+    key = (file.file_id, json.dumps(hints, sort_keys=True))
     if st.session_state.get("inspected", (None,))[0] != key:
         with st.spinner("Looking at the file in a process of its own …", show_time=True):
             try:
@@ -162,21 +167,35 @@ def _upload(db: Database) -> None:
     if isinstance(found, str):
         st.error(screen.escape(found))
         return
-    _result(db, found, PurePath(file.name).stem)
+    _result(db, found, file)
 
 
-def _hints(file_id: str) -> dict[str, str]:
-    """What the user knows better than the guess."""
+def _hints(file_id: str) -> dict[str, Any]:
+    """What the user knows better than the guess: typed here, or taken from what else it could be."""
     with st.popover("Say what it is, if the guess is wrong"):
         architecture = st.text_input(
             "Architecture", key=f"architecture_{file_id}", placeholder="conv 16 4x4/2, relu, flatten, fc 10"
         )
         dataset = st.selectbox("Data set", ["guess", *DATASETS], key=f"dataset_{file_id}")
-    hints = {"architecture": architecture.strip(), "dataset": "" if dataset == "guess" else dataset}
-    return {name: value for name, value in hints.items() if value}
+        mean = st.text_input("Mean of the normalisation", key=f"mean_{file_id}", placeholder="0.485 0.456 0.406")
+        std = st.text_input("Its standard deviation", key=f"std_{file_id}", placeholder="0.229 0.224 0.225")
+    typed = {
+        "architecture": architecture.strip(),
+        "dataset": "" if dataset == "guess" else dataset,
+        "mean": _numbers(mean),
+        "std": _numbers(std),
+        "stage": st.session_state.get(f"stage_{file_id}"),
+    }
+    return {**st.session_state.get(f"taken_{file_id}", {}), **{name: value for name, value in typed.items() if value}}
 
 
-def _result(db: Database, found: upload.Inspected, stem: str) -> None:
+def _numbers(text: str) -> list[float]:
+    """The numbers in a text; NaN, which is refused, where a word is none."""
+    parts = text.replace(",", " ").split()
+    return [float(part) if re.fullmatch(r"-?\d*\.?\d+", part) else math.nan for part in parts]
+
+
+def _result(db: Database, found: upload.Inspected, file: UploadedFile) -> None:
     report = found.report
     measured = report.get("accuracy")
     st.markdown(
@@ -192,16 +211,51 @@ def _result(db: Database, found: upload.Inspected, stem: str) -> None:
     for warning in report["warnings"]:
         st.warning(screen.escape(warning))
     _layers([layer for layer in found.layers if layer.main])
-    if len(report["candidates"]) > 1:
-        with st.expander("What else it could be"):
-            st.dataframe(
-                pd.DataFrame(report["candidates"])[["architecture", "normalisation_name", "accuracy", "images"]],
-                hide_index=True,
-                alt="Candidates with their accuracy",
-            )
+    if len(report["stages"]) > 1:
+        st.selectbox("Weights in the file", report["stages"], key=f"stage_{file.file_id}")
+    _alternatives(report, file.file_id)
+    known = networks.by_sha256(db, found.sha256) or networks.by_sha256(db, report["sha256"])
+    if known is not None:
+        st.info(f"This network is on the shelf already, as **{screen.escape(known.name)}**.")
+        words.link_to_explore("Audit it in Explore →", {"network": known.name})
+        return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Name on the shelf", stem[:120], max_chars=120, key="new_name", width=320)
+        name = st.text_input(
+            "Name on the shelf", PurePath(file.name).stem[:120], max_chars=120, key="new_name", width=320
+        )
         st.button("Add to the shelf", type="primary", on_click=_add, args=(db, found, name))
+
+
+def _alternatives(report: dict[str, Any], file_id: str) -> None:
+    """The other architectures and normalisations that were measured, each to be taken instead."""
+    taken = f"taken_{file_id}"
+    if taken in st.session_state:
+        st.button("Go back to the guess", on_click=st.session_state.pop, args=(taken,))
+    candidates = report["candidates"]
+    if len(candidates) < 2:
+        return
+    with st.expander("What else it could be"):
+        st.dataframe(
+            pd.DataFrame(candidates)[["architecture", "normalisation_name", "accuracy", "images"]],
+            hide_index=True,
+            alt="Candidates with their accuracy",
+        )
+        labels = [f"{i}: {one['architecture']}, {one['normalisation_name']}" for i, one in enumerate(candidates)]
+        st.selectbox(
+            "Take another", labels[1:], None, key=f"other_{file_id}", placeholder="Keep the first",
+            on_change=_take, args=(candidates, file_id),
+        )  # fmt: skip
+
+
+def _take(candidates: list[dict[str, Any]], file_id: str) -> None:
+    label = st.session_state[f"other_{file_id}"]
+    if label is None:
+        return
+    chosen = candidates[int(label.partition(":")[0])]
+    normalisation = chosen["normalisation"] or {"mean": [0.0], "std": [1.0]}
+    st.session_state[f"taken_{file_id}"] = {
+        "architecture": chosen["architecture"], "input_shape": chosen["input_shape"], **normalisation
+    }  # fmt: skip
 
 
 def _add(db: Database, found: upload.Inspected, name: str) -> None:
@@ -211,7 +265,7 @@ def _add(db: Database, found: upload.Inspected, name: str) -> None:
         record = networks.register(
             db,
             name=name,
-            sha256=hashlib.sha256(found.weights).hexdigest(),
+            sha256=found.sha256,
             source="upload",
             format=report["format"],
             architecture=report["architecture"],

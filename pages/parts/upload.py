@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,11 @@ class Inspected:
     layers: tuple[LayerRecord, ...]
     weights: bytes
 
+    @property
+    def sha256(self) -> str:
+        """Of the clean copy: under this hash the network stands on the shelf."""
+        return hashlib.sha256(self.weights).hexdigest()
+
 
 @contextmanager
 def on_disk(file: BinaryIO, suffix: str) -> Iterator[Path]:
@@ -41,8 +47,8 @@ def on_disk(file: BinaryIO, suffix: str) -> Iterator[Path]:
         yield path
 
 
-def inspect(path: Path, hints: Mapping[str, str]) -> Inspected:
-    """Look at a file; `hints` may name `architecture` and `dataset`. Raises UploadError."""
+def inspect(path: Path, hints: Mapping[str, Any]) -> Inspected:
+    """Look at a file; `hints` are those of `sandbox.inspect`. Raises UploadError."""
     copy = path.with_name("clean.safetensors")
     try:
         report = sandbox.inspect(path, hints, copy=copy)
