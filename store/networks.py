@@ -126,6 +126,12 @@ def annotate(db: Database, network_id: int, *, note: str | None = None, tags: Se
             _update(connection, network_id, **changes)
 
 
+def put_card(db: Database, network_id: int, card: dict[str, Any]) -> None:
+    """Replace the card of a network: how it was trained and what was measured of it."""
+    with db.write() as connection:
+        _update(connection, network_id, card=card)
+
+
 def dependents(db: Database, network_id: int) -> Dependents:
     """How many audits, series and distances go when this network is removed."""
     own = select(tables.series.c.id).where(tables.series.c.network_id == network_id)

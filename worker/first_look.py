@@ -64,7 +64,7 @@ def load(db: Database, network: NetworkRecord, path: Path = FILE) -> int:
     """
     if not path.is_file():
         return 0
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
         entries = json.loads(str(file["audits"]))
         return sum(
             _enter(db, network, entry, {name: file[f"{name}_{number}"] for name in _COLUMNS})

@@ -7,6 +7,7 @@ import json
 import logging
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from robustness_core import shelf
 from store import Database, networks
@@ -29,7 +30,7 @@ def seed(db: Database, executor: Executor, folder: Path = shelf.ZOO) -> list[Net
     for network in found:
         try:
             first_look.load(db, network, folder / first_look.FILE.name)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             log.error("%s cannot be read and is skipped: %s", first_look.FILE.name, error)
     return found
 
@@ -37,8 +38,11 @@ def seed(db: Database, executor: Executor, folder: Path = shelf.ZOO) -> list[Net
 def _register(db: Database, executor: Executor, path: Path) -> NetworkRecord:
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
+    card = _card(path)
     known = networks.by_sha256(db, sha256)
     if known is not None:
+        if known.source == "zoo" and known.card != card:  # measured again since
+            networks.put_card(db, known.id, card)
         return known
     said = _metadata(content)
     file = NetworkFile(
@@ -51,7 +55,6 @@ def _register(db: Database, executor: Executor, path: Path) -> NetworkRecord:
         content=content,
     )
     layers = [LayerRecord(**{**layer, "shape": tuple(layer["shape"])}) for layer in executor.layers(file)]
-    card = path.with_suffix(".json")
     record = networks.register(
         db,
         name=path.stem,
@@ -63,11 +66,16 @@ def _register(db: Database, executor: Executor, path: Path) -> NetworkRecord:
         mean=file.mean,
         std=file.std,
         layers=layers,
-        card=json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {},
+        card=card,
         weights=content,
     )
     log.info("network=%s is on the shelf", record.name)
     return record
+
+
+def _card(path: Path) -> dict[str, Any]:
+    beside = path.with_suffix(".json")
+    return dict(json.loads(beside.read_text(encoding="utf-8"))) if beside.is_file() else {}
 
 
 def _metadata(content: bytes) -> dict[str, Any]:

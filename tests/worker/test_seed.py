@@ -1,0 +1,46 @@
+"""The bundled networks reach the shelf once, with the newest card; a damaged file keeps no other away."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from robustness_core.checkpoints import save
+from robustness_core.networks import build
+from store import Database, networks
+from tests.worker.fakes import Inline
+from worker.seed import seed
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Path:
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    save(build("conv 4 4x4/4, relu, flatten, fc 10", (1, 28, 28)), folder / "good.safetensors", {"clean": 0.5})
+    return folder
+
+
+def test_a_network_is_registered_once_with_its_newest_card(db: Database, inline: Inline, zoo: Path) -> None:
+    (first,) = seed(db, inline, zoo)
+    assert (first.name, first.source, first.card["clean"]) == ("good", "zoo", 0.5)
+    card = json.loads((zoo / "good.json").read_text())
+    (zoo / "good.json").write_text(json.dumps({**card, "clean": 0.75}))
+    (again,) = seed(db, inline, zoo)
+    assert again.id == first.id
+    assert networks.by_name(db, "good").card["clean"] == 0.75  # type: ignore[union-attr]
+
+
+def test_a_damaged_file_is_skipped(db: Database, inline: Inline, zoo: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (zoo / "bad.safetensors").write_bytes(b"\x00" * 20)
+    assert [network.name for network in seed(db, inline, zoo)] == ["good"]
+    assert "bad.safetensors cannot be read" in caplog.text
+
+
+def test_a_damaged_first_look_keeps_no_network_away(
+    db: Database, inline: Inline, zoo: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (zoo / "first-look.npz").write_bytes(b"PK\x03\x04 cut short")
+    assert [network.name for network in seed(db, inline, zoo)] == ["good"]
+    assert "first-look.npz cannot be read" in caplog.text
