@@ -212,7 +212,8 @@ def _result(db: Database, found: upload.Inspected, file: UploadedFile) -> None:
         st.warning(screen.escape(warning))
     _layers([layer for layer in found.layers if layer.main])
     if len(report["stages"]) > 1:
-        st.selectbox("Weights in the file", report["stages"], key=f"stage_{file.file_id}")
+        first, *others = report["stages"]
+        st.selectbox("Take other weights of the file", others, None, key=f"stage_{file.file_id}", placeholder=first)
     _alternatives(report, file.file_id)
     known = networks.by_sha256(db, found.sha256) or networks.by_sha256(db, report["sha256"])
     if known is not None:

@@ -9,7 +9,9 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -121,18 +123,16 @@ def _safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
     """A safetensors file; unlike the library's own, the same network always gives the same bytes, and so one hash."""
     kinds = {torch.float32: "F32", torch.int64: "I64"}
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
-    body = bytearray()
+    parts: list[Any] = []  # uint8: views of the weights, which may take half of the memory there is
+    end = 0
     for name, tensor in sorted(tensors.items()):
-        content = tensor.detach().contiguous().numpy().tobytes()
-        header[name] = {
-            "dtype": kinds[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [len(body), len(body) + len(content)],
-        }
-        body += content
+        content = tensor.detach().contiguous().reshape(-1).numpy().view(np.uint8)
+        start, end = end, end + content.nbytes
+        header[name] = {"dtype": kinds[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        parts.append(content)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + bytes(body)
+    return b"".join([struct.pack("<Q", len(text)), text, *parts])
 
 
 def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> None:

@@ -1,0 +1,136 @@
+"""Uploads in a real browser: a good file becomes a network to audit, a bad one a sentence; rename, note, remove."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+from safetensors.torch import load_file
+
+import store
+from robustness_core.spec import AuditSpec
+from store import audits, networks
+from tests.browser.conftest import ROOT, serve, shoot
+from tests.browser.test_explore import settled
+from tests.core import hostile_files as hostile
+
+BUNDLED = ROOT / "zoo" / "mnist-small-pgd2.safetensors"
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Database, str]]:
+    """An empty store of this module's own, and the dashboard over it."""
+    folder = tmp_path_factory.mktemp("shelf")
+    db = store.connect(f"sqlite:///{folder / 'strata.db'}")
+    yield from ((db, address) for address in serve(db.url, folder))
+    db.close()
+
+
+def state_dict() -> bytes:
+    """The weights of a bundled network as its authors would have saved them: an nn.Sequential's, in a wrapper."""
+    places = {"conv1": "0", "conv2": "2", "fc1": "5", "logits": "7"}
+    state = OrderedDict()
+    for name, tensor in sorted(load_file(BUNDLED).items(), key=lambda item: [*places].index(item[0].split(".")[0])):
+        layer, _, key = name.partition(".")
+        state[f"module.{places[layer]}.{key}"] = tensor.float()
+    target = io.BytesIO()
+    torch.save({"state_dict": state, "epoch": 3}, target)
+    return target.getvalue()
+
+
+def drop(page: Page, address: str, name: str, content: bytes) -> None:
+    page.goto(f"{address}/networks")
+    settled(page)
+    expander = page.get_by_test_id("stExpander").filter(has_text="Add a network of your own")
+    expander.wait_for()
+    if expander.locator("details").get_attribute("open") is None:  # it is open where the shelf is empty
+        expander.locator("summary").click()
+    page.locator("input[type=file]").set_input_files(
+        {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+    )
+
+
+def test_a_good_file_becomes_a_network_that_can_be_audited(page: Page, shelf) -> None:
+    db, address = shelf
+    drop(page, address, "my <b>first</b>.pth", state_dict())
+    expect(page.get_by_text(re.compile(r"parameters, 10 classes, 1×28×28 images"))).to_be_visible(timeout=120_000)
+    expect(page.get_by_text(re.compile("conv 16 4x4/2 p1, relu, .*, fc 100, relu, fc 10")).first).to_be_visible()
+    right = page.get_by_text(re.compile(r"right on 1000 images of mnist-5k"))
+    expect(right).to_be_visible()
+    assert float(re.search(r"([\d.]+)%", right.inner_text())[1]) > 95
+    expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
+    page.get_by_role("textbox", name="Name on the shelf").fill("mine")
+    page.get_by_role("textbox", name="Name on the shelf").press("Enter")
+    settled(page)
+    page.get_by_role("button", name="Add to the shelf").click()
+    expect(page.get_by_text("mine is on the shelf.")).to_be_visible()
+    (added,) = networks.all(db)
+    assert (added.name, added.source, added.format) == ("mine", "upload", "torch")
+    assert b"module." not in networks.weights(db, added.id)  # a clean copy, nothing of the upload
+    page.get_by_role("link", name="Audit it in Explore →").first.click()
+    expect(page.get_by_role("heading", name="Explore", exact=True)).to_be_visible()
+    settled(page)
+    shoot(page, "upload-to-explore")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    (asked,) = audits.recent(db)
+    audits.cancel(db, asked.id)
+    assert (asked.spec.network, asked.spec.dataset) == ("mine", "mnist-5k")
+    assert set(asked.spec.layers) <= {layer.name for layer in added.layers}
+
+
+def test_a_file_of_ours_and_the_same_file_again(page: Page, shelf) -> None:
+    db, address = shelf
+    drop(page, address, BUNDLED.name, BUNDLED.read_bytes())
+    expect(page.get_by_role("button", name="Add to the shelf")).to_be_visible(timeout=120_000)
+    page.get_by_role("button", name="Add to the shelf").click()
+    expect(page.get_by_text(f"{BUNDLED.stem} is on the shelf.")).to_be_visible()
+    before = [one.id for one in networks.all(db)]
+    drop(page, address, "again.bin", BUNDLED.read_bytes())
+    known = page.get_by_text(f"This network is on the shelf already, as {BUNDLED.stem}.")
+    expect(known).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("button", name="Add to the shelf")).to_have_count(0)
+    assert [one.id for one in networks.all(db)] == before
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors", "weights.pkl"])
+def test_a_file_that_runs_code_is_one_sentence_and_nothing_else(page: Page, shelf, name: str) -> None:
+    db, address = shelf
+    before = [one.id for one in networks.all(db)]
+    drop(page, address, name, hostile.zipped({**hostile.state(), "extra": hostile.Payload()}))
+    alert = page.get_by_test_id("stAlert")
+    expect(alert).to_be_visible(timeout=120_000)
+    assert re.fullmatch(r"The file asks to call posix\.mkdir, .* safetensors\.", alert.inner_text().strip())
+    assert not hostile.WITNESS.exists()
+    expect(page.get_by_role("button", name="Add to the shelf")).to_have_count(0)
+    assert [one.id for one in networks.all(db)] == before
+
+
+def test_a_network_is_renamed_annotated_and_removed_with_what_depends_on_it(page: Page, shelf) -> None:
+    db, address = shelf
+    content = hostile.zipped(hostile.chain().state_dict())
+    drop(page, address, "chain.pt", content)
+    page.get_by_role("button", name="Add to the shelf").click(timeout=120_000)
+    expect(page.get_by_text("chain is on the shelf.")).to_be_visible()
+    audits.submit(db, AuditSpec("chain", "mnist-5k", (3, 7), 4, ("logits",), (2,)))
+    page.goto(f"{address}/networks?show=chain")
+    settled(page)
+    page.get_by_role("textbox", name="Name", exact=True).fill("chain <i>two</i>")
+    page.get_by_role("textbox", name="Name", exact=True).press("Enter")
+    expect(page.get_by_role("heading", name="chain <i>two</i>")).to_be_visible()
+    page.get_by_role("textbox", name="Note").fill("from a friend")
+    page.get_by_role("textbox", name="Note").press("Enter")
+    settled(page)
+    network = networks.by_name(db, "chain <i>two</i>")
+    assert network is not None
+    assert network.note == "from a friend"
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_text(re.compile("With it go 1 audits and 0 distances"))).to_be_visible()
+    page.get_by_role("button", name="Remove it").click()
+    settled(page)
+    assert networks.by_id(db, network.id) is None

@@ -1,0 +1,71 @@
+"""The upload screen, its child replaced: what is offered is asked again, and what is known is recognised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pages.parts import upload
+from store import networks
+from store.records import LayerRecord
+
+LAYERS = (LayerRecord("logits", (10,), 10, True, True),)
+
+
+def candidate(architecture: str, mean: list[float] | None) -> dict[str, Any]:
+    return {
+        "architecture": architecture, "input_shape": [1, 28, 28], "accuracy": 0.9, "images": 400,
+        "normalisation": mean and {"mean": mean, "std": [0.3]}, "normalisation_name": "MNIST" if mean else "none",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The hints of every look at the file; each look finds two candidates and two state dicts."""
+    seen: list[dict[str, Any]] = []
+
+    def inspect(path: Any, hints: dict[str, Any]) -> upload.Inspected:
+        seen.append(dict(hints))
+        found = [candidate("flatten, fc 10", [0.1]), candidate("flatten, fc 9", None)]
+        report = {
+            **found[0], "parameters": 7850, "classes": 10, "dataset": "mnist-5k", "warnings": [], "format": "torch",
+            "sha256": "f" * 64, "stages": ["state_dict", "ema"], "candidates": found,
+        }  # fmt: skip
+        return upload.Inspected(report, LAYERS, b"weights")
+
+    monkeypatch.setattr(upload, "inspect", inspect)
+    return seen
+
+
+def drop(screen: Any) -> Any:
+    return screen.file_uploader[0].set_value(("file.pth", b"x", "application/octet-stream")).run()
+
+
+def test_another_candidate_and_the_way_back(db, open_screen, asked) -> None:
+    screen = drop(open_screen("networks"))
+    assert not screen.exception
+    assert asked == [{}]
+    other = next(box for box in screen.selectbox if box.label == "Take another")
+    other.select("1: flatten, fc 9, none").run()
+    assert asked[-1] == {"architecture": "flatten, fc 9", "input_shape": [1, 28, 28], "mean": [0.0], "std": [1.0]}
+    next(button for button in screen.button if button.label == "Go back to the guess").click().run()
+    assert asked[-1] == {}
+
+
+def test_other_weights_and_a_normalisation_of_ones_own(db, open_screen, asked) -> None:
+    screen = drop(open_screen("networks"))
+    next(box for box in screen.selectbox if box.label == "Take other weights of the file").select("ema").run()
+    assert asked[-1] == {"stage": "ema"}
+    next(box for box in screen.text_input if box.label == "Mean of the normalisation").input("0.5, .25").run()
+    assert asked[-1] == {"stage": "ema", "mean": [0.5, 0.25]}
+    assert not screen.exception
+
+
+def test_what_stands_on_the_shelf_is_recognised(db, open_screen, asked) -> None:
+    screen = drop(open_screen("networks"))
+    next(button for button in screen.button if button.label == "Add to the shelf").click().run()
+    assert [one.name for one in networks.all(db)] == ["file"]
+    again = drop(open_screen("networks"))
+    assert any("on the shelf already, as **file**" in info.value for info in again.info)
+    assert "Add to the shelf" not in [button.label for button in again.button]
