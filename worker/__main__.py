@@ -55,11 +55,13 @@ def _work(db: Database, options: argparse.Namespace, log_path: Path) -> int:
         log.info("worker=%d pid=%d device=%s database=%s", record.id, os.getpid(), record.device, db.name)
         try:
             executor.warm()  # a pair that somebody opens finds its process ready, also during the first audit
-            seed(db, executor)
             worker = Worker(db, executor, record, Settings(batch=batch))
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: worker.stop())
-            worker.run(wanted=lambda: not options.once and (not options.sole or supervisor.attended(db)))
+            worker.run(
+                first=lambda: seed(db, executor),
+                wanted=lambda: not options.once and (not options.sole or supervisor.attended(db)),
+            )
         finally:
             workers.retire(db, record.id)
             log.info("worker=%d has stopped", record.id)

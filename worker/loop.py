@@ -32,9 +32,9 @@ class Worker:
     def stop(self) -> None:
         self._keeper.stop.set()
 
-    def run(self, *, wanted: Callable[[], bool] = lambda: True) -> None:
+    def run(self, *, first: Callable[[], object] = lambda: None, wanted: Callable[[], bool] = lambda: True) -> None:
         """Work until asked to stop, or until nothing is queued and `wanted` says no. Raises ExecutorError if nothing
-        computes.
+        computes. `first` is done before any audit, while signs of life are given already.
 
         While the database cannot be used the worker waits, ever longer up to half a minute, and tries again.
         """
@@ -42,6 +42,7 @@ class Worker:
         _bury(self._db, self._record)
         pause = self._settings.poll_seconds
         try:
+            first()
             while not self._keeper.stop.is_set():
                 try:
                     worked = self.serve()

@@ -269,6 +269,22 @@ def test_what_a_killed_worker_of_this_machine_held_is_taken_up_at_once(
     assert audits.get(db, other.id).state == "running"  # its worker may be alive on the other machine
 
 
+def test_a_worker_that_still_fills_the_shelf_gives_signs_of_life(db: Database, clock: Clock, inline: Inline) -> None:
+    worker = fakes.worker(db, inline, lease_seconds=0.06)
+
+    def fill() -> None:
+        clock.turn(100)
+        end = time.monotonic() + 30
+        while not workers.alive(db) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert workers.alive(db)
+        assert audits.get(db, asked.id).state == "queued"
+
+    asked = audits.submit(db, audit())
+    worker.run(first=fill, wanted=lambda: False)
+    assert audits.get(db, asked.id).state == "done"
+
+
 def test_a_block_that_fails_is_tried_again_with_a_smaller_batch(db: Database) -> None:
     def unlucky(task: Task, machine: Machine) -> Answer:
         if task.kind == "distances" and task.batch != 1:
