@@ -101,26 +101,30 @@ def test_a_hung_process_is_ended(executor: LocalExecutor, folder: Path) -> None:
     assert isinstance(executor.submit(task("logits")).result(timeout=60), Distances)
 
 
+# A block's limit counts the start of its process, which takes seconds where other work fills the cores.
+LIMIT = {"die": 600.0, "hang": 10.0}
+
+
 @pytest.mark.parametrize("fault", ["die", "hang"])
 def test_one_such_block_is_tried_again_and_the_audit_finishes(
     db: Database, executor: LocalExecutor, folder: Path, fault: str
 ) -> None:
     (folder / "conv1.once").write_text(fault)
     asked = audits.submit(db, audit(samples=5))
-    fakes.worker(db, executor, hang_seconds=8.0, poll_seconds=0.05).run(wanted=lambda: False)
+    fakes.worker(db, executor, hang_seconds=LIMIT[fault], poll_seconds=0.05).run(wanted=lambda: False)
     over = audits.get(db, asked.id)
     assert (over.state, over.done) == ("done", 50)
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"), [("die", "The compute process died"), ("hang", "A block took longer than 5 seconds")]
+    ("fault", "reason"), [("die", "The compute process died"), ("hang", "A block took longer than 10 seconds")]
 )
 def test_an_audit_that_kills_its_processes_fails_and_others_go_on(
     db: Database, executor: LocalExecutor, folder: Path, fault: str, reason: str
 ) -> None:
     (folder / "conv1").write_text(fault)
     bad, good = audits.submit(db, audit()), audits.submit(db, audit(layers=("logits",)))
-    fakes.worker(db, executor, hang_seconds=5.0, tries=2, drain_seconds=0.1, poll_seconds=0.05).run(
+    fakes.worker(db, executor, hang_seconds=LIMIT[fault], tries=2, drain_seconds=0.1, poll_seconds=0.05).run(
         wanted=lambda: False
     )
     failed = audits.get(db, bad.id)
