@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import streamlit as st
-
 # plotly's bar has one button, for one format. When a figure is entered with the pointer or the keyboard, that button
 # is named after its format and gets a neighbour for the other one.
-_SCRIPT = """<style>
+SCRIPT = """<style>
 .modebar:focus-within { opacity: 1 !important; }
 .modebar-btn.save { font: 600 11px/22px system-ui, sans-serif !important; color: #fff !important; }
 </style>
@@ -39,8 +37,3 @@ if (!window.strataSaves) {
   document.addEventListener("focusin", equip);
 }
 </script>"""
-
-
-def offer_both_formats() -> None:
-    """Let the bar of every figure on this screen save SVG and PNG."""
-    st.html(_SCRIPT, unsafe_allow_javascript=True)

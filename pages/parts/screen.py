@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 import store
-from pages.parts import saving
+from pages.parts import back, saving
 from store.supervisor import elsewhere, ensure
 
 STATE_COLOURS: Final[dict[str, Literal["gray", "blue", "green", "red", "orange"]]] = {
@@ -43,7 +43,7 @@ def begin(title: str) -> None:
         PagesManager.uses_pages_directory = False
         st.rerun()
     st.title(title, anchor=False)
-    saving.offer_both_formats()
+    st.html(saving.SCRIPT + back.SCRIPT, unsafe_allow_javascript=True)
 
 
 @st.cache_resource(show_spinner="Opening the database …")
