@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from robustness_core import checkpoints, containers, datasets, inspection, sandbox
+from robustness_core import checkpoints, containers, datasets, inspection, layers, sandbox, untrusted
+from robustness_core.__main__ import main
 from robustness_core.checkpoints import CheckpointError, load
 from tests.core import hostile_files as hostile
 from tests.core import layouts
@@ -73,6 +75,24 @@ def check_layers(report: dict[str, Any]) -> None:
         assert row["ratio"] == pytest.approx(before / row["features"])
         before = row["features"] if row["main"] else before
     json.dumps(report, allow_nan=False)
+
+
+@needs_uploads
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLE)
+def test_real_files_can_be_audited_at_two_layers(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    network, _ = untrusted.load(UPLOADS / name)
+    names = layers.main_layers(network, network.input_shape)
+    dataset = "mnist" if network.input_shape[0] == 1 else "cifar10"
+    asked = ["--dataset", dataset, "--samples", "5", "--layers", f"{names[1]},logits", "--preset", "fast"]
+    assert main(["audit", "--network", str(UPLOADS / name), *asked, "--device", "cpu", "--json", "-"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    for layer in result["layers"]:
+        (projection,) = layer["projections"]
+        distances, collided = np.array(projection["distances"]), np.array(projection["collided"])
+        assert distances.shape == (5, 5)
+        assert np.isfinite(distances).all()
+        assert collided.mean() >= 0.5
 
 
 @needs_uploads
