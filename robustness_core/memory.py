@@ -21,7 +21,7 @@ def pairs_within(extractor: nn.Module, image: Tensor, memory: float | None = Non
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # the tensor itself would hold its graph, and that the weights, for ever
 
     weights = {t.untyped_storage().data_ptr() for t in [*extractor.parameters(), *extractor.buffers()]}
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):

@@ -1,5 +1,6 @@
 """The collision search against exact answers, and in the cases that break a search."""
 
+import gc
 import math
 
 import numpy as np
@@ -312,6 +313,20 @@ def test_an_out_of_memory_error_halves_the_batch_and_goes_on(monkeypatch: pytest
     assert max(sizes) > 4
     assert min(sizes) <= 4
     torch.testing.assert_close(halved.distance, whole.distance, rtol=1e-2, atol=0)  # other batches, other rounding
+
+
+def test_a_search_leaves_nothing_in_memory() -> None:
+    """Copies of the weights must go with the search; a worker makes thousands of searches."""
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+
+    f, (left, right) = convolutional(), pairs(4)
+    find_collisions(f, left, right)
+    before = tensors()
+    found = find_collisions(f, left, right)
+    assert tensors() - before == len(vars(found))
 
 
 def test_little_memory_means_small_batches_and_the_same_answer() -> None:
