@@ -61,14 +61,14 @@ def meeting(
 
 
 def places(figure: go.Figure, *, reach: float = 1.5, step: float = 0.1) -> go.Figure:
-    """Let every place of the plane be clicked, on a grid of `step` up to `reach`; its customdata is (x, y).
+    """Let every place of the plane be clicked, on a grid of `step` up to `reach`.
 
     plotly reports no clicks on contours, so unseen square markers lie over them.
     """
     axis = np.round(np.arange(-reach, reach + step / 2, step), 6)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     figure.add_scattergl(
-        x=grid[:, 0], y=grid[:, 1], customdata=grid, mode="markers", name="places", showlegend=False,
+        x=grid[:, 0], y=grid[:, 1], mode="markers", name="places", showlegend=False,
         marker={"symbol": "square", "size": 12, "color": "rgba(0,0,0,0)", "opacity": 0, "line": {"width": 0}},
         selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}},
         hovertemplate="(%{x:.1f}, %{y:.1f})<extra></extra>",

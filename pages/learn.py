@@ -109,8 +109,9 @@ def _show_plane(figure: go.Figure, key: str, filename: str, alt: str) -> None:
     def clicked() -> None:
         points = st.session_state[f"figure_{key}"].selection.points
         if points:
-            for (name, _, _), value in zip(POINTS[st.session_state["moves"]], points[0]["customdata"], strict=True):
-                st.session_state[name] = round(float(value), 6)
+            place = (points[0]["x"], points[0]["y"])
+            for (name, _, _), value in zip(POINTS[st.session_state["moves"]], place, strict=True):
+                st.session_state[name] = round(min(max(float(value), -1.5), 1.5), 1)
 
     screen.show(learn.places(figure), key, filename, alt, on_select=clicked, selection_mode="points")
 

@@ -15,7 +15,7 @@ if (!window.strataBack) {
   };
   const replace = history.replaceState.bind(history);
   history.replaceState = (state, title, url) => {
-    const step = navigator.userActivation?.isActive && named(url) !== named();
+    const step = navigator.userActivation?.hasBeenActive && named(url) !== named();
     return step ? history.pushState(state, title, url) : replace(state, title, url);
   };
   addEventListener("popstate", (event) => {

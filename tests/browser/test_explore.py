@@ -40,7 +40,8 @@ def test_from_start_to_a_pair_on_screen(page: Page, filled, worker) -> None:
     worker()
     page.goto(f"{address}/explore?{ASK_TINY}")
     expect(page.get_by_text(re.compile("^32 of 64 pairs are known"))).to_be_visible()
-    page.get_by_role("button", name="Start").press("Control+Enter")
+    expect(page.get_by_role("button", name="Start")).to_be_visible()
+    page.keyboard.press("Control+Enter")  # at once, wherever the focus is
     expect(page.get_by_text("All 64 pairs are known; nothing needs computing.")).to_be_visible(timeout=90_000)
     (asked,) = [audit for audit in audits.recent(db, kind="audit") if audit.requested_by == "browser"]
     assert asked.spec == TINY.replace(layers=("conv1", "logits"), projections=2)
@@ -74,6 +75,10 @@ def test_click_on_a_cell_opens_that_pair(page: Page, filled) -> None:
     assert (asked.spec.left[2], asked.spec.right[2]) == (left, right)
     assert asked.spec.series[0].layer == "fc1"
     page.wait_for_function("document.querySelectorAll('.st-key-figure_matrix .shapelayer path').length > 0")
+    page.get_by_role("link", name=re.compile("Open in Pairs")).click()
+    expect(page.get_by_role("heading", name="Pairs", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name=f"The pair {left} (3) and {right} (7)")).to_be_visible()
+    assert f"pair={left}-{right}" in page.evaluate("location.search")
 
 
 def test_known_question_is_answered_within_a_second_and_a_slider_within_a_second(page: Page, filled) -> None:

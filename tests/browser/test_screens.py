@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from benchmarks import synthetic
 from store import audits, networks
 from tests.browser.conftest import shoot
 from tests.browser.test_explore import KNOWN_TINY, settled
@@ -15,6 +17,7 @@ from tests.browser.test_explore import KNOWN_TINY, settled
 SCREENS = {
     "home": "",
     "explore": f"explore?{KNOWN_TINY}&layer=logits",
+    "pairs": "pairs?network=mnist-small-pgd2&S=4&m=2&preset=fast&layer=logits",
     "compare": "compare?networks=mnist-small-pgd2&networks=small-made-up&S=24",
     "scaling": "scaling?network=small-made-up&one=conv2&ms=10&S=24",
     "audits": "audits?audit=1",
@@ -62,6 +65,36 @@ def test_screen_in_both_themes_and_widths(page: Page, filled, name: str) -> None
     assert nameless == 0
     assert {urlsplit(url).hostname for url in seen if urlsplit(url).scheme not in ("data", "blob")} == {"127.0.0.1"}
     assert len(seen) > 20
+
+
+NOWHERE = "?network=nothing&networks=nothing&layers=x&layer=x&one=x&ms=x&m=abc&S=-1&pair=1-1&idea=x&audit=x&show=x"
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_screen_of_an_empty_store_and_of_a_wrong_address(page: Page, filled, empty, name: str) -> None:
+    path = SCREENS[name].split("?")[0]
+    for address in (f"{empty[1]}/{path}", f"{filled[1]}/{path}{NOWHERE}"):
+        page.goto(address)
+        settled(page)
+        expect(page.get_by_test_id("stException")).to_have_count(0)
+        words = page.get_by_test_id("stMain").inner_text().replace(page.locator("h1").inner_text(), "")
+        assert len(words) > 20, f"{address} explains nothing"
+
+
+def test_every_screen_while_an_audit_runs(page: Page, filled) -> None:
+    db, address = filled
+    asked = synthetic.finish(db, synthetic.question(samples=6), share=0.3)
+    try:
+        for path in SCREENS.values():
+            page.goto(f"{address}/{path}")
+            settled(page)
+            expect(page.get_by_test_id("stException")).to_have_count(0)
+        page.goto(f"{address}/explore?network=small-made-up&S=6")
+        expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+        expect(page.locator(".st-key-figure_curves .legendtext").nth(1)).to_contain_text("% known")
+        shoot(page, "explore-running-light-1440")
+    finally:
+        audits.cancel(db, asked.id)
 
 
 def test_keyboard_alone_opens_a_pair(page: Page, filled) -> None:
@@ -115,3 +148,45 @@ def test_upload_of_rubbish_is_refused_in_words(page: Page, filled) -> None:
     alert = page.get_by_test_id("stAlert").filter(has_text=re.compile("accepted are safetensors"))
     expect(alert).to_be_visible(timeout=60_000)
     assert page.locator("img[src=x]").count() == 0
+
+
+def test_bar_of_a_figure_saves_svg_and_png(page: Page, filled) -> None:
+    _, address = filled
+    page.goto(f"{address}/learn?idea=Conflicts")
+    figure = page.locator(".st-key-figure_graph .js-plotly-plot")
+    expect(figure.locator(".main-svg").first).to_be_visible()
+    figure.hover()
+    for form, first in (("SVG", b"<svg"), ("PNG", b"\x89PNG"), ("SVG", b"<svg")):
+        with page.expect_download() as waiting:
+            figure.get_by_role("button", name=f"Save the figure as {form}").click()
+        assert waiting.value.suggested_filename == f"strata-conflicts.{form.lower()}"
+        assert Path(waiting.value.path()).read_bytes().startswith(first)
+
+
+def test_click_on_the_plane_moves_the_chosen_point(page: Page, filled) -> None:
+    _, address = filled
+    page.goto(f"{address}/learn?idea=Distance")
+    plane = page.locator(".st-key-figure_meeting .nsewdrag")
+    expect(plane).to_be_visible()
+    settled(page)
+    page.wait_for_timeout(500)  # plotly binds its clicks after it has drawn
+    box = plane.bounding_box()
+    assert box is not None
+    place = {"x": box["width"] * 0.75, "y": box["height"] * 0.75}  # of a plane from -2 to 2
+    plane.click(position=place, force=True)  # type: ignore[arg-type]
+    expect(page.get_by_role("slider", name="x, across", exact=True)).to_have_attribute("aria-valuenow", "1")
+    expect(page.get_by_role("slider", name="x, up", exact=True)).to_have_attribute("aria-valuenow", "-1")
+
+
+def test_back_button_returns_to_the_network_before(page: Page, filled) -> None:
+    _, address = filled
+    page.goto(f"{address}/explore?{KNOWN_TINY}")
+    settled(page)
+    chosen = page.get_by_role("combobox", name="Network")
+    chosen.click()
+    page.get_by_role("option", name="small-made-up").click()
+    page.wait_for_function("location.search.includes('small-made-up')")
+    settled(page)
+    page.go_back()
+    page.wait_for_function("location.search.includes('mnist-small-pgd2')")
+    expect(page.get_by_text("All 48 pairs are known")).to_be_visible()
