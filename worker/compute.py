@@ -1,4 +1,4 @@
-"""The compute process: networks kept in memory, blocks of pairs searched in batches of one fixed size."""
+"""The compute process: networks kept in memory, blocks of pairs searched in batches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ from worker.tasks import (
     Task,
 )
 
-BATCH = {"cpu": 16, "cuda": 256, "mps": 64}  # pairs; part of what fixes a distance to the last bit
+BATCH = {"cpu": 16, "cuda": 256, "mps": 64}  # pairs that are worth a block, searched at once beside processors
+_AT_ONCE_CPU = 64  # pairs; there, however many are searched at once, a distance is the same to the last bit
 _ESTIMATES_AT_ONCE = 64
 _MEMORY_SHARE = 0.25  # of all the memory there is, not of what is free just now: the same today and tomorrow
 _NETWORKS_KEPT = 4
@@ -89,7 +90,7 @@ def layers(file: NetworkFile) -> list[dict[str, Any]]:
 
 
 def _distances(task: Task, network: Network, device: torch.device, machine: Machine, start: float) -> Distances:
-    size = task.batch or BATCH[device.type]
+    size = task.batch or (_AT_ONCE_CPU if device.type == "cpu" else BATCH[device.type])
     memory = machine.memory or _usual_memory(device, machine.processes)
     parts: list[Collisions] = []
     for left, right in _batches(task, size, device):
@@ -129,9 +130,10 @@ def _norms(task: Task, network: Network, device: torch.device) -> Norms:
 
 
 def _batches(task: Task, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """The pairs in batches of exactly `size`, the last one filled up with copies of the last pair."""
+    """The pairs in batches of `size`; beside processors the last one is filled up with copies of the last pair."""
     for begin in range(0, len(task), size):
-        places = np.minimum(np.arange(begin, begin + size), len(task) - 1)
+        end = min(begin + size, len(task)) if device.type == "cpu" else begin + size
+        places = np.minimum(np.arange(begin, end), len(task) - 1)
         yield _tensor(task.left[places], device), _tensor(task.right[places], device)
 
 

@@ -45,9 +45,10 @@ class Task:
 
     Of kind `norms`: the norms of an affine layer, with the lengths of all pairs of `left` (L) and `right` (R).
 
-    `batch` pairs are searched at once, the last batch filled up with copies: a distance then depends on nothing but
-    the series and its two images, bit for bit, however the pairs are cut into blocks. 0 means the device's usual
-    number. `keep`: of so many closest pairs the colliding images come back too.
+    `batch` pairs are searched at once; 0 means the device's usual number. A distance depends on nothing but the series
+    and its two images, bit for bit, however the pairs are cut into blocks: on processors whatever the batch, on other
+    devices because every batch is filled up to one size. `keep`: of so many closest pairs the colliding images come
+    back too.
     """
 
     kind: Literal["distances", "estimates", "norms"]

@@ -130,7 +130,7 @@ _TODAY = (
 )
 
 
-_LATER = ("shortcut that adds channels", "maxima and choices")  # what older opsets cannot say
+_LATER = ("shortcut that adds channels", "maxima and choices", "more activations")  # what older opsets cannot say
 _EARLY = ("opset 7", "opset 9")
 
 
