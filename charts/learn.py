@@ -73,6 +73,7 @@ def places(figure: go.Figure, *, reach: float = 1.5, step: float = 0.1) -> go.Fi
         selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}},
         hovertemplate="(%{x:.1f}, %{y:.1f})<extra></extra>",
     )  # fmt: skip
+    figure.update_traces(unselected={"marker": {"opacity": 1}}, selector={"type": "scatter"})  # a click dims nothing
     return figure.update_layout(clickmode="event+select", dragmode=False, hovermode="closest")
 
 

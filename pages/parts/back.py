@@ -13,10 +13,13 @@ if (!window.strataBack) {
     const query = new URL(url ?? location.href, location.href).searchParams;
     return JSON.stringify(things.map((name) => query.getAll(name)));
   };
+  let touched = false;  // since the last entry: one act of the user is one step back
+  for (const act of ["pointerdown", "keydown"]) addEventListener(act, () => { touched = true; }, true);
   const replace = history.replaceState.bind(history);
   history.replaceState = (state, title, url) => {
-    const step = navigator.userActivation?.hasBeenActive && named(url) !== named();
-    return step ? history.pushState(state, title, url) : replace(state, title, url);
+    if (!touched || named(url) === named()) return replace(state, title, url);
+    touched = false;
+    return history.pushState(state, title, url);
   };
   addEventListener("popstate", (event) => {
     if (location.hash) return;

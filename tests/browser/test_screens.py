@@ -83,13 +83,13 @@ def test_screen_of_an_empty_store_and_of_a_wrong_address(page: Page, filled, emp
 
 def test_every_screen_while_an_audit_runs(page: Page, filled) -> None:
     db, address = filled
-    asked = synthetic.finish(db, synthetic.question(samples=6), share=0.3)
+    asked = synthetic.finish(db, synthetic.question(samples=6).replace(seed=5), share=0.3)
     try:
         for path in SCREENS.values():
             page.goto(f"{address}/{path}")
             settled(page)
             expect(page.get_by_test_id("stException")).to_have_count(0)
-        page.goto(f"{address}/explore?network=small-made-up&S=6")
+        page.goto(f"{address}/explore?network=small-made-up&S=6&seed=5")
         expect(page.get_by_role("button", name="Cancel")).to_be_visible()
         expect(page.locator(".st-key-figure_curves .legendtext").nth(1)).to_contain_text("% known")
         shoot(page, "explore-running-light-1440")
@@ -174,8 +174,8 @@ def test_click_on_the_plane_moves_the_chosen_point(page: Page, filled) -> None:
     assert box is not None
     place = {"x": box["width"] * 0.75, "y": box["height"] * 0.75}  # of a plane from -2 to 2
     plane.click(position=place, force=True)  # type: ignore[arg-type]
-    expect(page.get_by_role("slider", name="x, across", exact=True)).to_have_attribute("aria-valuenow", "1")
-    expect(page.get_by_role("slider", name="x, up", exact=True)).to_have_attribute("aria-valuenow", "-1")
+    expect(page.get_by_role("slider", name=re.compile("^x, across"))).to_have_attribute("aria-valuenow", "1")
+    expect(page.get_by_role("slider", name=re.compile("^x, up"))).to_have_attribute("aria-valuenow", "-1")
 
 
 def test_back_button_returns_to_the_network_before(page: Page, filled) -> None:
