@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from robustness_core import datasets
+from robustness_core import datasets, untrusted
 from robustness_core.audit import versions
-from robustness_core.checkpoints import load
 from robustness_core.checkpoints_io import CheckpointFileError, read_card, save_card
 from robustness_core.containers import CheckpointError
 from robustness_core.evaluation import (
@@ -31,6 +30,7 @@ from robustness_core.evaluation import (
     fab_losses,
     pgd_accuracies,
 )
+from robustness_core.sandbox import UploadRefused
 from robustness_core.spec import EpsilonGrid, SpecError, sample_indices
 from robustness_core.training import PRECISIONS, USUAL_EPSILON
 
@@ -59,10 +59,19 @@ def run(args: argparse.Namespace) -> int:
     try:
         card = read_card(args.file)
         _check(args)
-        network = load(args.file, dataset=args.dataset)
+        network, guessed = untrusted.load(args.file, {} if args.dataset is None else {"dataset": args.dataset})
+        for sentence in guessed:
+            print(f"strata: {sentence}", file=sys.stderr)
         card["evaluation"] = measure(network, card, args)
         save_card(args.file, card)
-    except (EvaluationError, SpecError, CheckpointError, CheckpointFileError, datasets.DatasetError) as error:
+    except (
+        EvaluationError,
+        SpecError,
+        CheckpointError,
+        CheckpointFileError,
+        UploadRefused,
+        datasets.DatasetError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(_summary(args.file.stem, card["evaluation"]))
