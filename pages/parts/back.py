@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-# Streamlit replaces the address whenever a widget changes, so Back would leave the screen. What names another thing
-# to look at, if a user did it, becomes an entry of the history instead; and whoever goes back gets the address whole,
-# since every screen is restored by its address.
+# Streamlit replaces the address when a widget changes, so that Back would leave the screen, and makes an entry of the
+# history when the server changes it. Instead, one act of the user that names another thing to look at is one entry;
+# and whoever goes back gets the address whole, since every screen is restored by its address.
 SCRIPT = """<script>
 if (!window.strataBack) {
   window.strataBack = true;
@@ -15,12 +15,15 @@ if (!window.strataBack) {
   };
   let touched = false;  // since the last entry: one act of the user is one step back
   for (const act of ["pointerdown", "keydown"]) addEventListener(act, () => { touched = true; }, true);
-  const replace = history.replaceState.bind(history);
-  history.replaceState = (state, title, url) => {
-    if (!touched || named(url) === named()) return replace(state, title, url);
+  const push = history.pushState.bind(history), replace = history.replaceState.bind(history);
+  const go = (state, title, url) => {
+    const another = new URL(url ?? location.href, location.href).pathname !== location.pathname;
+    if (!another && (!touched || named(url) === named())) return replace(state, title, url);
     touched = false;
-    return history.pushState(state, title, url);
+    return push(state, title, url);
   };
+  history.replaceState = go;
+  history.pushState = go;
   addEventListener("popstate", (event) => {
     if (location.hash) return;
     event.stopImmediatePropagation();

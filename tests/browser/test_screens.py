@@ -174,8 +174,8 @@ def test_click_on_the_plane_moves_the_chosen_point(page: Page, filled) -> None:
     assert box is not None
     place = {"x": box["width"] * 0.75, "y": box["height"] * 0.75}  # of a plane from -2 to 2
     plane.click(position=place, force=True)  # type: ignore[arg-type]
-    expect(page.get_by_role("slider", name=re.compile("^x, across"))).to_have_attribute("aria-valuenow", "1")
-    expect(page.get_by_role("slider", name=re.compile("^x, up"))).to_have_attribute("aria-valuenow", "-1")
+    expect(page.get_by_role("slider", name=re.compile("^x, across"))).to_have_value("1")
+    expect(page.get_by_role("slider", name=re.compile("^x, up"))).to_have_value("-1")
 
 
 def test_back_button_returns_to_the_network_before(page: Page, filled) -> None:
