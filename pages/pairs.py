@@ -135,10 +135,9 @@ def _show(db: Database, asked: Asked, closest: pd.DataFrame, left: int, right: i
     pair.steps(closest, left, right)
     chosen = [pair.Chosen(series, spec.dataset, spec.split, left, right) for series in asked.series()]
     there, lacking = pair.gather(db, chosen)
-    if there:
-        _draw(asked, there)
     pair.wait_for(db, chosen, lacking)
     if there:
+        _draw(asked, there)
         _take_away(f"strata-pair-{left}-{right}", there)
 
 
