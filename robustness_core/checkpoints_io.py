@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from robustness_core import files
 from robustness_core.networks import ArchitectureError, Network, build
 
 
@@ -23,18 +22,11 @@ class CheckpointFileError(ValueError):
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside `path`, then replace it, so that a full disk leaves the old file whole."""
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    """files.write_whole, with a sentence for the user if it cannot."""
     try:
-        with beside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        files.write_whole(path, content)
     except OSError as error:
         raise CheckpointFileError(f"{path} could not be written: {error.strerror or error}.") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def save(

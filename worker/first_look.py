@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from robustness_core import datasets, shelf
-from robustness_core.checkpoints_io import write_whole
+from robustness_core.files import write_whole
 from robustness_core.spec import AuditSpec, SeriesSpec, sample_indices
 from store import Database, StoreError, audits, distances, images, networks
 from store.records import AuditRecord, DistanceMatrix, NetworkRecord
@@ -25,7 +25,10 @@ _COLUMNS = ("distance", "residual", "collided", "passes")
 
 
 def pack(db: Database, path: Path = FILE) -> int:
-    """Write every finished audit of a bundled network into `path`; returns how many. Raises StoreError if none is."""
+    """Write every finished audit of a bundled network into `path`; returns how many.
+
+    Raises StoreError if there is none, or if the file cannot be written.
+    """
     finished = [a for a in audits.recent(db, 1000, "done", kind="audit") if isinstance(a.spec, AuditSpec)]
     entries: list[dict[str, Any]] = []
     arrays: dict[str, Any] = {}
@@ -53,7 +56,10 @@ def pack(db: Database, path: Path = FILE) -> int:
         raise StoreError("The database holds no finished audit of a bundled network to pack.")
     content = io.BytesIO()
     np.savez_compressed(content, audits=np.array(json.dumps(entries)), **arrays)
-    write_whole(path, content.getvalue())
+    try:
+        write_whole(path, content.getvalue())
+    except OSError as error:
+        raise StoreError(f"{path} could not be written: {error.strerror or error}.") from error
     return len(entries)
 
 
