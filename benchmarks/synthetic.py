@@ -60,7 +60,7 @@ def finish(db: Database, spec: AuditSpec, *, share: float = 1.0, seed: int = 0) 
         for side in (left, right)
     )
     worker = workers.register(db, "made-up device", {"torch": "0.0"})
-    asked = audits.submit(db, spec)
+    asked = audits.submit(db, spec, priority=1000)  # before what browsers have asked
     claimed = audits.claim(db, worker.id, lease_seconds=100)
     assert claimed is not None
     assert claimed.id == asked.id
