@@ -47,7 +47,13 @@ def main() -> None:
 
 def _ask(shelf: dict[str, NetworkRecord]) -> list[Side]:
     chosen = st.multiselect(
-        "Networks", list(shelf), list(shelf)[:2], key="networks", bind=question.BOUND, max_selections=MOST, wrap=True
+        "Networks",
+        list(shelf),
+        question.shown_first(list(shelf), 2),
+        key="networks",
+        bind=question.BOUND,
+        max_selections=MOST,
+        wrap=True,
     )
     if not chosen:
         st.error("Choose two to six networks.")

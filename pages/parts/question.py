@@ -21,6 +21,9 @@ METHOD_HELP = (
 )
 
 
+SHIPPED = ("mnist-medium-pgd2", "mnist-medium-trades2")  # of zoo/first-look.npz
+
+
 @dataclass(frozen=True)
 class Question:
     """What is asked, of which network."""
@@ -31,8 +34,22 @@ class Question:
 
 def choose_network(shelf: Sequence[NetworkRecord]) -> NetworkRecord:
     names = {network.name: network for network in shelf}
-    chosen = st.selectbox("Network", list(names), key="network", bind=BOUND, help="From the shelf, see Networks.")
+    (first,) = shown_first(list(names), 1)
+    chosen = st.selectbox(
+        "Network",
+        list(names),
+        list(names).index(first),
+        key="network",
+        bind=BOUND,
+        help="From the shelf, see Networks.",
+    )
     return names[chosen]
+
+
+def shown_first(names: Sequence[str], count: int) -> list[str]:
+    """The networks of a screen that was asked for none: those with shipped audits, else the first of the shelf."""
+    shipped = [name for name in SHIPPED if name in names]
+    return [*shipped, *(name for name in names if name not in shipped)][:count]
 
 
 def choose_layer(network: NetworkRecord, key: str, first: str) -> str:
