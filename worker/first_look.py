@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -63,19 +64,19 @@ def pack(db: Database, path: Path = FILE) -> int:
     return len(entries)
 
 
-def load(db: Database, network: NetworkRecord, path: Path = FILE) -> int:
-    """Enter the shipped audits of `network` that are not known yet; returns how many.
+def load(db: Database, bundled: Sequence[NetworkRecord], path: Path = FILE) -> int:
+    """Enter the shipped audits of these networks that are not known yet; returns how many.
 
     A data set that is not on this machine is not fetched: its audits are entered at a later start.
     """
     if not path.is_file():
         return 0
+    by_sha256 = {network.sha256: network for network in bundled}
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-        entries = json.loads(str(file["audits"]))
         return sum(
-            _enter(db, network, entry, {name: file[f"{name}_{number}"] for name in _COLUMNS})
-            for number, entry in enumerate(entries)
-            if entry["network"] == network.sha256
+            _enter(db, by_sha256[entry["network"]], entry, {name: file[f"{name}_{number}"] for name in _COLUMNS})
+            for number, entry in enumerate(json.loads(str(file["audits"])))
+            if entry["network"] in by_sha256
         )
 
 

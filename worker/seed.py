@@ -27,11 +27,10 @@ def seed(db: Database, executor: Executor, folder: Path = shelf.ZOO) -> list[Net
             found.append(_register(db, executor, path))
         except (OSError, ValueError, KeyError) as error:
             log.error("%s cannot be read and is skipped: %s", path.name, error)
-    for network in found:
-        try:
-            first_look.load(db, network, folder / first_look.FILE.name)
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            log.error("%s cannot be read and is skipped: %s", first_look.FILE.name, error)
+    try:
+        first_look.load(db, found, folder / first_look.FILE.name)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        log.error("%s cannot be read and is skipped: %s", first_look.FILE.name, error)
     return found
 
 

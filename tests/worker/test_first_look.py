@@ -36,7 +36,7 @@ def fresh(tmp_path: Path) -> Database:
 
 def test_a_new_installation_knows_what_was_shipped(db: Database, fresh: Database, packed: Path) -> None:
     shelf = network(fresh, name="another name", sha256="tiny".ljust(64, "0"))
-    assert first_look.load(fresh, shelf, packed) == 2
+    assert first_look.load(fresh, [shelf], packed) == 2
     for asked in (audit(samples=3, projections=2), audit(samples=5)):
         for one in series(db, asked):
             ours, theirs = matrix(db, asked, one), matrix(fresh, asked, one)
@@ -51,9 +51,9 @@ def test_a_new_installation_knows_what_was_shipped(db: Database, fresh: Database
 
 def test_what_is_known_is_not_entered_again(fresh: Database, packed: Path) -> None:
     shelf = network(fresh)
-    first_look.load(fresh, shelf, packed)
+    first_look.load(fresh, [shelf], packed)
     audits.remove(fresh, audits.recent(fresh)[0].id)
-    assert first_look.load(fresh, shelf, packed) == 0
+    assert first_look.load(fresh, [shelf], packed) == 0
     assert len(audits.recent(fresh)) == 1
 
 
@@ -62,7 +62,7 @@ def test_own_distances_stay(db: Database, fresh: Database, packed: Path) -> None
     shelf = network(fresh)
     audits.submit(fresh, audit(samples=2))
     fakes.worker(fresh, Inline()).run(wanted=lambda: False)
-    assert first_look.load(fresh, shelf, packed) == 2
+    assert first_look.load(fresh, [shelf], packed) == 2
     own = matrix(fresh, audit(samples=2), series(db, audit())[0])
     assert own.distance.shape == (2, 2)
     machines = {a.worker.host for a in audits.recent(fresh) if a.worker is not None}
@@ -73,7 +73,7 @@ def test_an_older_version_of_the_method_stays_away(
     fresh: Database, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spec, "METHODS", {name: version + 1 for name, version in spec.METHODS.items()})
-    assert first_look.load(fresh, network(fresh), packed) == 0
+    assert first_look.load(fresh, [network(fresh)], packed) == 0
     assert audits.recent(fresh) == []
 
 
@@ -81,7 +81,7 @@ def test_a_data_set_that_is_not_here_is_not_fetched(
     fresh: Database, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets, "at_hand", lambda name, split: False)
-    assert first_look.load(fresh, network(fresh), packed) == 0
+    assert first_look.load(fresh, [network(fresh)], packed) == 0
 
 
 def test_other_batches_of_a_data_set_are_another_sample(
@@ -90,7 +90,7 @@ def test_other_batches_of_a_data_set_are_another_sample(
     whole = datasets.load("mnist-5k")
     part = datasets.Dataset("mnist-5k", "train", whole.pixels[:3000], whole.labels[:3000], "a part")
     monkeypatch.setattr(datasets, "load", lambda name, split="train": part)
-    assert first_look.load(fresh, network(fresh), packed) == 0
+    assert first_look.load(fresh, [network(fresh)], packed) == 0
 
 
 def test_nothing_to_pack_is_said(fresh: Database, tmp_path: Path) -> None:
@@ -101,5 +101,5 @@ def test_nothing_to_pack_is_said(fresh: Database, tmp_path: Path) -> None:
 
 
 def test_an_installation_without_the_file_starts_without_it(fresh: Database, tmp_path: Path) -> None:
-    assert first_look.load(fresh, network(fresh), tmp_path / "none.npz") == 0
+    assert first_look.load(fresh, [network(fresh)], tmp_path / "none.npz") == 0
     assert networks.by_name(fresh, "tiny") is not None
