@@ -32,8 +32,7 @@ def main() -> None:
     db = screen.database()
     shelf = {network.name: network for network in networks.all(db)}
     if len(shelf) < 2:
-        st.info("A comparison needs two networks on the shelf.")
-        st.page_link("pages/networks.py", label="Add a network →")
+        screen.ask_for_a_network("A comparison needs two networks on the shelf.")
         return
     left, right = st.columns([1, 2.8], gap="large")
     with left:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from charts import pairs as charts
 from charts import style
-from pages.parts import data, pair, question, screen, words
+from pages.parts import data, pair, question, screen, take_away, words
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec, SeriesSpec
 from store import distances, images, networks
@@ -40,8 +40,7 @@ def main() -> None:
     db = screen.database()
     shelf = networks.all(db)
     if not shelf:
-        st.info("No network is on the shelf yet.")
-        st.page_link("pages/networks.py", label="Add a network →")
+        screen.ask_for_a_network("No network is on the shelf yet.")
         return
     left, right = st.columns([1, 2.8], gap="large")
     with left:
@@ -177,21 +176,14 @@ def _caption(asked: Asked) -> str:
 
 def _take_away(name: str, there: pair.Found) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.download_button(
-            "Images as .npz",
-            lambda: pair.as_npz(there),
-            f"{name}.npz",
-            "application/octet-stream",
-            on_click="ignore",
-            help="All images as float32 and all logits",
+        take_away.download(
+            "Images as .npz", lambda: pair.as_npz(there), f"{name}.npz", "All images as float32 and all logits"
         )
-        st.download_button(
+        take_away.download(
             "Images as .png",
             lambda: pair.as_png(there),
             f"{name}.png",
-            "image/png",
-            on_click="ignore",
-            help="All pictures on one sheet, differences amplified as on screen",
+            "All pictures on one sheet, differences amplified as on screen",
         )
         screen.link_button()
 

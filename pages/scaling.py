@@ -72,8 +72,7 @@ def main() -> None:
     db = screen.database()
     shelf = networks.all(db)
     if not shelf:
-        st.info("No network is on the shelf yet.")
-        st.page_link("pages/networks.py", label="Add a network →")
+        screen.ask_for_a_network("No network is on the shelf yet.")
         return
     left, right = st.columns([1, 2.8], gap="large")
     with left:

@@ -89,6 +89,12 @@ def show(figure: go.Figure, key: str, filename: str, alt: str, **more: Any) -> A
     return st.plotly_chart(figure, key=f"figure_{key}", config=config, alt=alt, **more)
 
 
+def ask_for_a_network(why: str) -> None:
+    """What a screen shows that cannot draw with what is on the shelf, and the way on."""
+    st.info(why)
+    st.page_link("pages/networks.py", label="Add a network →")
+
+
 def link_button() -> None:
     """A button that copies the address of this view."""
     st.html(

@@ -8,34 +8,31 @@ import streamlit as st
 
 from pages.parts import export, screen
 
+MIME = {
+    "csv": "text/csv",
+    "json": "application/json",
+    "html": "text/html",
+    "npz": "application/octet-stream",
+    "png": "image/png",
+}
+
+
+def download(label: str, content: Callable[[], str | bytes], file: str, about: str) -> None:
+    """A button that makes its content when it is pressed, and leaves the screen as it is."""
+    st.download_button(label, content, file, MIME[file.rpartition(".")[2]], on_click="ignore", help=about)
+
 
 def show(name: str, parts: Sequence[export.Part], report: Callable[[], str]) -> None:
     """The row of downloads; files are called `name`. `report` is called when it is asked for."""
     st.subheader("Take away", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.download_button(
-            "CSV",
-            lambda: export.as_csv(parts),
-            f"{name}.csv",
-            "text/csv",
-            on_click="ignore",
-            help="Curves, a row a budget, layer and projection",
-        )
-        st.download_button(
-            "JSON",
-            lambda: export.as_json(parts),
-            f"{name}.json",
-            "application/json",
-            on_click="ignore",
-            help="Curves, distances, residuals and settings",
-        )
-        st.download_button(
+        download("CSV", lambda: export.as_csv(parts), f"{name}.csv", "Curves, a row a budget, layer and projection")
+        download("JSON", lambda: export.as_json(parts), f"{name}.json", "Curves, distances, residuals and settings")
+        download(
             "Report",
             report,
             f"{name}.html",
-            "text/html",
-            on_click="ignore",
-            help="One HTML file that works offline: figures, tables, settings, the command that repeats it",
+            "One HTML file that works offline: figures, tables, settings, the command that repeats it",
         )
         screen.link_button()
     devices = sorted({device for part in parts for device in part.answer.devices})
