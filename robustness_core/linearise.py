@@ -29,6 +29,11 @@ class Constraint:
         """(B, 2, n) -> (B, 2, m)."""
         return self._of_images(points.flatten(0, 1)).unflatten(0, (-1, 2))  # type: ignore[no-any-return]
 
+    def _mismatch(self, points: Tensor) -> Tensor:
+        """g, (B, 2, n) -> (B, m), with its graph."""
+        features = self._features(points)
+        return features[:, 0] - features[:, 1]
+
     def _of_images(self, images: Tensor) -> Tensor:
         """(K, n) -> (K, m)."""
         count = len(images)
@@ -56,8 +61,7 @@ class Constraint:
         parts = []
         for part in points.split(self._pairs):
             part = part.detach().requires_grad_()
-            features = self._features(part)
-            g = features[:, 0] - features[:, 1]
+            g = self._mismatch(part)
             parts.append((g.detach(), _rows(g, part).flatten(2)))
         g, J = (torch.cat(both) for both in zip(*parts, strict=True))
         self.passes[rows] += 1 + g.shape[1]
@@ -83,8 +87,7 @@ class Constraint:
         parts = []
         for part, weight, matrix in zip(*(t.split(self._pairs) for t in (points, weights, penalty)), strict=True):
             part = part.detach().requires_grad_()
-            features = self._features(part)
-            g = features[:, 0] - features[:, 1]
+            g = self._mismatch(part)
             pull = weight + torch.einsum("bij,bj->bi", matrix, g.detach())
             parts.append((g.detach(), torch.autograd.grad(g, part, pull)[0]))
         g, gradient = (torch.cat(both) for both in zip(*parts, strict=True))

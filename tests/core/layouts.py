@@ -114,7 +114,9 @@ class TorchvisionResNet(nn.Module):
         return self.fc(torch.flatten(self.avgpool(x), 1))  # type: ignore[no-any-return]
 
 
-class RiceBlock(nn.Module):
+class PreActBlock(nn.Module):
+    """As kuangliu and Rice et al. have it: the shortcut starts from the activated features."""
+
     def __init__(self, inputs: int, planes: int, stride: int):
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inputs)
@@ -138,7 +140,7 @@ class RicePreAct(nn.Module):
         self.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
         inputs = 64
         for i, planes in enumerate((64, 128, 256, 512), 1):
-            stage = [RiceBlock(inputs, planes, 1 if i == 1 else 2), RiceBlock(planes, planes, 1)]
+            stage = [PreActBlock(inputs, planes, 1 if i == 1 else 2), PreActBlock(planes, planes, 1)]
             self.add_module(f"layer{i}", nn.Sequential(*stage))
             inputs = planes
         self.bn = nn.BatchNorm2d(512)

@@ -13,6 +13,7 @@ from robustness_core import chain, checkpoints, families, layers
 from robustness_core.checkpoints import CheckpointError
 from robustness_core.containers import Contents, State
 from robustness_core.networks import Network, build
+from tests.core.layouts import PreActBlock
 
 Make = Callable[[], nn.Module]
 
@@ -138,24 +139,6 @@ class WideResNet(nn.Module):
         for i in range(1, 4):
             out = getattr(self, f"block{i}")(out)
         return self.fc(F.avg_pool2d(F.relu(self.bn1(out)), 8).flatten(1))  # type: ignore[no-any-return]
-
-
-class PreActBlock(nn.Module):
-    """As kuangliu has it: the shortcut starts from the activated features."""
-
-    def __init__(self, inputs: int, planes: int, stride: int):
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(inputs)
-        self.conv1 = nn.Conv2d(inputs, planes, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
-        if stride != 1 or inputs != planes:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, planes, 1, stride, bias=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(x))
-        shortcut = self.shortcut(out) if hasattr(self, "shortcut") else x
-        return self.conv2(F.relu(self.bn2(self.conv1(out)))) + shortcut  # type: ignore[no-any-return]
 
 
 class PreActResNet(nn.Module):
