@@ -109,7 +109,7 @@ def estimate(extractor: nn.Module, left: Tensor, right: Tensor) -> Tensor:
     problem = _Problem.of(extractor, left, right)
     guesses: list[Tensor] = []
     for pairs in problem.pairs.float().split(problem.batch_size()):
-        constraint = Constraint(problem.extractor, problem.shape, len(pairs), pairs.device)
+        constraint = Constraint(problem.extractor, problem.shape, pairs)
         rows = torch.arange(len(pairs), device=pairs.device)
         middle = midpoints(pairs)
         J = constraint.jacobian_at_midpoint(middle, rows)
@@ -155,8 +155,8 @@ def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int
     """One batch: search in float32, make exact, verify in float64, fall back to the midpoint."""
     originals = problem.pairs[batch]
     exact_originals = problem.exactly(originals)
-    search = Constraint(problem.extractor, problem.shape, len(originals), originals.device)
-    exact = Constraint(problem.exact, problem.shape, len(originals), exact_originals.device)
+    search = Constraint(problem.extractor, problem.shape, originals.float())
+    exact = Constraint(problem.exact, problem.shape, exact_originals)
     rows = torch.arange(len(originals), device=exact_originals.device)
 
     features = exact.features(exact_originals, rows)
@@ -196,7 +196,7 @@ def _found(search: Constraint, x: Tensor, goal: Tensor, method: str, preset: str
     settings = settings_for(preset, x.shape[2])
     starts = draw_starts(x, settings, seed)
     x, goal = x.repeat_interleave(settings.starts, 0), goal.repeat_interleave(settings.starts, 0)
-    each = Constraint(search.extractor, search.shape, len(x), x.device)
+    each = Constraint(search.extractor, search.shape, x)
     points = polish(each, balanced(each, x, settings, starts), x, goal)
     distance = max_norm(points, x)
     if settings.starts > 1:

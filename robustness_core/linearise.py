@@ -8,7 +8,7 @@ from torch import Tensor, nn
 # Images in one pass. Batches are filled up to a multiple of SMALLEST: from there on a pair's rounding does not depend
 # on its neighbours (tested), and libraries prepare themselves for few sizes only.
 SMALLEST = 16
-AT_ONCE = {"cpu": 32}  # more leave the processor's caches and are slower (benchmarks/RESULTS.md); elsewhere no limit
+ON_CPU = {torch.float32: 64, torch.float64: 32}  # more leave the processor's caches and are slower; elsewhere no limit
 
 
 class Constraint:
@@ -17,13 +17,15 @@ class Constraint:
     A pass is one forward or one backward pass of both images of a pair; a pass of one image (the midpoint) is half.
     """
 
-    def __init__(self, extractor: nn.Module, shape: tuple[int, ...], pairs: int, device: torch.device):
+    def __init__(self, extractor: nn.Module, shape: tuple[int, ...], originals: Tensor):
+        """`originals` (B, 2, n): the pairs, in the device and type, float32 or float64, in which they are computed."""
+        on_cpu = originals.device.type == "cpu"
         self.extractor = extractor
         self.shape = shape  # (C, H, W)
-        self.passes = torch.zeros(pairs, dtype=torch.float64, device=device)
-        self._images = AT_ONCE.get(device.type, 2 * pairs)
+        self.passes = torch.zeros(len(originals), dtype=torch.float64, device=originals.device)
+        self._images = ON_CPU[originals.dtype] if on_cpu else 2 * len(originals)
         self._pairs = max(1, self._images // 2)
-        self._channels_last = len(shape) == 3 and device.type == "cpu"
+        self._channels_last = len(shape) == 3 and on_cpu
 
     def _features(self, points: Tensor) -> Tensor:
         """(B, 2, n) -> (B, 2, m)."""
