@@ -24,13 +24,14 @@ from sqlalchemy import text
 from robustness_core.spec import AuditSpec
 from store import Database, StoreError, audits, connect, distances, maintenance, networks
 from store.database import PROJECT
-from store.records import LayerRecord
+from store.records import AuditRecord, LayerRecord
 from worker.tasks import NetworkFile, layers
 
 ARCHITECTURE = "conv 4 4x4/4, relu, flatten, fc 10"
 ROWS = """
     SELECT series.key, l."index", r."index", distance, residual, collided, passes FROM distances
     JOIN series ON series.id = series_id JOIN images l ON l.id = left_id JOIN images r ON r.id = right_id
+    JOIN networks ON networks.id = network_id WHERE name = 'tiny'
 """
 OPEN_AUDITS = 3  # that the asking process keeps in the queue
 
@@ -65,7 +66,7 @@ def ask_and_read(url: str) -> None:
     """The asking process: keep some audits in the queue, read what is known of the last ones, until killed."""
     db = connect(url)
     while True:
-        recent = audits.recent(db, 1000, kind="audit")
+        recent = asked_for(db)
         if sum(audit.active for audit in recent) < OPEN_AUDITS:
             audits.submit(db, spec(len(recent)))
         for audit in recent[:5]:
@@ -74,6 +75,12 @@ def ask_and_read(url: str) -> None:
                 for series in distances.find_all(db, audit.spec.series(network.sha256)).values():
                     distances.matrix(db, series.id, range(1, 20), range(1, 20))
         time.sleep(0.5)
+
+
+def asked_for(db: Database) -> list[AuditRecord]:
+    """The audits of the soak, latest first; the bundled networks come with audits of their own."""
+    recent = audits.recent(db, 10_000, kind="audit")
+    return [audit for audit in recent if isinstance(audit.spec, AuditSpec) and audit.spec.network == "tiny"]
 
 
 def start(url: str, *command: str) -> subprocess.Popen[bytes]:
@@ -116,7 +123,7 @@ def disturb(url: str, db: Database, kills: int, luck: random.Random) -> tuple[Co
                 os.kill(target, signal.SIGKILL)
                 killed[victim] += 1
             if killed.total() % 10 == 0:
-                done = len(audits.recent(db, 10_000, "done"))
+                done = sum(audit.state == "done" for audit in asked_for(db))
                 print(f"{killed.total()} kills, {done} audits finished, {len(rows(db))} distances", flush=True)
     finally:
         for process in running.values():
@@ -164,7 +171,7 @@ def main() -> int:
         killed, seen = disturb(url, db, options.kills, random.Random(options.seed))
         retried = finish(url, db)
         seconds = time.monotonic() - begin
-        asked = audits.recent(db, 10_000)
+        asked = asked_for(db)
         orphans = [pid for pid in seen if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
 
         calm_url = f"sqlite:///{Path(folder) / 'undisturbed.db'}"

@@ -67,13 +67,13 @@ def places(figure: go.Figure, *, reach: float = 1.5, step: float = 0.1) -> go.Fi
     """
     axis = np.round(np.arange(-reach, reach + step / 2, step), 6)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    figure.add_scattergl(
+    figure.update_traces(unselected={"marker": {"opacity": 1}}, selector={"type": "scatter"})  # a click dims nothing
+    figure.add_scatter(
         x=grid[:, 0], y=grid[:, 1], mode="markers", name="places", showlegend=False,
         marker={"symbol": "square", "size": 12, "color": "rgba(0,0,0,0)", "opacity": 0, "line": {"width": 0}},
         selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}},
         hovertemplate="(%{x:.1f}, %{y:.1f})<extra></extra>",
     )  # fmt: skip
-    figure.update_traces(unselected={"marker": {"opacity": 1}}, selector={"type": "scatter"})  # a click dims nothing
     return figure.update_layout(clickmode="event+select", dragmode=False, hovermode="closest")
 
 

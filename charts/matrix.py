@@ -11,6 +11,7 @@ from charts import style
 from charts.curves import Floats
 
 LARGEST = 200  # rows or columns that are drawn; beyond that a browser takes seconds
+MANY = 2500  # cells from which WebGL draws the markers; its start alone takes up to a second without a graphics card
 Order = np.ndarray[tuple[int, ...], np.dtype[np.intp]]
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
@@ -48,7 +49,8 @@ def distance_matrix(
         places = np.argwhere(cells)
         y, x = places[:, 0], places[:, 1]
         numbers = (y, x, np.asarray(left_indices)[y], np.asarray(right_indices)[x], distance[y, x])
-        figure.add_scattergl(
+        draw = figure.add_scattergl if rows * columns > MANY else figure.add_scatter
+        draw(
             x=x, y=y, mode="markers", name=name, showlegend=False, marker=marker, customdata=np.column_stack(numbers),
             selected={"marker": {"opacity": marker.get("opacity", 1)}},
             unselected={"marker": {"opacity": marker.get("opacity", 1)}},

@@ -8,7 +8,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from charts import learn
-from pages.parts import screen, toy
+from pages.parts import dragging, screen, toy
 from pages.parts.question import BOUND
 from robustness_core.optimal_loss import loss_curve, optimal_loss
 
@@ -17,6 +17,7 @@ POINTS = {
     "x": (("x1", "x, across", -0.9), ("x2", "x, up", -0.5)),
     "x′": (("y1", "x′, across", 0.9), ("y2", "x′, up", 0.6)),
 }
+REACH = 1.5  # of the plane on which the points move
 IDEAS = ("Features", "Distance", "Search", "Conflicts")
 
 
@@ -95,25 +96,29 @@ def _points() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     for names in (POINTS["x"], POINTS["x′"]):
         with st.container(horizontal=True):
             for key, name, start in names:
-                values.append(st.slider(name, -1.5, 1.5, start, 0.1, key=key, bind=BOUND, width=160))
+                values.append(st.slider(name, -REACH, REACH, start, 0.1, key=key, bind=BOUND, width=160))
     st.segmented_control(
         "A click on the picture moves", list(POINTS), default="x", key="moves", required=True,
-        help="Or move the sliders, with the arrow keys too.",
+        help="Or drag the points, or move the sliders, with the arrow keys too.",
     )  # fmt: skip
     return np.array(values[:2], dtype=np.float64), np.array(values[2:], dtype=np.float64)
 
 
 def _show_plane(figure: go.Figure, key: str, filename: str, alt: str) -> None:
-    """A picture of the plane on which a click puts the chosen point."""
+    """A picture of the plane on which the points can be dragged, and a click puts the chosen one."""
+
+    def put(point: str, *place: float) -> None:
+        for (name, _, _), value in zip(POINTS[point], place, strict=True):
+            st.session_state[name] = round(min(max(float(value), -REACH), REACH), 1)
 
     def clicked() -> None:
         points = st.session_state[f"figure_{key}"].selection.points
         if points:
-            place = (points[0]["x"], points[0]["y"])
-            for (name, _, _), value in zip(POINTS[st.session_state["moves"]], place, strict=True):
-                st.session_state[name] = round(min(max(float(value), -1.5), 1.5), 1)
+            put(st.session_state["moves"], points[0]["x"], points[0]["y"])
 
-    screen.show(learn.places(figure), key, filename, alt, on_select=clicked, selection_mode="points")
+    screen.show(learn.places(figure, reach=REACH), key, filename, alt, on_select=clicked, selection_mode="points")
+    now = {point: (st.session_state[names[0][0]], st.session_state[names[1][0]]) for point, names in POINTS.items()}
+    dragging.drag(key, now, REACH, 0.1, put)
 
 
 def _search(left: st.delta_generator.DeltaGenerator, right: st.delta_generator.DeltaGenerator) -> None:

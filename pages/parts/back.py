@@ -14,11 +14,21 @@ if (!window.strataBack) {
     return JSON.stringify(things.map((name) => query.getAll(name)));
   };
   let touched = false;  // since the last entry: one act of the user is one step back
+  let emptied = null;  // on the way to another screen the address first loses its query: whoever goes back wants it
   for (const act of ["pointerdown", "keydown"]) addEventListener(act, () => { touched = true; }, true);
   const push = history.pushState.bind(history), replace = history.replaceState.bind(history);
   const go = (state, title, url) => {
-    const another = new URL(url ?? location.href, location.href).pathname !== location.pathname;
-    if (!another && (!touched || named(url) === named())) return replace(state, title, url);
+    const to = new URL(url ?? location.href, location.href), from = location.href;
+    if (to.pathname !== location.pathname) {
+      touched = false;
+      if (!emptied || performance.now() - emptied.at > 1000) return push(state, title, url);
+      if (emptied.pushed) return replace(state, title, url);
+      replace(history.state, "", emptied.from);
+      return push(state, title, url);
+    }
+    const pushed = touched && named(url) !== named();
+    if (location.search && !to.search) emptied = { at: performance.now(), from, pushed };
+    if (!pushed) return replace(state, title, url);
     touched = false;
     return push(state, title, url);
   };

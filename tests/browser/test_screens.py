@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from benchmarks import synthetic
 from store import audits, networks
@@ -163,8 +163,8 @@ def test_bar_of_a_figure_saves_svg_and_png(page: Page, filled) -> None:
         assert Path(waiting.value.path()).read_bytes().startswith(first)
 
 
-def test_click_on_the_plane_moves_the_chosen_point(page: Page, filled) -> None:
-    _, address = filled
+def plane_of(page: Page, address: str) -> tuple[Locator, FloatRect]:
+    """The plane from -2 to 2 of Learn's second idea, ready for the pointer, and its box on the page."""
     page.goto(f"{address}/learn?idea=Distance")
     plane = page.locator(".st-key-figure_meeting .nsewdrag")
     expect(plane).to_be_visible()
@@ -172,10 +172,32 @@ def test_click_on_the_plane_moves_the_chosen_point(page: Page, filled) -> None:
     page.wait_for_timeout(500)  # plotly binds its clicks after it has drawn
     box = plane.bounding_box()
     assert box is not None
-    place = {"x": box["width"] * 0.75, "y": box["height"] * 0.75}  # of a plane from -2 to 2
-    plane.click(position=place, force=True)  # type: ignore[arg-type]
+    return plane, box
+
+
+def test_click_on_the_plane_moves_the_chosen_point(page: Page, filled) -> None:
+    plane, box = plane_of(page, filled[1])
+    plane.click(position={"x": box["width"] * 0.75, "y": box["height"] * 0.75}, force=True)
     expect(page.get_by_role("slider", name=re.compile("^x, across"))).to_have_value("1")
     expect(page.get_by_role("slider", name=re.compile("^x, up"))).to_have_value("-1")
+
+
+def test_points_of_the_plane_can_be_dragged(page: Page, filled) -> None:
+    """Whichever point is pressed moves, the other stays, and a press beside both drags nothing."""
+    _, box = plane_of(page, filled[1])
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return box["x"] + box["width"] * (x + 2) / 4, box["y"] + box["height"] * (2 - y) / 4
+
+    for start, end in (((0.9, 0.6), (1.2, -1.0)), ((-1.5, 1.5), (1.5, 1.5))):  # x′; nothing is at the second start
+        page.mouse.move(*at(*start))
+        page.mouse.down()
+        page.mouse.move(*at(*end), steps=8)
+        page.mouse.move(*at(*end))
+        page.mouse.up()
+        expect(page.get_by_role("slider", name=re.compile("^x′, across"))).to_have_value("1.2")
+        expect(page.get_by_role("slider", name=re.compile("^x′, up"))).to_have_value("-1")
+        expect(page.get_by_role("slider", name=re.compile("^x, across"))).to_have_value("-0.9")
 
 
 def test_back_button_returns_to_the_network_before(page: Page, filled) -> None:
@@ -189,4 +211,16 @@ def test_back_button_returns_to_the_network_before(page: Page, filled) -> None:
     settled(page)
     page.go_back()
     page.wait_for_function("location.search.includes('mnist-small-pgd2')")
+    expect(page.get_by_text("All 48 pairs are known")).to_be_visible()
+
+
+def test_back_button_returns_to_the_screen_before_as_it_was(page: Page, filled) -> None:
+    _, address = filled
+    page.goto(f"{address}/explore?{KNOWN_TINY}")
+    settled(page)
+    page.get_by_role("link", name="Compare").first.click()
+    page.wait_for_function("location.pathname === '/compare'")
+    settled(page)
+    page.go_back()
+    page.wait_for_function("location.pathname === '/explore' && location.search.includes('mnist-small-pgd2')")
     expect(page.get_by_text("All 48 pairs are known")).to_be_visible()

@@ -94,7 +94,7 @@ def test_matrix_has_a_click_marker_on_every_known_cell_only() -> None:
     collided = np.array([[True, False, False], [True, True, True]])
     figure = matrix.distance_matrix(distance, collided, [11, 12], [21, 22, 23], (3, 7), chosen=(1, 2))
     (cells,), (missed,) = traces(figure, "pairs"), traces(figure, "no collision")
-    assert cells.type == missed.type == "scattergl"
+    assert cells.type == missed.type == "scatter"
     np.testing.assert_array_equal(
         cells.customdata,
         [[0, 0, 11, 21, 1.0], [1, 0, 12, 21, 4.0], [1, 1, 12, 22, 5.0], [1, 2, 12, 23, 6.0]],
@@ -113,6 +113,7 @@ def test_matrix_draws_no_more_than_200_rows() -> None:
     figure = matrix.distance_matrix(np.ones((300, 250)), np.ones((300, 250), bool), range(300), range(250), (3, 7))
     assert figure.data[0].z.shape == (200, 200)
     assert len(figure.data[1].x) == 40_000
+    assert figure.data[1].type == "scattergl"  # WebGL, for many
 
 
 def test_nearest_first_puts_unknown_rows_last() -> None:
