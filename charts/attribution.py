@@ -41,8 +41,11 @@ def loss_by_layer(
     figure.add_bar(
         x=names, y=means, marker={"color": bars}, customdata=changes,
         error_y={"type": "data", "array": high, "arrayminus": low, "color": grey, "thickness": 1.4, "width": 4},
-        text=[f"{mean:.2f}" for mean in means], textposition="outside", cliponaxis=False,
         hovertemplate="%{x}: %{y:.4f} nats<br>%{customdata}<extra></extra>", showlegend=False,
+    )  # fmt: skip
+    figure.add_scatter(  # the numbers, above the whiskers
+        x=names, y=np.add(means, high), mode="text", text=[f"{mean:.2f}" for mean in means], textposition="top center",
+        cliponaxis=False, hoverinfo="skip", showlegend=False,
     )  # fmt: skip
     figure.add_hline(y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"})
     style.layout(figure, x="layer, from input to output", y=f"loss at ε = {at:g} (nats)", height=320, dark=dark)

@@ -41,7 +41,8 @@ def main() -> None:
         if not sides:
             return
         running = progress.active(db, {side.network.name for side in sides})
-        progress.follow(db, running, lambda moved: _draw(db, sides, idle=not moved))
+        specs = [side.spec for side in sides]
+        progress.follow(db, running, specs, lambda moved: _draw(db, sides, idle=not moved))
 
 
 def _ask(shelf: dict[str, NetworkRecord]) -> list[Side]:

@@ -66,7 +66,7 @@ def main() -> None:
         if asked is None:
             st.info("The question cannot be asked as it stands; the reason is beside the settings.")
             return
-        running = progress.active(db, {asked.network.name})
+        running = sorted(progress.active(db, {asked.network.name}), key=lambda audit: audit.spec != asked.spec)
         try:
             view = _view(db, asked)
         except datasets.DatasetError as error:
@@ -132,7 +132,7 @@ def _live(view: View, running: AuditRecord | None) -> None:
         same = now is not None and now.spec == view.question.spec
         _draw(kept[1], final=now.final_epsilon if now is not None and same else None)
 
-    progress.follow(view.db, [] if running is None else [running], draw)
+    progress.follow(view.db, [] if running is None else [running], [view.question.spec], draw)
 
 
 def _standing(view: View) -> None:

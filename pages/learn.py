@@ -58,8 +58,8 @@ def _distance(left: st.delta_generator.DeltaGenerator, right: st.delta_generator
             "each at most by the distance, and meet on the highlighted level set."
         )
         st.latex(
-            r"d_f(x, x') = \min_{f(\tilde x) = f(\tilde x')} "
-            r"\max\left(\lVert \tilde x - x\rVert_2, \lVert \tilde x' - x'\rVert_2\right)"
+            r"\begin{gathered} d_f(x, x') = \min_{f(\tilde x) = f(\tilde x')} \\ "
+            r"\max\left(\lVert \tilde x - x\rVert_2, \lVert \tilde x' - x'\rVert_2\right) \end{gathered}"
         )
         st.markdown(
             "For a linear feature the answer is a formula: half of that part of x − x′ which the feature can see. "

@@ -80,9 +80,8 @@ def main() -> None:
     with right:
         if asked is None:
             return
-        progress.follow(
-            db, progress.active(db, {asked.network.name}), lambda moved: _draw(db, asked, idle=not moved)
-        )  # fmt: skip
+        running = progress.active(db, {asked.network.name})
+        progress.follow(db, running, [asked.spec], lambda moved: _draw(db, asked, idle=not moved))
 
 
 def _ask(db: Database, shelf: list[NetworkRecord]) -> Asked | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import streamlit as st
 
-from pages.parts import screen
+from pages.parts import screen, words
 from robustness_core.datasets import DatasetError
 from robustness_core.spec import AuditSpec
 from store import StoreError, audits, workers
@@ -29,8 +29,13 @@ def active(db: Database, networks: Collection[str]) -> list[AuditRecord]:
     ]
 
 
-def follow(db: Database, running: Sequence[AuditRecord], draw: Callable[[object], None]) -> None:
-    """Call `draw` with a mark that changes whenever one of the audits has moved; poll only while one is active."""
+def follow(
+    db: Database, running: Sequence[AuditRecord], asked: Collection[AuditSpec], draw: Callable[[object], None]
+) -> None:
+    """Call `draw` with a mark that changes whenever one of the audits has moved; poll only while one is active.
+
+    Of an audit that is not what the screen has `asked` it is said what it asks.
+    """
 
     @st.fragment(run_every=POLL_SECONDS if running else None)
     def live() -> None:
@@ -39,6 +44,9 @@ def follow(db: Database, running: Sequence[AuditRecord], draw: Callable[[object]
             if any(not audit.active for audit in now):
                 st.rerun()
             for audit in now:
+                if audit.spec not in asked:
+                    other = screen.escape(f"{words.network_of(audit)}: {words.describe(audit)}")
+                    st.caption(f"Another question is at work, {other}")
                 strip(db, audit)
             draw(tuple((audit.id, audit.done) for audit in now))
         except (StoreError, DatasetError) as error:
@@ -61,15 +69,15 @@ def _words(db: Database, audit: AuditRecord) -> str:
         if not alive:
             return "Waiting: no worker is alive. Start one on the Audits screen."
         return "Waiting for a worker; another audit is before this one." if _someone_busy(db) else "Starting …"
-    words = f"{audit.done:,} of {audit.total:,} pairs"
+    text = f"{audit.done:,} of {audit.total:,} pairs"
     left = time_left(audit)
     if left is not None:
-        words += f" · about {screen.seconds(left)} left"
+        text += f" · about {screen.seconds(left)} left"
     if audit.final_epsilon:
-        words += f" · final up to ε = {audit.final_epsilon:.2f}"
+        text += f" · final up to ε = {audit.final_epsilon:.2f}"
     if audit.worker is not None:
-        words += f" · {screen.escape(audit.worker.host)}, {screen.escape(audit.worker.device)}"
-    return words
+        text += f" · {screen.escape(audit.worker.host)}, {screen.escape(audit.worker.device)}"
+    return text
 
 
 def _someone_busy(db: Database) -> bool:

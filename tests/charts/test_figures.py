@@ -82,8 +82,10 @@ def test_value_between_budgets_is_interpolated() -> None:
 
 def test_loss_by_layer_starts_at_the_input_and_names_the_change() -> None:
     figure = attribution.loss_by_layer(EPSILON, [curve(), curve("logits")], 2.0, COLOURS, input_space=LOSSES[0])
-    (bar,) = figure.data
-    assert list(bar.x) == ["input", "conv1", "logits"]
+    bar, numbers = figure.data
+    assert list(bar.x) == list(numbers.x) == ["input", "conv1", "logits"]
+    assert list(numbers.text) == ["0.20", "0.30", "0.30"]
+    np.testing.assert_allclose(numbers.y, [0.2, 0.4, 0.4])  # where the whiskers end
     np.testing.assert_allclose(bar.y, [0.2, 0.3, 0.3])
     np.testing.assert_allclose(bar.error_y.array, [0, 0.1, 0.1])
     assert bar.customdata[1].startswith("+0.100")

@@ -88,6 +88,13 @@ def test_running_audit_shows_progress_worker_and_cancel(db, open_screen) -> None
     assert not screen.exception
 
 
+def test_running_audit_of_another_question_says_what_it_asks(db, open_screen) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question(), share=0.5)
+    assert "Another question" not in words(open_screen("explore"))
+    assert "Another question is at work, small-made-up: " in words(open_screen("explore", S="5")).replace("\\", "")
+
+
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
