@@ -46,6 +46,7 @@ def main() -> None:
 
 
 def _ask(shelf: dict[str, NetworkRecord]) -> list[Side]:
+    question.forget("networks", shelf)
     chosen = st.multiselect(
         "Networks",
         list(shelf),

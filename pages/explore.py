@@ -244,6 +244,7 @@ def _pairs(view: View) -> None:
     """The distance matrix and closest pairs of one layer and projection; a click or a row opens the pair."""
     st.subheader("Pairs", anchor=False)
     groups = {layer: group for (layer, _), group in view.answer.groups.items()}
+    question.forget("layer", groups)
     with st.container(horizontal=True):
         layer = st.selectbox("Layer of the matrix", list(groups), key="layer", bind=question.BOUND, width=240)
         numbers = list(range(1, len(groups[layer]) + 1))

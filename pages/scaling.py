@@ -90,9 +90,7 @@ def _ask(db: Database, shelf: list[NetworkRecord]) -> Asked | None:
     layer = question.choose_layer(network, "one", main[0])
     features = network.features[layer]
     options = [str(m) for m in STEPS if m < features] + [str(features), WITHOUT]
-    kept = st.session_state.get("ms")
-    if kept is not None and not set(kept) <= set(options):
-        st.session_state["ms"] = [m for m in kept if m in options]
+    question.forget("ms", options)
     chosen = st.multiselect(
         f"Projection dimensions m (nj = {features:,})", options, [m for m in options[:-2] if int(m) <= 50], key="ms",
         bind=question.BOUND, wrap=True, help="none: no projection, the limit m ≥ nj",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,8 +32,19 @@ class Question:
     spec: AuditSpec
 
 
+def forget(key: str, options: Collection[object]) -> None:
+    """Let a widget start anew whose value is none of its options any more; a list loses what is none of them."""
+    kept = st.session_state.get(key)
+    if isinstance(kept, list):
+        if not all(value in options for value in kept):
+            st.session_state[key] = [value for value in kept if value in options]
+    elif kept is not None and kept not in options:
+        del st.session_state[key]
+
+
 def choose_network(shelf: Sequence[NetworkRecord]) -> NetworkRecord:
     names = {network.name: network for network in shelf}
+    forget("network", names)
     (first,) = shown_first(list(names), 1)
     chosen = st.selectbox(
         "Network",
@@ -55,8 +66,7 @@ def shown_first(names: Sequence[str], count: int) -> list[str]:
 def choose_layer(network: NetworkRecord, key: str, first: str) -> str:
     """One layer of the network, bound to the address under `key`; `first` unless the address names another."""
     names = [layer.name for layer in network.layers]
-    if st.session_state.get(key) not in (None, *names):  # a layer of the network that was chosen before
-        del st.session_state[key]
+    forget(key, names)  # a layer of the network that was chosen before
     return str(st.selectbox("Layer", names, names.index(first), key=key, bind=BOUND))
 
 
@@ -194,6 +204,7 @@ def ratio(before: int | None, features: int) -> str:
 
 def _choose_images(input_shape: tuple[int, ...]) -> tuple[str, tuple[int, int]]:
     fitting = data.fitting(input_shape)
+    forget("dataset", fitting)
     dataset = st.selectbox("Data set", fitting, key="dataset", bind=BOUND)
 
     def label(number: int) -> str:
@@ -208,8 +219,7 @@ def _choose_images(input_shape: tuple[int, ...]) -> tuple[str, tuple[int, int]]:
 def choose_epsilon(epsilon: NDArray[np.float64]) -> float:
     """A slider over the budgets of the grid; a quarter of the way up at first."""
     options = [round(float(value), 6) for value in epsilon]
-    if st.session_state.get("at") not in (None, *options):  # the range has changed
-        del st.session_state["at"]
+    forget("at", options)  # the range has changed
     chosen = st.select_slider(
         "Budget ε of the loss by layer",
         options,

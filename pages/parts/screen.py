@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 import store
-from pages.parts import back, saving
+from pages.parts import back, filters, saving
 from store.supervisor import elsewhere, ensure
 
 STATE_COLOURS: Final[dict[str, Literal["gray", "blue", "green", "red", "orange"]]] = {
@@ -42,6 +42,7 @@ def begin(title: str) -> None:
     if PagesManager.uses_pages_directory:
         PagesManager.uses_pages_directory = False
         st.rerun()
+    filters.keep(title)
     st.title(title, anchor=False)
     st.html(saving.SCRIPT + back.SCRIPT, unsafe_allow_javascript=True)
 

@@ -224,3 +224,21 @@ def test_back_button_returns_to_the_screen_before_as_it_was(page: Page, filled) 
     page.go_back()
     page.wait_for_function("location.pathname === '/explore' && location.search.includes('mnist-small-pgd2')")
     expect(page.get_by_text("All 48 pairs are known")).to_be_visible()
+
+
+def test_filters_stay_from_screen_to_screen(page: Page, filled) -> None:
+    """The screen and its address: S = 4, m = 2 and preset fast of one network, whichever way a reader goes."""
+    _, address = filled
+    page.goto(f"{address}/explore?{KNOWN_TINY}")
+    settled(page)
+    for name in ("Pairs", "Scaling", "Learn", "Compare", "Explore"):
+        page.get_by_role("link", name=name, exact=True).first.click()
+        page.wait_for_function("name => location.pathname === '/' + name.toLowerCase()", arg=name)
+        settled(page)
+        if name in ("Pairs", "Scaling", "Explore"):
+            expect(page.get_by_role("combobox", name="Network")).to_have_value("mnist-small-pgd2")
+            page.wait_for_function("location.search.includes('mnist-small-pgd2')")
+        if name != "Learn":
+            expect(page.get_by_role("spinbutton", name="Sample S")).to_have_value("4")
+            page.wait_for_function("location.search.includes('S=4')")
+    expect(page.get_by_text("All 48 pairs are known")).to_be_visible()

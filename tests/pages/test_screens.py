@@ -169,3 +169,15 @@ def test_web_process_holds_no_torch() -> None:
         "raise SystemExit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_filters_of_a_network_that_is_gone_do_not_break_the_next_screen(db, open_screen) -> None:
+    synthetic.network(db)
+    gone = synthetic.network(db, "second-made-up")
+    screen = open_screen("explore", network="second-made-up", S="30")
+    networks.remove(db, gone.id)
+    screen.query_params.clear()
+    screen.switch_page("pages/scaling.py").run()
+    assert not screen.exception
+    assert screen.number_input(key="S").value == 30
+    assert screen.selectbox(key="network").value == "small-made-up"
