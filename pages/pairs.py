@@ -134,7 +134,7 @@ def _show(db: Database, asked: Asked, closest: pd.DataFrame, left: int, right: i
     pair.steps(closest, left, right)
     chosen = [pair.Chosen(series, spec.dataset, spec.split, left, right) for series in asked.series()]
     there, lacking = pair.gather(db, chosen)
-    pair.wait_for(db, chosen, lacking)
+    pair.wait_for(db, sorted(chosen, key=lambda one: one.series.layer != asked.layer), lacking)  # its own layer first
     if there:
         _draw(asked, there)
         _take_away(f"strata-pair-{left}-{right}", there)
