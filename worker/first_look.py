@@ -26,11 +26,11 @@ _COLUMNS = ("distance", "residual", "collided", "passes")
 
 
 def pack(db: Database, path: Path = FILE) -> int:
-    """Write every finished audit of a bundled network into `path`; returns how many.
+    """Write every finished audit of a bundled network into `path`, the oldest first; returns how many.
 
     Raises StoreError if there is none, or if the file cannot be written.
     """
-    finished = [a for a in audits.recent(db, 1000, "done", kind="audit") if isinstance(a.spec, AuditSpec)]
+    finished = [a for a in audits.recent(db, 1000, "done", kind="audit")[::-1] if isinstance(a.spec, AuditSpec)]
     entries: list[dict[str, Any]] = []
     arrays: dict[str, Any] = {}
     for audit in finished:
