@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.soak import start
 from robustness_core import datasets
+from robustness_core.shelf import find
 from robustness_core.spec import AuditSpec, SeriesSpec, sample_indices
 from store import Database, audits, connect, networks
 from store.records import PairSpec
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--executor", default="local:2")
     options = parser.parse_args()
+    find(options.network)  # raises for a name that the shelf will never hold
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {options.executor}")
     with tempfile.TemporaryDirectory(prefix="strata-urgent-") as folder:
         url = f"sqlite:///{Path(folder) / 'urgent.db'}"
@@ -41,7 +43,7 @@ def main() -> None:
         try:
             while (network := networks.by_name(db, options.network)) is None:  # the worker fills the shelf
                 if worker.poll() is not None:
-                    parser.error(f"{options.network} is not on the shelf.")
+                    parser.error("The worker ended before it had filled the shelf.")
                 time.sleep(0.2)
             layers = tuple(layer.name for layer in network.layers if layer.main)
             spec = AuditSpec(network.name, "mnist-5k", (3, 7), options.samples, layers, (10,), seed=77)
