@@ -1,10 +1,12 @@
-"""Back and forward between the networks, layers and pairs that were looked at: the browser's part of it."""
+"""Back and forward between the screens, networks, layers and pairs that were looked at: the browser's part of it."""
 
 from __future__ import annotations
 
 # Streamlit replaces the address when a widget changes, so that Back would leave the screen, and makes an entry of the
-# history when the server changes it. Instead, one act of the user that names another thing to look at is one entry;
-# and whoever goes back gets the address whole, since every screen is restored by its address.
+# history when the server changes it. On the way to another screen it empties the query of the old one, or writes the
+# new one's query behind the old path, and changes the path last. Instead, one act of the user that names another
+# thing to look at is one entry, and the entry that is left holds the address as the user saw it when acting. Whoever
+# goes back loads that address anew, since every screen is restored by its address.
 SCRIPT = """<script>
 if (!window.strataBack) {
   window.strataBack = true;
@@ -13,30 +15,38 @@ if (!window.strataBack) {
     const query = new URL(url ?? location.href, location.href).searchParams;
     return JSON.stringify(things.map((name) => query.getAll(name)));
   };
-  let touched = false;  // since the last entry: one act of the user is one step back
-  let emptied = null;  // on the way to another screen the address first loses its query: whoever goes back wants it
-  for (const act of ["pointerdown", "keydown"]) addEventListener(act, () => { touched = true; }, true);
+  let act = null;  // the user's last: when, at which address, and whether it has made its entry
+  let leaving = false;
+  const acted = () => {
+    const underway = act && !location.search && act.address.includes("?") && performance.now() - act.at < 3000;
+    if (!underway) act = { at: performance.now(), address: location.href, entered: false };  // else a second press
+  };
+  for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, acted, true);
   const push = history.pushState.bind(history), replace = history.replaceState.bind(history);
+  const enter = (...to) => {
+    replace(history.state, "", act.address);
+    act.entered = true;
+    push(...to);
+  };
   const go = (state, title, url) => {
-    const to = new URL(url ?? location.href, location.href), from = location.href;
-    if (to.pathname !== location.pathname) {
-      touched = false;
-      if (!emptied || performance.now() - emptied.at > 1000) return push(state, title, url);
-      if (emptied.pushed) return replace(state, title, url);
-      replace(history.state, "", emptied.from);
-      return push(state, title, url);
+    if (leaving) return;
+    const elsewhere = new URL(url ?? location.href, location.href).pathname !== location.pathname;
+    if (!elsewhere) {
+      if (act && !act.entered && named(url) !== named()) enter(state, title, url);
+      else replace(state, title, url);
+      return;
     }
-    const pushed = touched && named(url) !== named();
-    if (location.search && !to.search) emptied = { at: performance.now(), from, pushed };
-    if (!pushed) return replace(state, title, url);
-    touched = false;
-    return push(state, title, url);
+    if (!act || new URL(act.address).pathname !== location.pathname) push(state, title, url);
+    else if (act.entered) replace(state, title, url);
+    else enter(state, title, url);
+    act = null;
   };
   history.replaceState = go;
   history.pushState = go;
   addEventListener("popstate", (event) => {
     if (location.hash) return;
     event.stopImmediatePropagation();
+    leaving = true;  // what the server still says is of the screen that is left
     location.reload();
   }, true);
 }
