@@ -18,6 +18,7 @@ from store import audits, networks
 from tests.browser.conftest import ROOT, serve, shoot
 from tests.browser.test_explore import settled
 from tests.core import hostile_files as hostile
+from tests.waiting import until
 
 BUNDLED = ROOT / "zoo" / "mnist-small-pgd2.safetensors"
 
@@ -125,12 +126,10 @@ def test_a_network_is_renamed_annotated_and_removed_with_what_depends_on_it(page
     expect(page.get_by_role("heading", name="chain <i>two</i>")).to_be_visible()
     page.get_by_role("textbox", name="Note").fill("from a friend")
     page.get_by_role("textbox", name="Note").press("Enter")
-    settled(page)
     network = networks.by_name(db, "chain <i>two</i>")
     assert network is not None
-    assert network.note == "from a friend"
+    until(lambda: networks.by_id(db, network.id).note == "from a friend")  # the browser tells of Enter in its own time
     page.get_by_role("button", name="Remove").click()
     expect(page.get_by_text(re.compile("With it go 1 audits and 0 distances"))).to_be_visible()
     page.get_by_role("button", name="Remove it").click()
-    settled(page)
-    assert networks.by_id(db, network.id) is None
+    until(lambda: networks.by_id(db, network.id) is None)

@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from store import supervisor, workers
 from store.database import PROJECT
 from tests.pages.conftest import words
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -47,13 +48,6 @@ def labels(screen: AppTest) -> list[str]:
 def press(screen: AppTest, label: str) -> None:
     next(button for button in screen.button if button.label == label).click().run()
     assert not screen.exception
-
-
-def until(condition) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_the_worker_is_stopped_and_started_and_its_log_read(db, open_screen, beside) -> None:

@@ -8,8 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from robustness_core.spec import AuditSpec
 from store import Database, audits, connect, distances, networks, supervisor, workers
 from store.database import PROJECT
 from store.records import AuditRecord
+from tests.waiting import until
 from worker.executors import LocalExecutor
 from worker.seed import seed
 from worker.tasks import Machine
@@ -77,13 +77,6 @@ def start(db: Database, *arguments: str, **options: Any) -> subprocess.Popen[str
     return subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT, text=True, **options)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
 def results(db: Database, audit: AuditRecord) -> list[np.ndarray]:
     network = networks.by_name(db, "tiny")
     assert network is not None
@@ -102,7 +95,7 @@ def results(db: Database, audit: AuditRecord) -> list[np.ndarray]:
 def test_killed_in_the_middle_it_finishes_after_a_restart_as_if_undisturbed(db: Database, prepared: Path) -> None:
     asked = audits.submit(db, SPEC)
     first = start(db)
-    wait_for(lambda: audits.get(db, asked.id).done > 16)
+    until(lambda: audits.get(db, asked.id).done > 16)
     first.kill()
     first.wait()
     middle = audits.get(db, asked.id)
@@ -131,7 +124,7 @@ def test_killed_in_the_middle_it_finishes_after_a_restart_as_if_undisturbed(db: 
 def test_asked_to_stop_it_gives_back_its_audit_and_leaves_cleanly(db: Database) -> None:
     asked = audits.submit(db, SPEC.replace(samples=60))
     process = start(db, stderr=subprocess.PIPE)
-    wait_for(lambda: audits.get(db, asked.id).done > 0)
+    until(lambda: audits.get(db, asked.id).done > 0)
     (record,) = workers.alive(db)
     assert record.pid == process.pid
     process.send_signal(signal.SIGTERM)
