@@ -50,17 +50,19 @@ def pgd(
     steps: int,
     generator: torch.Generator,
     step_size: float | None = None,
+    shrink: bool = True,
     objective: Objective | None = None,
     keep_best: bool = True,
     precision: torch.dtype = torch.float32,
 ) -> Tensor:
     """Adversarial images (B, C, H, W) in [0, 1], each within L2 distance `epsilon` of its original.
 
-    Madry et al. 2017, L2, one random start; differs: steps shrink linearly (constant ones circle around the worst
-    place or creep towards it), and with `keep_best` the best of all iterates is returned (a wrongly classified one
-    before any other, then the one with the largest loss), without it the last.
+    Madry et al. 2017, L2, one random start (of norm epsilon); differs: unless `shrink` is False, steps shrink linearly
+    (constant ones circle around the worst place or creep towards it), and with `keep_best` the best of all iterates
+    is returned (a wrongly classified one before any other, then the one with the largest loss), without it the last.
     `pixels`: (B, C, H, W) float32 in [0, 1]; `labels`: (B,) int64. `epsilon` 0 returns the pixels.
-    `step_size`: L2 length of the first step, epsilon unless given; step i of n has (1 - i/n) of it.
+    `step_size`: L2 length of the first step, epsilon unless given; step i of n has (1 - i/n) of it, with `shrink`
+    False the whole.
     `objective`: the loss to make large, cross-entropy with `labels` unless given.
     `precision`: bfloat16 halves the cost of a pass where the processor has it; iterates stay float32.
     Cost: steps forward and backward passes, and one more forward pass with `keep_best`.
@@ -96,7 +98,7 @@ def pgd(
                 best_loss, best_wrong = torch.where(better, values, best_loss), wrong | best_wrong
         if not last:
             (gradient,) = torch.autograd.grad(losses.sum(), adversarial)
-            step = first_step * (1 - iteration / steps)
+            step = first_step * (1 - iteration / steps) if shrink else first_step
             perturbation = project_ball(perturbation + step * unit(gradient), epsilon)
             perturbation = _into_box(pixels, perturbation)  # shrinks every entry, so the ball is kept
     return pixels + (best if keep_best else perturbation)

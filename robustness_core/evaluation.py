@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ Progress = Callable[[int, int], None]
 
 FAB_STEPS = 100
 PGD_STEPS = 40
+USUAL_STEP = 2.5  # constant steps of 2.5 ε / steps, as in the code of Madry et al.
 
 
 class ClassPair(nn.Module):
@@ -76,28 +78,73 @@ def pgd_accuracies(
     Raises ValueError for a budget below 0 or steps < 1.
     """
     network = network.eval()
-    right = correct(network, pixels, labels)
-    generator = torch.Generator().manual_seed(seed)
+    standing = correct(network, pixels, labels)
+    search = partial(pgd, network, generator=torch.Generator().manual_seed(seed), precision=precision)
     share: dict[float, float] = {}
     walks = [(epsilon, walk) for epsilon in sorted(set(epsilons)) for walk in (max(1, steps // 8), steps)]
     for index, (epsilon, walk) in enumerate(walks):
-        standing = right.nonzero().flatten()
-        for start in range(0, len(standing), batch):
-            members = standing[start : start + batch]
-            attacked = pgd(
-                network,
-                pixels[members],
-                labels[members],
-                epsilon,
-                steps=walk,
-                generator=generator,
-                precision=precision,
-            )
-            right[members] = correct(network, attacked, labels[members])
-            if progress is not None:
-                progress(index * len(labels) + int(members[-1]) + 1, len(walks) * len(labels))
-        share[epsilon] = float(right.double().mean())
+        attack = partial(search, epsilon=epsilon, steps=walk)
+        shown = _part_of(progress, index, len(walks))
+        standing = _still_right(network, pixels, labels, standing, attack, batch, shown)
+        share[epsilon] = float(standing.double().mean())
     return [share[epsilon] for epsilon in epsilons]
+
+
+def usual_pgd_accuracies(
+    network: nn.Module,
+    pixels: Tensor,
+    labels: Tensor,
+    epsilons: Sequence[float],
+    *,
+    steps: int = PGD_STEPS,
+    seed: int = 0,
+    batch: int = 128,
+    precision: torch.dtype = torch.float32,
+    progress: Progress | None = None,
+) -> list[float]:
+    """Share of images that stay right under PGD as most papers run it, at each budget, as listed; 0 to 1.
+
+    Madry et al. 2017: one random start (here of norm ε), `steps` constant steps of 2.5 ε / steps, the last iterate
+    judged. Weaker than `pgd_accuracies` on networks whose gradients lead astray; it is there to compare with published
+    figures. Every budget is measured by itself. Cost: steps · N forward and backward passes a budget.
+    Raises ValueError for a budget below 0 or steps < 1.
+    """
+    network = network.eval()
+    right = correct(network, pixels, labels)
+    search = partial(pgd, network, generator=torch.Generator().manual_seed(seed), precision=precision)
+    shares = []
+    for index, epsilon in enumerate(epsilons):
+        step = USUAL_STEP * epsilon / steps
+        attack = partial(search, epsilon=epsilon, steps=steps, step_size=step, shrink=False, keep_best=False)
+        shown = _part_of(progress, index, len(epsilons))
+        standing = _still_right(network, pixels, labels, right, attack, batch, shown)
+        shares.append(float(standing.double().mean()))
+    return shares
+
+
+def _still_right(
+    network: nn.Module,
+    pixels: Tensor,
+    labels: Tensor,
+    standing: Tensor,
+    attack: Callable[[Tensor, Tensor], Tensor],
+    batch: int,
+    progress: Progress | None,
+) -> Tensor:
+    """Which of the `standing` images, (N,) bool, are right after `attack`(pixels, labels) too; the others stay out."""
+    chosen, standing = standing.nonzero().flatten(), standing.clone()
+    for start in range(0, len(chosen), batch):
+        members = chosen[start : start + batch]
+        attacked = attack(pixels[members], labels[members])
+        standing[members] = correct(network, attacked, labels[members])
+        if progress is not None:
+            progress(int(members[-1]) + 1, len(labels))
+    return standing
+
+
+def _part_of(progress: Progress | None, index: int, parts: int) -> Progress | None:
+    """A progress of part `index` of equally long `parts`."""
+    return progress and (lambda done, total: progress(index * total + done, parts * total))
 
 
 def fab(

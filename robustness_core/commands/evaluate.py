@@ -22,6 +22,7 @@ from robustness_core.containers import CheckpointError
 from robustness_core.evaluation import (
     FAB_STEPS,
     PGD_STEPS,
+    USUAL_STEP,
     ClassPair,
     Progress,
     accuracy,
@@ -29,10 +30,14 @@ from robustness_core.evaluation import (
     fab_accuracies,
     fab_losses,
     pgd_accuracies,
+    usual_pgd_accuracies,
 )
 from robustness_core.sandbox import UploadRefused
 from robustness_core.spec import EpsilonGrid, SpecError, sample_indices
 from robustness_core.training import PRECISIONS, USUAL_EPSILON
+
+# The accuracies on all test images, each under its name in the card.
+HEADLINES = ("clean", "robust", "usual")
 
 
 class EvaluationError(ValueError):
@@ -46,12 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epsilon", help="budgets as start:stop:count (default: up to twice the trained budget)")
     parser.add_argument("--robust-epsilon", type=float, nargs="+", help="budgets on all test images (default: trained)")
     parser.add_argument("--steps", type=int, default=PGD_STEPS, help="PGD steps")
-    parser.add_argument("--images", type=int, help="test images of the headline figures (default: all)")
+    parser.add_argument("--images", type=int, help="test images that are attacked for the headline (default: all)")
     parser.add_argument("--grid-images", type=int, default=500, help="test images for each curve over the budgets")
     parser.add_argument("--fab-images", type=int, default=50, help="test images that FAB attacks; 0: none")
     parser.add_argument("--samples", type=int, default=50, help="audited images a class whose FAB norms are kept")
     parser.add_argument("--seed", type=int, default=0, help="of the attacks and of the audited sample")
     parser.add_argument("--precision", default="float32", help="of PGD's search: " + " or ".join(PRECISIONS))
+    parser.add_argument(
+        "--only", nargs="+", choices=HEADLINES, help="measure these again and keep the rest of the card"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         network, guessed = untrusted.load(args.file, {} if args.dataset is None else {"dataset": args.dataset})
         for sentence in guessed:
             print(f"strata: {sentence}", file=sys.stderr)
-        card["evaluation"] = measure(network, card, args)
+        card["evaluation"] = (card.get("evaluation", {}) if args.only else {}) | measure(network, card, args)
         save_card(args.file, card)
     except (
         EvaluationError,
@@ -107,25 +115,25 @@ def measure(network: nn.Module, card: dict[str, Any], args: argparse.Namespace) 
         raise EvaluationError(f"{args.file} has no card that names its data set; give --dataset.")
     data = datasets.load(dataset, "test")
     trained = card.get("training", {}).get("epsilon") or USUAL_EPSILON[dataset]
-    grid = EpsilonGrid.parse(args.epsilon) if args.epsilon else EpsilonGrid(trained / 4, 2 * trained, 8)
-    epsilons = [round(float(epsilon), 6) for epsilon in grid.values()]
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an eighth faster on the CPU
-    pair = ClassPair(network, tuple(args.classes))
-
     order = np.random.default_rng(0).permutation(len(data))  # a part of the test set must hold every class
-    of_pair = order[np.isin(data.labels[order], args.classes)]
-    headline = _images(data, order[: args.images])
-    robust_epsilon = args.robust_epsilon or [trained]
+    made: dict[str, Any] = {
+        "command": shlex.join(["python", "-m", "robustness_core", "evaluate", *_words(args)]),
+        "search_precision": args.precision,
+        "versions": versions(),
+    }
     with tqdm(desc=args.file.stem, unit="image", disable=None) as bar:
-        robust = pgd_accuracies(
-            network,
-            *headline,
-            robust_epsilon,
-            steps=args.steps,
-            seed=args.seed,
-            precision=PRECISIONS[args.precision],
-            progress=_progress(bar, "PGD, all test images"),
-        )
+        measured = {
+            name: _headline(name, network, data, order, args.robust_epsilon or [trained], args, bar)
+            for name in args.only or HEADLINES
+        }
+        if args.only:
+            made["seconds"] = round(time.monotonic() - begun, 1)
+            return {name: part | made for name, part in measured.items()}
+        grid = EpsilonGrid.parse(args.epsilon) if args.epsilon else EpsilonGrid(trained / 4, 2 * trained, 8)
+        epsilons = [round(float(epsilon), 6) for epsilon in grid.values()]
+        pair = ClassPair(network, tuple(args.classes))
+        of_pair = order[np.isin(data.labels[order], args.classes)]
         ten = _curves(network, _images(data, order[: args.grid_images]), epsilons, args, bar, "ten classes")
         two = _curves(
             pair, _pair_images(data, of_pair[: args.grid_images], args.classes), epsilons, args, bar, "class pair"
@@ -134,20 +142,46 @@ def measure(network: nn.Module, card: dict[str, Any], args: argparse.Namespace) 
     return {
         "split": "test",
         "source": data.source,
-        "clean": {"accuracy": accuracy(network, *headline), "images": len(headline[1])},
-        "robust": {
-            "attack": f"PGD, L2, {args.steps} steps after a first try of {max(1, args.steps // 8)}, random starts",
-            "epsilon": list(robust_epsilon),
-            "accuracy": robust,
-            "images": len(headline[1]),
-        },
+        **measured,
         "ten_classes": ten,
         "class_pair": {"classes": list(args.classes), **two},
         "audited": audited,
-        "search_precision": args.precision,
-        "command": shlex.join(["python", "-m", "robustness_core", "evaluate", *_words(args)]),
         "seconds": round(time.monotonic() - begun, 1),
-        "versions": versions(),
+        **made,
+    }
+
+
+def _headline(
+    name: str,
+    network: nn.Module,
+    data: datasets.Dataset,
+    order: np.ndarray[Any, Any],
+    epsilons: Sequence[float],
+    args: argparse.Namespace,
+    bar: tqdm[Any],
+) -> dict[str, Any]:
+    """One of HEADLINES: the accuracy on every test image, or under an attack on the first `--images` of them."""
+    if name == "clean":
+        return {"accuracy": accuracy(network, *_images(data, order)), "images": len(order)}
+    images = _images(data, order[: args.images])
+    attack, words = {
+        "robust": (pgd_accuracies, f"shrinking steps, after a first try of {max(1, args.steps // 8)} steps"),
+        "usual": (usual_pgd_accuracies, f"constant steps of {USUAL_STEP:g} ε / {args.steps}, the last iterate judged"),
+    }[name]
+    found = attack(
+        network,
+        *images,
+        epsilons,
+        steps=args.steps,
+        seed=args.seed,
+        precision=PRECISIONS[args.precision],
+        progress=_progress(bar, f"PGD, {words.split(',')[0]}"),
+    )
+    return {
+        "attack": f"PGD, L2, {args.steps} steps, random start, {words}",
+        "epsilon": list(epsilons),
+        "accuracy": found,
+        "images": len(images[1]),
     }
 
 
@@ -259,7 +293,12 @@ def _words(args: argparse.Namespace) -> list[str]:
 
 
 def _summary(name: str, evaluation: dict[str, Any]) -> str:
-    robust = evaluation["robust"]
-    parts = [f"{a:.2%} at ε = {e:g}" for e, a in zip(robust["epsilon"], robust["accuracy"], strict=True)]
-    clean = evaluation["clean"]
-    return f"{name}: {clean['accuracy']:.2%} clean, {', '.join(parts)} ({clean['images']} test images)"
+    clean = evaluation.get("clean")
+    parts = [] if clean is None else [f"{clean['accuracy']:.2%} clean ({clean['images']} test images)"]
+    for key, words in (("robust", "under PGD"), ("usual", "under usual PGD")):
+        if key in evaluation:
+            part = evaluation[key]
+            budgets = zip(part["epsilon"], part["accuracy"], strict=True)
+            figures = ", ".join(f"{accuracy:.2%} at ε = {epsilon:g}" for epsilon, accuracy in budgets)
+            parts.append(f"{figures} {words} ({part['images']} test images)")
+    return f"{name}: {', '.join(parts)}"

@@ -71,6 +71,27 @@ def test_a_linear_classifier_is_attacked_to_its_worst_case(keep_best: bool) -> N
     torch.testing.assert_close(attacked.flatten(1), worst, rtol=1e-3, atol=1e-3)  # 30 shrinking steps reach it
 
 
+@pytest.mark.parametrize(("shrink", "way"), [(True, 0.01 * (20 + 1) / 2), (False, 0.01 * 20)])
+def test_steps_shrink_linearly_or_stay_as_they_are(shrink: bool, way: float) -> None:
+    def end(seed: int) -> float:
+        walked = attacks.pgd(
+            nn.Flatten(),
+            torch.full((1, 1, 1, 1), 0.5),
+            torch.tensor([0]),
+            0.3,
+            steps=20,
+            step_size=0.01,
+            shrink=shrink,
+            keep_best=False,
+            objective=lambda logits: logits[:, 0],
+            generator=generator(seed),
+        )
+        return round(float(walked), 5)
+
+    ends = {end(seed) for seed in range(9)}
+    assert ends == {round(0.2 + way, 5), 0.8}  # a start at -0.3 walks all its steps, one at 0.3 stays at the rim
+
+
 def test_the_best_iterate_is_never_weaker_than_the_last() -> None:
     torch.manual_seed(1)
     network = nn.Sequential(nn.Flatten(), nn.Linear(36, 20), nn.ReLU(), nn.Linear(20, 4))

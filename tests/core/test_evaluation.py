@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from robustness_core import checkpoints_io, datasets, evaluation
+from robustness_core.attacks import pgd
 from robustness_core.checkpoints_io import read, read_card
 from robustness_core.commands import evaluate as command
 from robustness_core.commands import shelf
@@ -53,6 +54,33 @@ def test_pgd_accuracy_of_a_linear_classifier() -> None:
     budgets = [float((order[i] + order[i + 1]) / 2) for i in (30, 5, 20)]
     found = evaluation.pgd_accuracies(network, pixels, labels, [*budgets, 0.0], steps=20)
     assert found == pytest.approx([(47 - i) / 60 for i in (30, 5, 20)] + [48 / 60])
+
+
+def test_usual_pgd_finds_what_can_be_found_on_a_linear_classifier() -> None:
+    network, pixels, labels, distance = linear()
+    order = np.sort(distance[np.arange(60) % 5 != 0])
+    budgets = [float((order[i] + order[i + 1]) / 2) for i in (30, 5)]
+    found = evaluation.usual_pgd_accuracies(network, pixels, labels, [*budgets, 0.0], steps=40)
+    assert found == pytest.approx([(47 - i) / 60 for i in (30, 5)] + [48 / 60])
+    with pytest.raises(ValueError, match="The budget ε is -1"):
+        evaluation.usual_pgd_accuracies(network, pixels, labels, [-1.0])
+
+
+def test_usual_pgd_judges_the_last_iterate() -> None:
+    class Gate(nn.Module):
+        """Wrong only while the one pixel is within 0.02 of 0.6; the loss always grows with the pixel."""
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            height = pixels[:, 0, 0, 0]
+            wrong = ((height - 0.6).abs() < 0.02).float()
+            return torch.stack([1 - 2 * wrong, height - height.detach()], 1)
+
+    # From 0.3 or 0.7 all walk to 0.7; the half that starts below passes through the gate, in steps of 0.01.
+    pixels, labels = torch.full((8, 1, 1, 1), 0.5), torch.zeros(8, dtype=torch.long)
+    assert evaluation.usual_pgd_accuracies(Gate(), pixels, labels, [0.2], steps=50) == [1.0]
+    walk = {"steps": 50, "step_size": 0.01, "shrink": False, "generator": torch.Generator().manual_seed(0)}
+    best = pgd(Gate(), pixels, labels, 0.2, **walk)  # type: ignore[arg-type]
+    assert 0 < evaluation.accuracy(Gate(), best, labels) < 1
 
 
 def test_fab_norms_of_a_linear_classifier() -> None:
@@ -111,9 +139,10 @@ def test_the_command_measures_into_the_card(tmp_path: Path, capsys: pytest.Captu
     card = read_card(path)
     assert card["name"] == "net"
     measured = card["evaluation"]
-    assert measured["clean"]["images"] == measured["robust"]["images"] == 40
-    assert measured["robust"]["epsilon"] == [0.5]
-    assert measured["robust"]["accuracy"][0] <= measured["clean"]["accuracy"]
+    assert measured["clean"]["images"] == len(datasets.load("mnist-5k", "test"))
+    for attack in (measured["robust"], measured["usual"]):
+        assert (attack["images"], attack["epsilon"]) == (40, [0.5])
+        assert 0 <= attack["accuracy"][0] <= 1
     for curve in (measured["ten_classes"], measured["class_pair"]):
         assert curve["epsilon"] == [0, 0.5, 1]
         assert curve["pgd"][0] == curve["clean"]
@@ -127,6 +156,14 @@ def test_the_command_measures_into_the_card(tmp_path: Path, capsys: pytest.Captu
     written = command.shlex.split(measured["command"])
     assert vars(arguments(*written[4:])) == vars(arguments(*words, "--epsilon", "0:1:3"))
     assert capsys.readouterr().out.startswith("net: ")
+
+    again = [str(path), "--only", "usual", "--images", "50", "--steps", "4"]
+    assert command.run(arguments(*again)) == 0
+    usual = read_card(path)["evaluation"].pop("usual")
+    assert {**read_card(path)["evaluation"], "usual": None} == {**measured, "usual": None}
+    assert usual["images"] == 50
+    assert vars(arguments(*command.shlex.split(usual["command"])[4:])) == vars(arguments(*again))
+    assert "under usual PGD (50 test images)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
