@@ -11,6 +11,8 @@ import plotly.graph_objects as go
 from charts import style
 from charts.curves import Curve, Floats, value_at
 
+_NUMBER = 0.07  # the height of a number, in nats
+
 
 def loss_by_layer(
     epsilon: Floats,
@@ -43,9 +45,11 @@ def loss_by_layer(
         error_y={"type": "data", "array": high, "arrayminus": low, "color": grey, "thickness": 1.4, "width": 4},
         hovertemplate="%{x}: %{y:.4f} nats<br>%{customdata}<extra></extra>", showlegend=False,
     )  # fmt: skip
+    tops = np.add(means, high)
+    crossed = (tops < style.LOG2) & (tops > style.LOG2 - _NUMBER)  # the dashed line would run through these numbers
     figure.add_scatter(  # the numbers, above the whiskers
-        x=names, y=np.add(means, high), mode="text", text=[f"{mean:.2f}" for mean in means], textposition="top center",
-        cliponaxis=False, hoverinfo="skip", showlegend=False,
+        x=names, y=np.where(crossed, style.LOG2, tops), mode="text", text=[f"{mean:.2f}" for mean in means],
+        textposition="top center", cliponaxis=False, hoverinfo="skip", showlegend=False,
     )  # fmt: skip
     figure.add_hline(y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"})
     style.layout(figure, x="layer, from input to output", y=f"loss at ε = {at:g} (nats)", height=320, dark=dark)

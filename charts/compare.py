@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -27,7 +28,7 @@ def small_multiples(
     grey = style.reference_colour(dark)
     figure = make_subplots(
         rows=rows, cols=columns, shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.03,
-        vertical_spacing=0.28 / rows, subplot_titles=[style.safe(name) for name in networks],
+        vertical_spacing=0.28 / rows, subplot_titles=[_in_two_lines(name) for name in networks],
     )  # fmt: skip
     for index, curves in enumerate(networks.values()):
         row, column = index // columns + 1, index % columns + 1
@@ -45,11 +46,19 @@ def small_multiples(
             )  # fmt: skip
         figure.add_hline(y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"}, row=row, col=column)
     style.layout(figure, x="", y="", height=120 + 250 * rows, dark=dark)
-    figure.update_layout(margin={"t": 40})
+    figure.update_layout(margin={"t": 48})
+    figure.update_annotations(font={"size": 12})
     figure.update_yaxes(range=[-0.012, style.LOG2 * 1.08])
     figure.update_yaxes(title={"text": "loss (nats)"}, col=1)
     figure.update_xaxes(title={"text": "budget ε"}, row=rows)
     return figure
+
+
+def _in_two_lines(name: str) -> str:
+    """A name as a title of a panel that may be only a hundred pixels wide."""
+    first, second, *more = [*textwrap.wrap(name, 17), "", ""]
+    lines = (first, f"{second[:16]}…" if any(more) else second)
+    return "<br>".join(style.safe(line) for line in lines if line)
 
 
 def loss_by_depth(
@@ -89,4 +98,26 @@ def loss_by_depth(
         figure.update_xaxes(dtick=1)
     if base is None:
         figure.update_yaxes(range=[-0.012, style.LOG2 * 1.08])
+    return figure
+
+
+def accuracy_by_budget(
+    networks: Mapping[str, tuple[Floats, Floats] | None], at: float, *, dark: bool = False
+) -> go.Figure:
+    """Accuracy under PGD over the budget, one line a network in its colour of `loss_by_depth`.
+
+    `networks` maps name -> (budgets, accuracies in [0, 1]), or None where none is measured; `at` is marked.
+    """
+    colours = style.network_colours(list(networks), dark)
+    figure = go.Figure()
+    for index, (name, line) in enumerate(networks.items()):
+        if line is not None:
+            figure.add_scatter(
+                x=line[0], y=line[1], mode="lines+markers", name=style.safe(name),
+                line={"color": colours[name], "width": 2.2, "dash": style.dash(index)}, marker={"size": 6},
+                hovertemplate="%{y:.1%} at ε = %{x:.2f}",
+            )  # fmt: skip
+    figure.add_vline(x=at, line={"color": style.reference_colour(dark), "width": 1})
+    style.layout(figure, x="budget ε", y="accuracy under PGD", height=380, dark=dark)
+    figure.update_yaxes(range=[0, 1.03], tickformat=".0%")
     return figure

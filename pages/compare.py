@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
@@ -92,21 +93,37 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
             help="Shows differences to this network.",
         )  # fmt: skip
 
-    def figures(*, dark: bool) -> tuple[go.Figure, go.Figure]:
+    accuracies = {part.network.name: words.pgd_accuracy(part.network, part.answer.spec) for part in parts}
+
+    measured = any(accuracies.values())
+
+    def figures(*, dark: bool) -> tuple[go.Figure, go.Figure, go.Figure | None]:
         curves = {part.network.name: part.curves for part in parts}
-        return compare.loss_by_depth(
-            epsilon, curves, at, relative=relative, minus=None if minus == "nothing" else minus, dark=dark
-        ), compare.small_multiples(
-            epsilon,
-            curves,
-            columns=2 if len(curves) in (2, 4) else 3,
-            input_space=known.input_space(parts[0].answer.spec),
-            dark=dark,
+        return (
+            compare.loss_by_depth(
+                epsilon, curves, at, relative=relative, minus=None if minus == "nothing" else minus, dark=dark
+            ),
+            compare.small_multiples(
+                epsilon,
+                curves,
+                columns=2 if len(curves) in (2, 4) else 3,
+                input_space=known.input_space(parts[0].answer.spec),
+                dark=dark,
+            ),
+            compare.accuracy_by_budget(accuracies, at, dark=dark) if measured else None,
         )
 
-    table = _table(parts, at)
-    by_depth, multiples = figures(dark=screen.dark())
-    screen.show(by_depth, "depth", "strata-depth", f"Loss by layer of each network at the budget ε = {at:g}")
+    table = _table(parts, accuracies, at)
+    by_depth, multiples, accuracy = figures(dark=screen.dark())
+    left, right = st.columns([3, 2])
+    with left:
+        screen.show(by_depth, "depth", "strata-depth", f"Loss by layer of each network at the budget ε = {at:g}")
+    with right:
+        if accuracy is not None:
+            alt = "Accuracy of each network under PGD over the budget"
+            screen.show(accuracy, "accuracy", "strata-accuracy", alt)
+        else:
+            st.info("No card states an accuracy under PGD for these two classes.")
     st.dataframe(table, hide_index=True, placeholder="–", alt="Networks with loss and accuracies")
     st.subheader("Curves", anchor=False)
     screen.show(multiples, "multiples", "strata-compare", "Layer curves of each network on the same axes")
@@ -116,7 +133,11 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
         f"strata-compare-{parts[0].answer.spec.key[:8]}",
         parts,
         lambda: report.page(
-            f"Robustness layer by layer: {', '.join(names)}", parts, figures(dark=False), {"Networks": table}, caption
+            f"Robustness layer by layer: {', '.join(names)}",
+            parts,
+            [figure for figure in figures(dark=False) if figure is not None],
+            {"Networks": table},
+            caption,
         ),
     )
 
@@ -130,7 +151,7 @@ def _caption(parts: list[export.Part], at: float) -> str:
         f"{spec.classes[0]} against {spec.classes[1]}, S = {spec.samples}, {m}, N = {spec.projections}, method "
         f"{spec.method}, preset {spec.preset}, seed {spec.seed}. Lines run from the first layer (dark or cool) to the "
         "logits (light or warm); dotted: input space; dashed: log 2. Unknown pairs count as no edge, so every curve "
-        "is a lower bound."
+        "is a lower bound. Accuracy: test images of the two classes, asked for these two only, under PGD of 40 steps."
     )
 
 
@@ -145,18 +166,25 @@ def _standing(db: Database, parts: list[export.Part]) -> None:
         st.button("Start", type="primary", shortcut="Ctrl+Enter", on_click=asking.start, args=(db, specs))
 
 
-def _table(parts: list[export.Part], at: float) -> pd.DataFrame:
+def _table(parts: list[export.Part], accuracies: dict[str, words.Line | None], at: float) -> pd.DataFrame:
     rows = []
     for part in parts:
         shown = [curve for curve in part.curves if curve.known]
+        line = accuracies[part.network.name]
+        accuracy = None if line is None or at > line[0][-1] else float(np.interp(at, *line))
         epsilon = part.answer.spec.epsilon.values()
         rows.append(
             {
                 "network": part.network.name,
                 "training": words.training(part.network),
                 "accuracy": words.accuracies(part.network),
-                f"first layer at ε = {at:g}": float(value_at(epsilon, shown[0].losses, at).mean()) if shown else None,
-                f"logits at ε = {at:g}": float(value_at(epsilon, shown[-1].losses, at).mean()) if shown else None,
+                f"PGD accuracy at ε = {at:g}": accuracy,
+                f"loss of first layer at ε = {at:g}": float(value_at(epsilon, shown[0].losses, at).mean())
+                if shown
+                else None,
+                f"loss of logits at ε = {at:g}": float(value_at(epsilon, shown[-1].losses, at).mean())
+                if shown
+                else None,
             }
         )
     return pd.DataFrame(rows)

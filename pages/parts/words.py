@@ -135,11 +135,14 @@ def fab_loss(network: NetworkRecord, spec: AuditSpec) -> Line | None:
 
 
 def pgd_accuracy(network: NetworkRecord, spec: AuditSpec) -> Line | None:
-    """Accuracy under PGD over budgets that the card states for the two classes; None if it states none."""
+    """Accuracy under PGD over budgets, from 0 (clean), that the card states for the two classes; None if none."""
     measured = part(part(network.card, "evaluation"), "class_pair")
-    if measured.get("classes") != list(spec.classes):
+    budgets, values = measured.get("epsilon"), measured.get("pgd")
+    if measured.get("classes") != list(spec.classes) or not (isinstance(budgets, list) and isinstance(values, list)):
         return None
-    return _line(measured.get("epsilon"), measured.get("pgd"))
+    if isinstance(measured.get("clean"), int | float) and 0 not in budgets:
+        budgets, values = [0, *budgets], [measured["clean"], *values]
+    return _line(budgets, values)
 
 
 def _line(x: object, y: object) -> Line | None:

@@ -154,10 +154,32 @@ def test_depth_lines_align_by_order_or_relative_depth_and_subtract() -> None:
     np.testing.assert_allclose(difference.data[0].y, 0.0, atol=1e-12)
 
 
+def test_accuracies_have_a_line_a_network_that_states_one_in_the_colour_of_its_losses() -> None:
+    measured = (np.array([0.0, 1.0, 2.0]), np.array([0.9, 0.6, 0.1]))
+    figure = compare.accuracy_by_budget({"a": None, "<b>": measured}, 1.5)
+    (line,) = figure.data
+    assert (line.name, list(line.y)) == ("&lt;b&gt;", [0.9, 0.6, 0.1])
+    losses = compare.loss_by_depth(EPSILON, {"a": [curve()], "<b>": [curve()]}, 1.5)
+    assert line.line.color == losses.data[1].line.color
+    assert figure.layout.shapes[0].x0 == 1.5
+
+
+def test_numbers_of_bars_keep_off_the_line_at_log_2() -> None:
+    heights = [0.3, style.LOG2 - 0.03, style.LOG2]
+    drawn = [curves.Curve(f"fc{i}", 10, 2, np.full((1, 5), height), 1, 1) for i, height in enumerate(heights)]
+    figure = attribution.loss_by_layer(EPSILON, drawn, 1.0, COLOURS)
+    (numbers,) = [trace for trace in figure.data if trace.type == "scatter"]
+    np.testing.assert_allclose(numbers.y, [0.3, style.LOG2, style.LOG2])
+    assert list(numbers.text) == ["0.30", "0.66", "0.69"]
+
+
 def test_small_multiples_have_a_panel_a_network() -> None:
     figure = compare.small_multiples(EPSILON, {name: [curve()] for name in "abcd"}, input_space=LOSSES[0])
     assert [note.text for note in figure.layout.annotations[:4]] == list("abcd")
     assert len({trace.xaxis for trace in figure.data}) == 4
+    long = compare.small_multiples(EPSILON, {"cifar10-medium-trades0.5": [curve()], "a" * 100: [curve()]})
+    titles = [note.text for note in long.layout.annotations[:2]]
+    assert titles == ["cifar10-medium-<br>trades0.5", "a" * 17 + "<br>" + "a" * 16 + "…"]
 
 
 def test_distance_of_a_pair_has_a_bar_a_layer_below_half_the_distance_of_the_images() -> None:

@@ -103,3 +103,17 @@ def test_report_of_a_comparison_repeats_every_network(db, open_screen, monkeypat
         assert f"<td>{name}</td>" in page
     assert r"\caption{Optimal loss by layer of small-made-up, second at the budget $\varepsilon$" in page
     assert [document["network"] for document in json.loads(found["JSON"])] == ["small-made-up", "second"]
+
+
+def test_a_comparison_shows_the_accuracies_that_cards_state(db, open_screen, monkeypatch) -> None:
+    pair = {"classes": [3, 7], "clean": 0.9, "epsilon": [1.0, 3.0], "pgd": [0.6, 0.2]}
+    cards: dict[str, dict[str, object]] = {"measured": {"evaluation": {"class_pair": pair}}, "second": {}}
+    for name, card in cards.items():
+        synthetic.network(db, name, card)
+        synthetic.finish(db, synthetic.question(name, samples=4))
+    found = downloads(monkeypatch)
+    screen = open_screen("compare", networks=list(cards), S="4", at="2")
+    assert not screen.exception
+    (table,) = screen.dataframe
+    assert table.value["PGD accuracy at ε = 2"].fillna(-1).tolist() == pytest.approx([0.4, -1])
+    assert found["Report"].count("Plotly.newPlot(") == 3
