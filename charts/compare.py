@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from charts import style
-from charts.curves import Curve, Floats, value_at
+from charts.curves import Curve, Floats, partly, value_at
 
 
 def small_multiples(
@@ -21,14 +21,18 @@ def small_multiples(
     input_space: Floats | None = None,
     dark: bool = False,
 ) -> go.Figure:
-    """One panel a network with its layer curves, on the same axes; `networks` maps name -> curves in layer order."""
+    """One panel a network with its layer curves, on the same axes; `networks` maps name -> curves in layer order.
+
+    Curves of which some pairs are unknown are thin, and the title says how many are known.
+    """
     count = max(len(networks), 1)
     columns = min(columns, count)
     rows = -(-count // columns)
     grey = style.reference_colour(dark)
     figure = make_subplots(
         rows=rows, cols=columns, shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.03,
-        vertical_spacing=0.28 / rows, subplot_titles=[_in_two_lines(name) for name in networks],
+        vertical_spacing=0.28 / rows,
+        subplot_titles=[_in_lines(name) + partly(curves) for name, curves in networks.items()],
     )  # fmt: skip
     for index, curves in enumerate(networks.values()):
         row, column = index // columns + 1, index % columns + 1
@@ -36,8 +40,8 @@ def small_multiples(
             if curve.known:
                 figure.add_scatter(
                     x=epsilon, y=curve.losses.mean(axis=0), mode="lines", name=style.safe(curve.layer),
-                    line={"color": colour, "width": 2}, showlegend=False, row=row, col=column,
-                    hovertemplate=f"{style.safe(curve.layer)}: %{{y:.4f}} nats at ε = %{{x:.2f}}<extra></extra>",
+                    line={"color": colour, "width": curve.width}, showlegend=False, row=row, col=column,
+                    hovertemplate=f"{style.safe(curve.label)}: %{{y:.4f}} nats at ε = %{{x:.2f}}<extra></extra>",
                 )  # fmt: skip
         if input_space is not None:
             figure.add_scatter(
@@ -54,7 +58,7 @@ def small_multiples(
     return figure
 
 
-def _in_two_lines(name: str) -> str:
+def _in_lines(name: str) -> str:
     """A name as a title of a panel that may be only a hundred pixels wide."""
     first, second, *more = [*textwrap.wrap(name, 17), "", ""]
     lines = (first, f"{second[:16]}…" if any(more) else second)
@@ -72,33 +76,49 @@ def loss_by_depth(
 ) -> go.Figure:
     """Loss at budget `at`, layer by layer, one line a network.
 
-    Aligned by layer order, or if `relative` by depth from 0 (first) to 1 (logits). `minus` names a network whose
-    values are taken away from all (interpolated over relative depth).
+    Aligned by layer order, under the layers' names where all networks have the same, or if `relative` by depth from 0
+    (first) to 1 (logits). `minus` names a network whose values are taken away from all (interpolated over relative
+    depth). Layers of which some pairs are unknown have hollow markers; the legend says how many are known.
     """
     colours = style.network_colours(list(networks), dark)
-    values: dict[str, tuple[Floats, Floats, list[str]]] = {}
-    for name, curves in networks.items():
-        shown = [curve for curve in curves if curve.known]
-        loss = np.array([float(value_at(epsilon, curve.losses, at).mean()) for curve in shown])
-        depth = np.linspace(0.0, 1.0, len(shown)) if len(shown) > 1 else np.ones(len(shown))
-        values[name] = (depth, loss, [curve.layer for curve in shown])
-    base = values.get(minus) if minus is not None else None
+    base = None
+    if minus is not None and any(curve.known for curve in networks.get(minus, ())):
+        base = _at_depths(epsilon, networks[minus], at)
     figure = go.Figure()
-    for index, (name, (depth, loss, layers)) in enumerate(values.items()):
-        y = loss if base is None or not len(base[0]) else loss - np.interp(depth, base[0], base[1])
+    for index, (name, curves) in enumerate(networks.items()):
+        places = [place for place, curve in enumerate(curves, 1) if curve.known]
+        shown = [curves[place - 1] for place in places]
+        depth, loss = _at_depths(epsilon, curves, at)
+        signs = ["circle" if curve.known == curve.total else "circle-open" for curve in shown]
         figure.add_scatter(
-            x=depth if relative else np.arange(1, len(loss) + 1), y=y, mode="lines+markers", name=style.safe(name),
-            line={"color": colours[name], "width": 2.2, "dash": style.dash(index)}, marker={"size": 8},
-            text=[style.safe(layer) for layer in layers], hovertemplate="%{text}: %{y:.4f} nats",
+            x=depth if relative else places, y=loss if base is None else loss - np.interp(depth, *base),
+            mode="lines+markers", name=style.safe(name) + partly(curves),
+            line={"color": colours[name], "width": 2.2, "dash": style.dash(index)},
+            marker={"size": 8, "symbol": signs}, text=[style.safe(curve.label) for curve in shown],
+            hovertemplate="%{text}: %{y:.4f} nats",
         )  # fmt: skip
     title = f"loss at ε = {at:g} (nats)" if base is None else f"difference at ε = {at:g} (nats)"
-    x = "relative depth (0 first layer, 1 logits)" if relative else "layer number"
+    x = "relative depth (0 first layer, 1 logits)" if relative else "layer"
     style.layout(figure, x=x, y=title, height=380, dark=dark)
     if not relative:
+        layers = {tuple(curve.layer for curve in curves) for curves in networks.values()}
+        names = layers.pop() if len(layers) == 1 else ()
         figure.update_xaxes(dtick=1)
+        if names:
+            ticks = [style.safe(name) for name in names]
+            figure.update_xaxes(tickvals=list(range(1, len(names) + 1)), ticktext=ticks)
     if base is None:
+        figure.add_hline(y=style.LOG2, line={"color": style.reference_colour(dark), "width": 1, "dash": "dash"})
         figure.update_yaxes(range=[-0.012, style.LOG2 * 1.08])
     return figure
+
+
+def _at_depths(epsilon: Floats, curves: Sequence[Curve], at: float) -> tuple[Floats, Floats]:
+    """Relative depth and mean loss at budget `at` of the layers of which something is known."""
+    shown = np.array([curve.known > 0 for curve in curves], dtype=bool)
+    depth = np.linspace(0.0, 1.0, len(curves)) if len(curves) > 1 else np.ones(len(curves))
+    loss = np.array([float(value_at(epsilon, curve.losses, at).mean()) for curve in curves])
+    return depth[shown], loss[shown]
 
 
 def accuracy_by_budget(

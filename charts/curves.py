@@ -29,8 +29,18 @@ class Curve:
 
     @property
     def label(self) -> str:
-        partial = "" if self.known == self.total else f" ({self.known / max(self.total, 1):.0%} known)"
-        return f"{self.layer}{'' if self.m is not None else ', no projection'}{partial}"
+        return f"{self.layer}{'' if self.m is not None else ', no projection'}{partly([self])}"
+
+    @property
+    def width(self) -> float:
+        """Of its line: thin while some pairs are unknown."""
+        return 2.4 if self.known == self.total else 1.2
+
+
+def partly(curves: Sequence[Curve]) -> str:
+    """` (25% known)` while some pairs of these curves are unknown, nothing once all are known."""
+    known, total = sum(curve.known for curve in curves), sum(curve.total for curve in curves)
+    return "" if known == total else f" ({100 * known // total}% known)"
 
 
 def layer_curves(
@@ -128,7 +138,7 @@ def _draw(figure: go.Figure, epsilon: Floats, curve: Curve, colour: str, single:
         )  # fmt: skip
     figure.add_scatter(
         x=epsilon, y=curve.losses.mean(axis=0), mode="lines", name=name, legendgroup=group,
-        line={"color": colour, "width": 2.4 if curve.known == curve.total else 1.2, "dash": dash},
+        line={"color": colour, "width": curve.width, "dash": dash},
         hovertemplate="%{y:.4f} nats",
     )  # fmt: skip
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
 from charts import style
-from charts.curves import Floats, frame
+from charts.curves import Curve, Floats, frame, partly
 
 
 def distance_against_m(
@@ -97,15 +97,16 @@ def spread_against_m(
 
 
 def curves_by_m(
-    epsilon: Floats, curves: Mapping[int | None, Floats], *, input_space: Floats | None = None, dark: bool = False
+    epsilon: Floats, curves: Sequence[Curve], *, input_space: Floats | None = None, dark: bool = False
 ) -> go.Figure:
-    """Loss curves of one layer, a line for each m (None: no projection); each value is (N, E) nats."""
+    """Loss curves of one layer, a line for each m; thin, with the share that is known, while some pairs are not."""
     figure = frame(epsilon, input_space, dark=dark)
-    colours = style.palette(max(len(curves), 1), dark)
-    for colour, (m, losses) in zip(colours, curves.items(), strict=False):
+    shown = [curve for curve in curves if curve.known]
+    for colour, curve in zip(style.palette(max(len(shown), 1), dark), shown, strict=False):
+        name = "no projection" if curve.m is None else f"m = {curve.m}"
         figure.add_scatter(
-            x=epsilon, y=losses.mean(axis=0), mode="lines", name="no projection" if m is None else f"m = {m}",
-            line={"color": colour, "width": 2.2, "dash": "dash" if m is None else "solid"},
+            x=epsilon, y=curve.losses.mean(axis=0), mode="lines", name=name + partly([curve]),
+            line={"color": colour, "width": curve.width, "dash": "dash" if curve.m is None else "solid"},
             hovertemplate="%{y:.4f} nats",
         )  # fmt: skip
     figure.update_layout(height=420)

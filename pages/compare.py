@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from charts import compare
-from charts.curves import value_at
+from charts.curves import Curve, value_at
 from pages.parts import asking, export, known, progress, question, report, screen, take_away, words
 from robustness_core.spec import AuditSpec
 from store import networks
@@ -61,6 +61,8 @@ def _ask(shelf: dict[str, NetworkRecord]) -> list[Side]:
         st.error("Choose two to six networks.")
         return []
     shapes = {shelf[name].input_shape for name in chosen}
+    if len(chosen) == 1:
+        st.info("A comparison needs a second network.")
     if len(shapes) > 1:
         st.error("These networks take images of different shapes; choose networks of one data set.")
         return []
@@ -146,12 +148,14 @@ def _caption(parts: list[export.Part], at: float) -> str:
     spec = parts[0].answer.spec
     m = "no projection" if spec.m[0] is None else f"m = {spec.m[0]}"
     names = ", ".join(part.network.name for part in parts)
+    version = next(iter(parts[0].answer.groups.values()))[0].spec.method_version
     return (
         f"Optimal loss by layer of {names} at the budget ε = {at:g}, and over ε. {spec.dataset} ({spec.split}), class "
         f"{spec.classes[0]} against {spec.classes[1]}, S = {spec.samples}, {m}, N = {spec.projections}, method "
-        f"{spec.method}, preset {spec.preset}, seed {spec.seed}. Lines run from the first layer (dark or cool) to the "
-        "logits (light or warm); dotted: input space; dashed: log 2. Unknown pairs count as no edge, so every curve "
-        "is a lower bound. Accuracy: test images of the two classes, asked for these two only, under PGD of 40 steps."
+        f"{spec.method}, preset {spec.preset}, version {version}, seed {spec.seed}. Lines run from the first layer "
+        "(dark or cool) to the logits (light or warm); dotted: input space; dashed: log 2. Unknown pairs count as no "
+        "edge, so every curve is a lower bound; thin lines and hollow markers lack pairs. Accuracy: test images of the "
+        "two classes, asked for these two only, under PGD of 40 steps."
     )
 
 
@@ -167,24 +171,26 @@ def _standing(db: Database, parts: list[export.Part]) -> None:
 
 
 def _table(parts: list[export.Part], accuracies: dict[str, words.Line | None], at: float) -> pd.DataFrame:
+    """A row a network: what is known, losses at both ends, accuracy of the pair at this budget and on all classes."""
+
+    def loss(curve: Curve, epsilon: known.Floats) -> float | None:
+        return float(value_at(epsilon, curve.losses, at).mean()) if curve.known else None
+
     rows = []
     for part in parts:
-        shown = [curve for curve in part.curves if curve.known]
         line = accuracies[part.network.name]
-        accuracy = None if line is None or at > line[0][-1] else float(np.interp(at, *line))
         epsilon = part.answer.spec.epsilon.values()
         rows.append(
             {
                 "network": part.network.name,
                 "training": words.training(part.network),
-                "accuracy": words.accuracies(part.network),
-                f"PGD accuracy at ε = {at:g}": accuracy,
-                f"loss of first layer at ε = {at:g}": float(value_at(epsilon, shown[0].losses, at).mean())
-                if shown
-                else None,
-                f"loss of logits at ε = {at:g}": float(value_at(epsilon, shown[-1].losses, at).mean())
-                if shown
-                else None,
+                "pairs known": f"{part.answer.known:,} of {part.answer.total:,}",
+                f"loss of first layer at ε = {at:g}": loss(part.curves[0], epsilon),
+                f"loss of logits at ε = {at:g}": loss(part.curves[-1], epsilon),
+                f"PGD accuracy at ε = {at:g}": None
+                if line is None or at > line[0][-1]
+                else float(np.interp(at, *line)),
+                "all classes": words.accuracies(part.network),
             }
         )
     return pd.DataFrame(rows)

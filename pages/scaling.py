@@ -142,9 +142,8 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]
     """Key -> heading, figure and the words below it."""
     answer, dimensions = view.part.answer, view.dimensions
     spec = answer.spec
-    losses = {curve.m: curve.losses for curve in view.part.curves if curve.known}
     by_m = scaling.curves_by_m(
-        spec.epsilon.values(), losses, input_space=known.input_space(spec), dark=dark
+        spec.epsilon.values(), view.part.curves, input_space=known.input_space(spec), dark=dark
     )  # fmt: skip
     caption = captions.of_question(answer, view.part.network, band=False)
     figures = {"by_m": ("Loss curves for each m", by_m, caption)}

@@ -141,8 +141,11 @@ def test_spread_of_a_pair_of_the_mean_and_of_theory_are_in_per_cent() -> None:
 
 
 def test_curves_by_m_name_every_m() -> None:
-    figure = scaling.curves_by_m(EPSILON, {1: LOSSES, None: LOSSES}, input_space=LOSSES[0])
-    assert [trace.name for trace in figure.data] == ["input space", "m = 1", "no projection"]
+    asked = [curve(m=1), curve(m=2, known=0), curve(m=5, known=3), curve(m=None)]
+    figure = scaling.curves_by_m(EPSILON, asked, input_space=LOSSES[0])
+    assert [trace.name for trace in figure.data] == ["input space", "m = 1", "m = 5 (37% known)", "no projection"]
+    _, whole, part, _ = figure.data
+    assert part.line.width < whole.line.width
 
 
 def test_depth_lines_align_by_order_or_relative_depth_and_subtract() -> None:
@@ -152,6 +155,25 @@ def test_depth_lines_align_by_order_or_relative_depth_and_subtract() -> None:
     difference = compare.loss_by_depth(EPSILON, networks, 2.0, relative=True, minus="a")
     assert list(difference.data[1].x) == [0.0, 0.5, 1.0]
     np.testing.assert_allclose(difference.data[0].y, 0.0, atol=1e-12)
+
+
+def test_a_network_that_is_partly_known_says_so_and_keeps_its_places() -> None:
+    networks = {"a": [curve("conv1"), curve("fc1", known=0), curve("logits", known=4)], "b": [curve()] * 3}
+    line, whole = compare.loss_by_depth(EPSILON, networks, 2.0).data
+    assert (line.name, whole.name) == ("a (50% known)", "b")
+    assert list(line.x) == [1, 3]
+    assert list(line.marker.symbol) == ["circle", "circle-open"]
+    assert list(compare.loss_by_depth(EPSILON, networks, 2.0, relative=True).data[0].x) == [0.0, 1.0]
+    panels = compare.small_multiples(EPSILON, networks)
+    assert [note.text for note in panels.layout.annotations[:2]] == ["a (50% known)", "b"]
+    assert panels.data[1].line.width < panels.data[0].line.width
+
+
+def test_layers_are_named_where_all_networks_have_the_same() -> None:
+    same = {name: [curve("conv1"), curve("logits")] for name in "ab"}
+    assert compare.loss_by_depth(EPSILON, same, 2.0).layout.xaxis.ticktext == ("conv1", "logits")
+    other = {**same, "c": [curve("conv1"), curve("fc1"), curve("logits")]}
+    assert compare.loss_by_depth(EPSILON, other, 2.0).layout.xaxis.ticktext is None
 
 
 def test_accuracies_have_a_line_a_network_that_states_one_in_the_colour_of_its_losses() -> None:
