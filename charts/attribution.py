@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from charts import style
 from charts.curves import Curve, Floats, value_at
 
-_NUMBER = 0.07  # the height of a number, in nats
+_NUMBER = 0.07  # the height of the number above a bar, in nats
 
 
 def loss_by_layer(
@@ -23,7 +23,10 @@ def loss_by_layer(
     input_space: Floats | None = None,
     dark: bool = False,
 ) -> go.Figure:
-    """Bars of the mean loss at the budget `at`, whiskers from min to max over projections, in layer order."""
+    """Bars of the mean loss at the budget `at`, whiskers from min to max over projections, in layer order.
+
+    Below the name of each layer stands the change from the one before: above 0 this layer loses robustness.
+    """
     shown = [curve for curve in curves if curve.known]
     values = [value_at(epsilon, curve.losses, at) for curve in shown]
     means = [float(value.mean()) for value in values]
@@ -35,25 +38,30 @@ def loss_by_layer(
     if input_space is not None:
         start = float(np.interp(at, epsilon, input_space))
         names, means, bars, high, low = ["input", *names], [start, *means], [grey, *bars], [0.0, *high], [0.0, *low]
-    changes = [
-        "",
-        *(f"{after - before:+.3f} from the one before" for before, after in pairwise(means)),
+    changes = [None, *(after - before for before, after in pairwise(means))]
+    hover = ["" if change is None else f"{change:+.3f} from the one before" for change in changes]
+    ticks = [
+        name if change is None else f"{name}<br>{'−' if round(change, 2) < 0 else '+'}{abs(change):.2f}"
+        for name, change in zip(names, changes, strict=True)
     ]
     figure = go.Figure()
     figure.add_bar(
-        x=names, y=means, marker={"color": bars}, customdata=changes,
-        error_y={"type": "data", "array": high, "arrayminus": low, "color": grey, "thickness": 1.4, "width": 4},
+        x=names, y=means, marker={"color": bars}, customdata=hover,
+        error_y={"type": "data", "array": high, "arrayminus": low, "color": grey, "thickness": 1.4, "width": 4,
+                 "visible": any(high) or any(low)},
         hovertemplate="%{x}: %{y:.4f} nats<br>%{customdata}<extra></extra>", showlegend=False,
     )  # fmt: skip
     tops = np.add(means, high)
-    crossed = (tops < style.LOG2) & (tops > style.LOG2 - _NUMBER)  # the dashed line would run through these numbers
+    crossed = (tops < style.LOG2) & (tops > style.LOG2 - _NUMBER)  # the dashed line would cross these numbers
     figure.add_scatter(  # the numbers, above the whiskers
         x=names, y=np.where(crossed, style.LOG2, tops), mode="text", text=[f"{mean:.2f}" for mean in means],
         textposition="top center", cliponaxis=False, hoverinfo="skip", showlegend=False,
     )  # fmt: skip
     figure.add_hline(y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"})
-    style.layout(figure, x="layer, from input to output", y=f"loss at ε = {at:g} (nats)", height=320, dark=dark)
+    style.layout(
+        figure, x="layer and its change, from input to output", y=f"loss at ε = {at:g} (nats)", height=320, dark=dark
+    )
     figure.update_yaxes(range=[0, style.LOG2 * 1.15])
     figure.update_layout(bargap=0.45)
-    figure.update_xaxes(type="category")
+    figure.update_xaxes(type="category", tickvals=names, ticktext=ticks)
     return figure

@@ -22,19 +22,15 @@ def caption(
     seed: int,
     known: int,
     total: int,
-    band: bool = True,
+    drawn: str = "mean; band from min to max",
 ) -> str:
     """One paragraph: n_j, m, N, S, classes, method with preset and version, seed, and how much is known.
 
-    `band`: the figure draws a band over its projections.
+    `drawn`: what the figure draws of several projections.
     """
     sizes = ", ".join(f"{layer} ({features[layer]:,})" if layer in features else layer for layer in layers)
     dimensions = ", ".join("none (m ≥ nj)" if value is None else str(value) for value in m)
-    many = (
-        "1 projection"
-        if projections == 1
-        else f"{projections} projections (mean{'; band from min to max' if band else ''})"
-    )
+    many = "1 projection" if projections == 1 else f"{projections} projections ({drawn})"
     text = (
         f"Optimal loss of {network} on {dataset} ({split}), class {classes[0]} against {classes[1]}, "
         f"S = {samples} images a class, all S² pairs. Layers with their features nj: {sizes}. "

@@ -90,6 +90,7 @@ def layer_curves(
         figure.update_layout(
             yaxis2={
                 "overlaying": "y", "side": "right", "range": [0, 1.0], "tickformat": ".0%", "showgrid": False,
+                "tickmode": "linear", "tick0": 0, "dtick": 0.25, "zeroline": False,
                 "title": {"text": "accuracy under PGD", "font": {"color": grey}}, "tickfont": {"color": grey},
             }
         )  # fmt: skip

@@ -37,7 +37,8 @@ def distance_matrix(
     figure.add_heatmap(
         z=distance, colorscale="Viridis", hoverinfo="skip", xgap=0.5 if columns <= 60 else 0,
         ygap=0.5 if rows <= 60 else 0,
-        colorbar={"title": {"text": "distance", "side": "right"}, "thickness": 12, "outlinewidth": 0},
+        colorbar={"title": {"text": "distance", "side": "top"}, "orientation": "h", "y": 1.0, "yanchor": "bottom",
+                  "thickness": 12, "outlinewidth": 0},
     )  # fmt: skip
     size = max(2.0, 420.0 / max(rows, columns, 1))
     invisible = {"symbol": "square", "size": size, "color": "rgba(0,0,0,0)", "opacity": 0, "line": {"width": 0}}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from charts import attribution, matrix, style
@@ -30,6 +32,15 @@ from store import StoreError, audits, networks
 from store.database import Database
 from store.records import AuditRecord
 
+# Of the numbers in the table of layers.
+FORMATS = {
+    "loss": "%.4f",
+    "change": "%+.4f",
+    "mean distance": "%.4f",
+    "least distance": "%.4f",
+    "passes a pair": "%.0f",
+}
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -39,7 +50,17 @@ class View:
     question: question.Question
     answer: known.Answer
     curves: list[Curve]
-    colours: dict[str, str]
+
+
+@dataclass
+class Shown:
+    """What of the figures is shown. Kept for the session: the fragment that draws changes it, the report reads it."""
+
+    at: float = 0.0
+    single: bool = False
+    input_space: bool = True
+    attacks: bool = False
+    unprojected: Sequence[Curve] = ()
 
 
 def main() -> None:
@@ -72,10 +93,11 @@ def main() -> None:
         except datasets.DatasetError as error:
             st.error(screen.escape(str(error)))
             return
-        _live(view, running[0] if running else None)
+        shown = st.session_state.setdefault("shown", Shown())
+        _live(view, running[0] if running else None, shown)
         if view.answer.known:
             _pairs(view)
-            take_away.show(f"strata-{asked.spec.key[:8]}", [_part(view)], lambda: _report(view))
+            take_away.show(f"strata-{asked.spec.key[:8]}", [_part(view)], lambda: _report(view, shown))
 
 
 def _wait_for_networks(db: Database) -> None:
@@ -105,23 +127,16 @@ def _start(db: Database, asked: question.Question) -> None:
 
 def _view(db: Database, asked: question.Question) -> View:
     answer = known.answer(db, asked.spec, asked.network.sha256)
-    main_layers = [layer.name for layer in asked.network.layers]
-    return View(
-        db,
-        asked,
-        answer,
-        known.curves(answer, asked.network.features),
-        style.layer_colours(main_layers, screen.dark()),
-    )
+    return View(db, asked, answer, known.curves(answer, asked.network.features))
 
 
-def _live(view: View, running: AuditRecord | None) -> None:
+def _live(view: View, running: AuditRecord | None, shown: Shown) -> None:
     """Progress, curves, loss by layer and the table; redrawn on its own while an audit of this network is active."""
 
     def draw(moved: object) -> None:
         if not moved:
             _standing(view)
-            _draw(view)
+            _draw(view, shown)
             return
         mark = (moved, view.question.spec.key, screen.dark())
         kept = st.session_state.get("live_view")
@@ -130,7 +145,7 @@ def _live(view: View, running: AuditRecord | None) -> None:
             st.session_state["live_view"] = kept
         now = None if running is None else audits.get(view.db, running.id)
         same = now is not None and now.spec == view.question.spec
-        _draw(kept[1], final=now.final_epsilon if now is not None and same else None)
+        _draw(kept[1], shown, final=now.final_epsilon if now is not None and same else None)
 
     progress.follow(view.db, [] if running is None else [running], [view.question.spec], draw)
 
@@ -157,50 +172,96 @@ def _standing(view: View) -> None:
         st.error(f"The last try failed: {screen.escape(last.error or 'the reason is not known.')}")
 
 
-def _draw(view: View, final: float | None = None) -> None:
-    spec = view.question.spec
-    epsilon = spec.epsilon.values()
-    reference = known.input_space(spec)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        single = st.toggle("Single projections", key="single", bind=question.BOUND) and spec.projections > 1
-        with_input = st.toggle("Input space", value=True, key="input", bind=question.BOUND)
-        whole = spec.m[0] is not None and st.toggle(
-            "No projection", key="whole", bind=question.BOUND, help="The same layers with all their features, m ≥ nj"
-        )
-        network = view.question.network
-        fab, accuracy = words.fab_loss(network, spec), words.pgd_accuracy(network, spec)
-        attacks = (fab or accuracy) is not None and st.toggle(
-            "Attacks", key="attacks", bind=question.BOUND, help="FAB loss and PGD accuracy, from the network's card"
-        )
-    at = question.choose_epsilon(epsilon)
-    shown_reference = reference if with_input else None
-    unprojected = _unprojected(view) if whole else []
-    if whole and not any(curve.known for curve in unprojected):
-        st.caption("Nothing is known without projection yet: choose No projection under Method, and Start.")
-    dark = screen.dark()
-    figure = layer_curves(
-        epsilon,
-        [*view.curves, *unprojected],
-        view.colours,
-        input_space=shown_reference,
-        overlays={"FAB loss": fab} if attacks and fab else None,
-        accuracy=accuracy if attacks else None,
-        single=single,
-        mark=at,
-        final=final,
-        dark=dark,
-    )
-    screen.show(figure, "curves", f"strata-curves-{spec.key[:8]}", "Optimal loss over the budget ε, a line a layer")
-    st.caption(screen.escape(captions.of_question(view.answer, view.question.network)))
+def _draw(view: View, shown: Shown, final: float | None = None) -> None:
+    _choose_shown(view, shown)
+    key = view.question.spec.key[:8]
+    curves, bars = _figures(view, shown, final=final, dark=screen.dark())
+    screen.show(curves, "curves", f"strata-curves-{key}", "Optimal loss over the budget ε, a line a layer")
+    st.caption(screen.escape(_caption(view, shown)))
     st.subheader("Loss by layer", anchor=False)
-    bars = attribution.loss_by_layer(epsilon, view.curves, at, view.colours, input_space=shown_reference, dark=dark)
-    screen.show(bars, "by_layer", f"strata-layers-{spec.key[:8]}", f"Loss of each layer at the budget ε = {at:g}")
+    screen.show(bars, "by_layer", f"strata-layers-{key}", f"Loss of each layer at the budget ε = {shown.at:g}")
+    st.caption(screen.escape(_bars_caption(view, shown)))
     st.dataframe(
-        _table(view, at),
+        _table(view, shown.at),
         hide_index=True,
         width="stretch",
         placeholder="–",
+        column_config={name: st.column_config.NumberColumn(format=text) for name, text in FORMATS.items()},
         alt="Layers with sizes, distances and losses",
+    )
+
+
+def _choose_shown(view: View, shown: Shown) -> None:
+    """The widgets above the figures."""
+    spec, network = view.question.spec, view.question.network
+    with st.container(horizontal=True, vertical_alignment="center"):
+        shown.single = st.toggle("Single projections", key="single", bind=question.BOUND) and spec.projections > 1
+        shown.input_space = st.toggle("Input space", value=True, key="input", bind=question.BOUND)
+        whole = spec.m[0] is not None and st.toggle(
+            "No projection", key="whole", bind=question.BOUND, help="The same layers with all their features, m ≥ nj"
+        )
+        measured = (words.fab_loss(network, spec) or words.pgd_accuracy(network, spec)) is not None
+        shown.attacks = measured and st.toggle(
+            "Attacks", key="attacks", bind=question.BOUND, help="FAB loss and PGD accuracy, from the network's card"
+        )
+    shown.at = question.choose_epsilon(spec.epsilon.values())
+    shown.unprojected = [curve for curve in _unprojected(view) if curve.known] if whole else []
+    if whole and not shown.unprojected:
+        st.caption("Nothing is known without projection yet: choose No projection under Method, and Start.")
+
+
+def _figures(
+    view: View, shown: Shown, *, final: float | None = None, dark: bool = False
+) -> tuple[go.Figure, go.Figure]:
+    """The layer curves, and the loss by layer at the chosen budget."""
+    spec, network = view.question.spec, view.question.network
+    epsilon = spec.epsilon.values()
+    fab = words.fab_loss(network, spec) if shown.attacks else None
+    reference = known.input_space(spec) if shown.input_space else None
+    colours = style.layer_colours([layer.name for layer in network.layers], dark)
+    curves = layer_curves(
+        epsilon,
+        [*view.curves, *shown.unprojected],
+        colours,
+        input_space=reference,
+        overlays={"FAB loss": fab} if fab else None,
+        accuracy=words.pgd_accuracy(network, spec) if shown.attacks else None,
+        single=shown.single,
+        mark=shown.at,
+        final=final,
+        dark=dark,
+    )
+    bars = attribution.loss_by_layer(epsilon, view.curves, shown.at, colours, input_space=reference, dark=dark)
+    return curves, bars
+
+
+def _caption(view: View, shown: Shown) -> str:
+    """The caption of the curves, with a sentence for each overlay that is drawn."""
+    spec, network = view.question.spec, view.question.network
+    drawn = "a line each" if shown.single else "mean; band from min to max"
+    sentences = [captions.of_question(view.answer, network, drawn=drawn)]
+    if shown.input_space:
+        sentences.append("Dotted: the images themselves, without any feature.")
+    if shown.unprojected:
+        sentences.append("Dashed: the same layers without projection, m ≥ nj.")
+    if shown.attacks and words.fab_loss(network, spec):
+        sentences.append(
+            "FAB loss: cross-entropy of the network, asked for these two classes only, on images of this sample's "
+            "classes that are moved by ε along FAB's direction."
+        )
+    if shown.attacks and words.pgd_accuracy(network, spec):
+        sentences.append(
+            "PGD accuracy, right axis: test images of the two classes, asked for these two only, under L2 PGD."
+        )
+    return " ".join(sentences)
+
+
+def _bars_caption(view: View, shown: Shown) -> str:
+    many = view.question.spec.projections > 1
+    return (
+        f"Bars: loss at ε = {shown.at:g}{', mean over projections, whiskers from min to max' if many else ''}. Below "
+        "each layer stands the change from the one before: robustness is lost where it is above 0, gained where it is "
+        "below. Settings as above."
     )
 
 
@@ -212,31 +273,34 @@ def _unprojected(view: View) -> list[Curve]:
 
 
 def _table(view: View, at: float) -> pd.DataFrame:
-    """A row a layer: sizes, distances, certificate and loss."""
+    """A row a layer: its loss at the budget `at`, distances, sizes and certificate."""
     shapes = {layer.name: "×".join(str(size) for size in layer.shape) for layer in view.question.network.layers}
     epsilon = view.question.spec.epsilon.values()
     rows = []
     before: int | None = None
+    loss_before: float | None = None
     for curve, group in zip(view.curves, view.answer.groups.values(), strict=True):
         distance = np.concatenate([projection.matrix.distance.ravel() for projection in group])
         collided = np.concatenate([projection.matrix.collided.ravel() for projection in group])
         passes = np.concatenate([projection.matrix.passes.ravel() for projection in group])
         found = np.isfinite(distance)
+        loss = float(value_at(epsilon, curve.losses, at).mean()) if curve.known else None
         rows.append(
             {
                 "layer": curve.layer,
+                "loss": loss,
+                "change": None if loss is None or loss_before is None else loss - loss_before,
+                "mean distance": float(distance[found].mean()) if found.any() else None,
+                "least distance": float(distance[found].min()) if found.any() else None,
+                "known": f"{curve.known:,} of {curve.total:,}",
                 "shape": shapes[curve.layer],
                 "features nj": curve.features,
                 "to the one before": question.ratio(before, curve.features).strip(" ()"),
-                f"loss at ε = {at:g}": float(value_at(epsilon, curve.losses, at).mean()) if curve.known else None,
-                "mean distance": float(distance[found].mean()) if found.any() else None,
-                "least distance": float(distance[found].min()) if found.any() else None,
                 "collided": f"{collided[found].mean():.1%}" if found.any() else "",
                 "passes a pair": float(passes[found].mean()) if found.any() else None,
-                "known": f"{curve.known:,} of {curve.total:,}",
             }
         )
-        before = curve.features
+        before, loss_before = curve.features, loss
     return pd.DataFrame(rows)
 
 
@@ -276,12 +340,28 @@ def _pairs(view: View) -> None:
             on_select=lambda: _clicked_cell(left.tolist(), right.tolist()),
             selection_mode="points",
         )
-        st.caption("Click a cell to open its pair. A cross marks pairs for which no collision was verified.")
+        st.caption(screen.escape(_matrix_caption(view, projection, layer)))
     with table:
         closest = _closest(projection, view.answer)
         pair.table(closest, 440)
     if chosen is not None:
         _open_pair(view, (layer, number), *chosen, closest)
+
+
+def _matrix_caption(view: View, projection: known.Projection, layer: str) -> str:
+    spec, series = view.question.spec, projection.spec
+    n = view.question.network.features[layer]
+    m = (
+        f"no projection, nj = {n:,}"
+        if series.m is None
+        else f"nj = {n:,}, m = {series.m}, projection seed {series.seed}"
+    )
+    return (
+        f"Distance of every pair at {layer} ({m}); {spec.dataset} ({spec.split}), class {spec.classes[0]} against "
+        f"{spec.classes[1]}, S = {spec.samples}; method {spec.method}, preset {spec.preset}, version "
+        f"{series.method_version}. Click a cell to open its pair. A cross marks pairs for which no collision was "
+        "verified."
+    )
 
 
 def _class_names(view: View) -> tuple[str, str]:
@@ -339,23 +419,14 @@ def _open_pair(view: View, shown: tuple[str, int], left: int, right: int, closes
     pair.wait_for(view.db, opened, lacking)
 
 
-def _report(view: View) -> str:
-    """The report, in the light theme whatever the screen's."""
-    spec = view.question.spec
-    epsilon, reference = spec.epsilon.values(), known.input_space(spec)
-    colours = style.layer_colours([layer.name for layer in view.question.network.layers])
-    at = float(st.session_state.get("at", epsilon[len(epsilon) // 4]))
-    figures = [
-        layer_curves(epsilon, view.curves, colours, input_space=reference),
-        attribution.loss_by_layer(epsilon, view.curves, at, colours, input_space=reference),
-    ]
-    title = f"{view.question.network.name}: robustness layer by layer"
+def _report(view: View, shown: Shown) -> str:
+    """The report of what is shown, in the light theme whatever the screen's."""
     return report.page(
-        title,
+        f"{view.question.network.name}: robustness layer by layer",
         [_part(view)],
-        figures,
-        {"Layers": _table(view, at)},
-        captions.of_question(view.answer, view.question.network),
+        _figures(view, shown),
+        {f"Layers at ε = {shown.at:g}": _table(view, shown.at)},
+        f"{_caption(view, shown)} {_bars_caption(view, shown)}",
     )
 
 

@@ -145,7 +145,7 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]
     by_m = scaling.curves_by_m(
         spec.epsilon.values(), view.part.curves, input_space=known.input_space(spec), dark=dark
     )  # fmt: skip
-    caption = captions.of_question(answer, view.part.network, band=False)
+    caption = captions.of_question(answer, view.part.network, drawn="mean")
     figures = {"by_m": ("Loss curves for each m", by_m, caption)}
     if not dimensions:
         return figures

@@ -7,8 +7,11 @@ from pages.parts.known import Answer
 from store.records import NetworkRecord
 
 
-def of_question(answer: Answer, network: NetworkRecord, *, band: bool = True) -> str:
-    """What is drawn, of which network, with which settings, and how much of it is known."""
+def of_question(answer: Answer, network: NetworkRecord, *, drawn: str = "mean; band from min to max") -> str:
+    """What is drawn, of which network, with which settings, and how much of it is known.
+
+    `drawn`: what the figure draws of several projections.
+    """
     spec = answer.spec
     return captions.caption(
         network=spec.network,
@@ -26,5 +29,5 @@ def of_question(answer: Answer, network: NetworkRecord, *, band: bool = True) ->
         seed=spec.seed,
         known=answer.known,
         total=answer.total,
-        band=band,
+        drawn=drawn,
     )

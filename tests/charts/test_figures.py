@@ -85,6 +85,7 @@ def test_loss_by_layer_starts_at_the_input_and_names_the_change() -> None:
     bar, numbers = figure.data
     assert list(bar.x) == list(numbers.x) == ["input", "conv1", "logits"]
     assert list(numbers.text) == ["0.20", "0.30", "0.30"]
+    assert figure.layout.xaxis.ticktext == ("input", "conv1<br>+0.10", "logits<br>+0.00")
     np.testing.assert_allclose(numbers.y, [0.2, 0.4, 0.4])  # where the whiskers end
     np.testing.assert_allclose(bar.y, [0.2, 0.3, 0.3])
     np.testing.assert_allclose(bar.error_y.array, [0, 0.1, 0.1])

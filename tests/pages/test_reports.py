@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -54,14 +55,18 @@ def test_scaling_of_another_layer_says_that_there_is_no_law(db, open_screen) -> 
 
 
 def downloads(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Label -> text of every download that a screen offers from now on."""
+    """Label -> content of every download that a screen offers from now on.
+
+    It is made in another thread, as streamlit does when the button is pressed: there is no session then.
+    """
     from streamlit.delta_generator import DeltaGenerator
 
     found: dict[str, str] = {}
     offered = DeltaGenerator.download_button
 
     def spy(self, label, data, *arguments, **options):
-        found[label] = data()
+        with ThreadPoolExecutor(1) as elsewhere:
+            found[label] = elsewhere.submit(data).result()
         return offered(self, label, data, *arguments, **options)
 
     monkeypatch.setattr(DeltaGenerator, "download_button", spy)
@@ -117,3 +122,19 @@ def test_a_comparison_shows_the_accuracies_that_cards_state(db, open_screen, mon
     (table,) = screen.dataframe
     assert table.value["PGD accuracy at ε = 2"].fillna(-1).tolist() == pytest.approx([0.4, -1])
     assert found["Report"].count("Plotly.newPlot(") == 3
+
+
+def test_report_of_explore_shows_what_the_screen_shows(db, open_screen, monkeypatch) -> None:
+    pair = {"classes": [3, 7], "clean": 0.9, "epsilon": [1.0, 3.0], "pgd": [0.6, 0.2]}
+    synthetic.network(db, "measured", {"evaluation": {"class_pair": pair}})
+    synthetic.finish(db, synthetic.question("measured", samples=4).replace(projections=2))
+    found = downloads(monkeypatch)
+    asked = {"network": "measured", "S": "4", "N": "2", "at": "3", "single": "true", "attacks": "true"}
+    screen = open_screen("explore", **asked, input="false")
+    assert not screen.exception
+    page = found["Report"]
+    assert "Layers at ε = 3" in page
+    assert page.count(r"loss at \u03b5 = 3 (nats)") == 1
+    assert "N = 2 projections (a line each)" in page
+    assert "PGD accuracy, right axis" in page
+    assert "input space" not in page
