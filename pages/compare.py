@@ -141,6 +141,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
             {"Networks": table},
             caption,
         ),
+        {"networks": names},
     )
 
 

@@ -97,7 +97,12 @@ def main() -> None:
         _live(view, running[0] if running else None, shown)
         if view.answer.known:
             _pairs(view)
-            take_away.show(f"strata-{asked.spec.key[:8]}", [_part(view)], lambda: _report(view, shown))
+            take_away.show(
+                f"strata-{asked.spec.key[:8]}",
+                [_part(view)],
+                lambda: _report(view, shown),
+                {"network": asked.network.name},
+            )
 
 
 def _wait_for_networks(db: Database) -> None:
@@ -321,6 +326,7 @@ def _pairs(view: View) -> None:
     distance = projection.matrix.distance[np.ix_(rows, columns)]
     left, right = view.answer.sample.left[rows], view.answer.sample.right[columns]
     chosen = pair.in_address(left.tolist(), right.tolist())
+    pair.say_if_strange(left.tolist(), right.tolist())
     picture, table = st.columns([1.15, 1], gap="medium")
     with picture:
         figure = matrix.distance_matrix(

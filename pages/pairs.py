@@ -47,15 +47,18 @@ def main() -> None:
         asked = _ask(shelf)
         if asked is not None:
             closest = _closest(db, asked)
-            _choose_images(asked)
+            chosen = _chosen(asked, closest)
+            _choose_images(asked, chosen)
             if len(closest):
                 pair.table(closest, 320)
     with right:
         if asked is None:
             st.info("The question cannot be asked as it stands; the reason is beside the settings.")
             return
-        chosen = _chosen(asked, closest)
-        if chosen is not None:
+        pair.say_if_strange(asked.sample.left.tolist(), asked.sample.right.tolist())
+        if chosen is None:
+            _say_nothing_known(asked)
+        else:
             _show(db, asked, closest, *chosen)
 
 
@@ -93,10 +96,9 @@ def _closest(db: Database, asked: Asked) -> pd.DataFrame:
     )
 
 
-def _choose_images(asked: Asked) -> None:
+def _choose_images(asked: Asked, now: tuple[int, int] | None) -> None:
     """The two images by their numbers in the data set; a change goes into the address."""
     left, right = asked.sample.left.tolist(), asked.sample.right.tolist()
-    now = pair.in_address(left, right)
 
     def changed() -> None:
         first, second = st.session_state["image_x"], st.session_state["image_other"]
@@ -110,20 +112,17 @@ def _choose_images(asked: Asked) -> None:
 
 
 def _chosen(asked: Asked, closest: pd.DataFrame) -> tuple[int, int] | None:
-    """The pair of the address, else the closest one; None after saying why there is none."""
-    named = pair.in_address(asked.sample.left.tolist(), asked.sample.right.tolist())
-    if named is not None:
-        return named
-    if "pair" in st.query_params:
-        st.warning("The address names a pair that is not in this sample; here is another one.")
-    if len(closest):
-        return int(closest["x"].iloc[0]), int(closest["x′"].iloc[0])
+    """The pair of the address, else the closest one; None if none is known."""
+    nearest = (int(closest["x"].iloc[0]), int(closest["x′"].iloc[0])) if len(closest) else None
+    return pair.in_address(asked.sample.left.tolist(), asked.sample.right.tolist()) or nearest
+
+
+def _say_nothing_known(asked: Asked) -> None:
     st.info(
         f"No distance at {screen.escape(asked.layer)} is known yet. Name two images among the settings, and the worker "
         "computes that one pair; or ask for all pairs in Explore."
     )
     words.link_to_explore("Explore →", words.address(asked.spec))
-    return None
 
 
 def _show(db: Database, asked: Asked, closest: pd.DataFrame, left: int, right: int) -> None:
@@ -136,11 +135,13 @@ def _show(db: Database, asked: Asked, closest: pd.DataFrame, left: int, right: i
     there, lacking = pair.gather(db, chosen)
     pair.wait_for(db, sorted(chosen, key=lambda one: one.series.layer != asked.layer), lacking)  # its own layer first
     if there:
-        _draw(asked, there)
-        _take_away(f"strata-pair-{left}-{right}", there)
+        factor = _draw(asked, there)
+        link = {"network": asked.network.name, "layer": asked.layer, "pair": f"{left}-{right}"}
+        _take_away(f"strata-pair-{left}-{right}", there, factor, link)
 
 
-def _draw(asked: Asked, there: pair.Found) -> None:
+def _draw(asked: Asked, there: pair.Found) -> float:
+    """The pair at every layer; returns the factor by which differences are amplified."""
     layers = [one.series.layer for one, _ in there]
     figure = charts.distance_by_layer(
         layers,
@@ -152,40 +153,48 @@ def _draw(asked: Asked, there: pair.Found) -> None:
     )
     screen.show(figure, "pair_layers", "strata-pair", "Distance of this pair at each layer")
     st.caption(screen.escape(_caption(asked)))
-    pair.show(there)
+    factor = pair.show(there)
     said = pair.logits(there, asked.layer)
     if len(said):
         st.subheader("Logits", anchor=False)
         st.dataframe(said, hide_index=True, height="content", alt="Logits of the four images, a row a class")
-        agree = float(np.abs(said["x̃"] - said["x̃′"]).max())
-        st.caption(
-            f"At {screen.escape(asked.layer)}; those of x̃ and x̃′ differ by at most {agree:.3f}. They need not be "
-            "equal: only the projected features of this layer are."
-        )
+        apart = float(np.abs(said["x̃"] - said["x̃′"]).max())
+        last = asked.network.layers[-1]
+        m = asked.spec.m[0]
+        if asked.layer == last.name and (m is None or m >= last.features):
+            why = "They meet there: no feature of the last layer is projected away."
+        else:
+            why = "They need not be equal: only the projected features of this layer are."
+        st.caption(f"At {screen.escape(asked.layer)}; those of x̃ and x̃′ differ by at most {apart:.3f}. {why}")
+    return factor
 
 
 def _caption(asked: Asked) -> str:
     spec, series = asked.spec, asked.series()[0]
     m = "no projection (m ≥ nj)" if spec.m[0] is None else f"m = {spec.m[0]}, projection seed {series.seed}"
     return (
-        f"One pair of {spec.dataset} ({spec.split}) through {asked.network.name}: the least budget found at which it "
-        f"collides, layer by layer; {m}; method {spec.method}, preset {spec.preset}, version {series.method_version}. "
+        f"One pair of {spec.dataset} ({spec.split}), class {spec.classes[0]} against {spec.classes[1]}, through "
+        f"{asked.network.name}: the least budget found at which it collides, layer by layer; {m}; method "
+        f"{spec.method}, preset {spec.preset}, version {series.method_version}. "
         "Each is an upper bound of the distance."
     )
 
 
-def _take_away(name: str, there: pair.Found) -> None:
+def _take_away(name: str, there: pair.Found, factor: float, link: dict[str, str]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        about = "Distance of the pair by layer, with the settings of each"
+        take_away.download("CSV", lambda: pair.by_layer(there).to_csv(index=False), f"{name}.csv", about)
+        take_away.download("JSON", lambda: pair.by_layer(there).to_json(orient="records"), f"{name}.json", about)
         take_away.download(
-            "Images as .npz", lambda: pair.as_npz(there), f"{name}.npz", "All images as float32 and all logits"
+            "Images as .npz", lambda: pair.as_npz(there), f"{name}.npz", "All images as float32, all logits, settings"
         )
         take_away.download(
             "Images as .png",
-            lambda: pair.as_png(there),
+            lambda: pair.as_png(there, factor),
             f"{name}.png",
             "All pictures on one sheet, differences amplified as on screen",
         )
-        screen.link_button()
+        screen.link_button(link)
 
 
 main()

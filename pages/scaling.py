@@ -135,7 +135,8 @@ def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
         st.subheader(heading, anchor=False)
         screen.show(figure, key, f"strata-{key}", HEADINGS_ALT[key])
         st.caption(screen.escape(words))
-    take_away.show(f"strata-scaling-{asked.spec.key[:8]}", [view.part], lambda: _report(view))
+    link = {"network": asked.network.name}
+    take_away.show(f"strata-scaling-{asked.spec.key[:8]}", [view.part], lambda: _report(view), link)
 
 
 def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]:

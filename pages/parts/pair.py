@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from typing import Any
 
@@ -16,7 +16,7 @@ from charts import pictures
 from pages.parts import data, login, progress, screen
 from robustness_core import datasets
 from robustness_core.spec import TOLERANCE, SeriesSpec, SpecError
-from store import StoreError, audits, distances, images
+from store import StoreError, audits, distances, images, workers
 from store.database import Database
 from store.records import AuditRecord, CollisionRecord, PairSpec
 
@@ -72,6 +72,12 @@ def in_address(left: Sequence[int], right: Sequence[int]) -> tuple[int, int] | N
     except ValueError:
         return None
     return (first, second) if first in left and second in right else None
+
+
+def say_if_strange(left: Sequence[int], right: Sequence[int]) -> None:
+    """Say it if the address names a pair that is not in the sample."""
+    if "pair" in st.query_params and in_address(left, right) is None:
+        st.warning("The address names a pair that is not in this sample.")
 
 
 def go(left: int, right: int) -> None:
@@ -137,13 +143,17 @@ def wait_for(db: Database, chosen: Sequence[Chosen], lacking: Sequence[Chosen]) 
     def wait() -> None:
         if not audits.get(db, asked.id).active or any(stored(db, one) is not None for one in lacking):
             st.rerun()
-        st.progress(1 - len(lacking) / len(chosen), text="The worker computes this pair before anything else …")
+        words = "The worker computes this pair before anything else …" if workers.alive(db) else progress.NO_WORKER
+        progress.line(db, asked, 1 - len(lacking) / len(chosen), words)
 
     wait()
 
 
-def show(found: Found) -> None:
-    """The pictures, the differences and the numbers of one pair, a row for each of its collisions (one a layer)."""
+def show(found: Found) -> float:
+    """The pictures, the differences and the numbers of one pair, a row for each of its collisions (one a layer).
+
+    Returns the factor by which differences are amplified.
+    """
     first = found[0][0]
     left, right = originals(first)
     factor = amplification(found)
@@ -167,6 +177,7 @@ def show(found: Found) -> None:
         f"Distances are ℓ2 norms. Without features the two images would meet at {half_apart(first):.4f}, half their "
         "distance."
     )
+    return factor
 
 
 def originals(chosen: Chosen) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -202,10 +213,9 @@ def amplification(found: Found) -> float:
     )
 
 
-def as_png(found: Found) -> bytes:
-    """All pictures of a pair as one PNG on white, a row a layer, differences amplified as on screen."""
+def as_png(found: Found, factor: float) -> bytes:
+    """All pictures of a pair as one PNG on white, a row a layer, differences amplified by `factor`."""
     left, right = originals(found[0][0])
-    factor = float(st.session_state.get("amplification", 1.0))
     rows = []
     for one, collision in found:
         moved = (collision.left - left, collision.right - right)
@@ -232,9 +242,30 @@ def logits(found: Found, layer: str) -> pd.DataFrame:
     return pd.DataFrame()
 
 
+def by_layer(found: Found) -> pd.DataFrame:
+    """A row a layer: the distance of the pair with all that is needed to repeat it."""
+    return pd.DataFrame(
+        {
+            "image": one.left,
+            "image_other": one.right,
+            "dataset": one.dataset,
+            "split": one.split,
+            "half_apart": half_apart(one),
+            "distance": distance(one, collision),
+            "network_sha256": one.series.network,
+            **{name: value for name, value in asdict(one.series).items() if name != "network"},
+        }
+        for one, collision in found
+    )
+
+
 def as_npz(found: Found) -> bytes:
-    """The images as a NumPy archive: x, x_other (C, H, W) and for each layer its collision and logits."""
+    """The pair as a NumPy archive: x, x_other (C, H, W), for each layer its collision and logits, and `settings`.
+
+    `settings` is the table of `by_layer` as JSON, a list with an object a layer.
+    """
     arrays: dict[str, Any] = dict(zip(("x", "x_other"), originals(found[0][0]), strict=True))
+    arrays["settings"] = np.array(by_layer(found).to_json(orient="records"))
     for one, collision in found:
         arrays[f"{one.series.layer}/x"] = collision.left
         arrays[f"{one.series.layer}/x_other"] = collision.right

@@ -15,6 +15,7 @@ from store.database import Database
 from store.records import AuditRecord
 
 POLL_SECONDS = 0.7
+NO_WORKER = "Waiting: no worker is alive. Start one on the Audits screen."
 
 
 def active(db: Database, networks: Collection[str]) -> list[AuditRecord]:
@@ -57,9 +58,13 @@ def follow(
 
 def strip(db: Database, audit: AuditRecord) -> None:
     """Progress bar, words and Cancel of an active audit."""
-    share = audit.done / audit.total if audit.total else 0.0
+    line(db, audit, audit.done / audit.total if audit.total else 0.0, _words(db, audit))
+
+
+def line(db: Database, audit: AuditRecord, share: float, text: str) -> None:
+    """A bar that is filled to `share` below its words, and Cancel."""
     left, right = st.columns([5, 1], vertical_alignment="center")
-    left.progress(min(share, 1.0), text=_words(db, audit))
+    left.progress(min(share, 1.0), text=text)
     right.button("Cancel", key=f"cancel_{audit.id}", on_click=cancel, args=(db, audit.id), width="stretch")
 
 
@@ -67,7 +72,7 @@ def _words(db: Database, audit: AuditRecord) -> str:
     if audit.state == "queued":
         alive = workers.alive(db)
         if not alive:
-            return "Waiting: no worker is alive. Start one on the Audits screen."
+            return NO_WORKER
         return "Waiting for a worker; another audit is before this one." if _someone_busy(db) else "Starting …"
     text = f"{audit.done:,} of {audit.total:,} pairs"
     left = time_left(audit)

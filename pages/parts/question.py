@@ -33,7 +33,14 @@ class Question:
 
 
 def forget(key: str, options: Collection[object]) -> None:
-    """Let a widget start anew whose value is none of its options any more; a list loses what is none of them."""
+    """Let a widget start anew whose value is none of its options any more; a list loses what is none of them.
+
+    Of what the address of a link names and the widget does not offer it is said that it is not here.
+    """
+    offered = {f"{option:g}" if isinstance(option, float) else str(option) for option in options}
+    strange = [word for word in st.query_params.get_all(key) if word not in offered]
+    if strange and key not in st.session_state:
+        st.warning(f"The address names {screen.escape(', '.join(strange))}, which is not here; another is shown.")
     kept = st.session_state.get(key)
     if isinstance(kept, list):
         if not all(value in options for value in kept):
@@ -174,6 +181,7 @@ def _choose_layers(network: NetworkRecord) -> tuple[str, ...]:
     if last not in (None, network.sha256):  # another network was chosen: its own layers, all of them
         st.session_state["layers"] = main
     st.session_state["layers_of"] = network.sha256
+    forget("layers", names)
     chosen = st.multiselect(
         "Layers", names, default=main, key="layers", bind=BOUND, placeholder="Choose at least one layer", wrap=True
     )

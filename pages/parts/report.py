@@ -6,6 +6,7 @@ import html
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -29,12 +30,14 @@ def page(
 ) -> str:
     """The report as HTML; plotly's own code is inside, so the figures work offline. `tables`: heading -> table."""
     drawn = [
-        figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
+        figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False, "responsive": True})
         for number, figure in enumerate(figures)
     ]
     shown = [
         f"<h2>{html.escape(heading)}</h2>"
+        + '<div style="overflow-x:auto">'
         + table.to_html(index=False, escape=True, na_rep="–", float_format=lambda value: f"{value:.4f}", border=0)
+        + "</div>"
         for heading, table in tables.items()
     ]
     settings = [export.settings(part) for part in parts]
@@ -62,7 +65,12 @@ def command(spec: AuditSpec) -> str:
     words += ["--classes", *spec.classes, "--samples", spec.samples, "--layers", ",".join(spec.layers)]
     words += ["--m", *("none" if m is None else m for m in spec.m), "--projections", spec.projections]
     words += ["--seed", spec.seed, "--method", spec.method, "--preset", spec.preset, "--split", spec.split]
-    words += ["--epsilon", f"{spec.epsilon.start:g}:{spec.epsilon.stop:g}:{spec.epsilon.count}", "--json", "out.json"]
+    words += [
+        "--epsilon",
+        f"{spec.epsilon.start:g}:{spec.epsilon.stop:g}:{spec.epsilon.count}",
+        "--json",
+        f"{Path(spec.network).stem}.json",
+    ]
     return shlex.join(str(word) for word in words)
 
 

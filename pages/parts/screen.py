@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import plotly.graph_objects as go
@@ -96,18 +99,26 @@ def ask_for_a_network(why: str) -> None:
     st.page_link("pages/networks.py", label="Add a network →")
 
 
-def link_button() -> None:
-    """A button that copies the address of this view."""
+def link_button(named: Mapping[str, str | Sequence[str]] | None = None) -> None:
+    """A button that copies the address of this view.
+
+    `named`: what the link shall name even where the address leaves it out, since it is what the screen shows unasked;
+    that may be something else another day.
+    """
+    wanted = html.escape(json.dumps(named or {}))
     st.html(
-        """<button type="button" class="copy-link" aria-live="polite">Copy link</button>
-<style>.copy-link{font:inherit;font-size:.875rem;color:inherit;background:transparent;
+        f'<button type="button" class="copy-link" aria-live="polite" data-named="{wanted}">Copy link</button>'
+        """<style>.copy-link{font:inherit;font-size:.875rem;color:inherit;background:transparent;
 border:1px solid rgba(128,128,128,.45);border-radius:.4rem;padding:.42rem .75rem;cursor:pointer;min-height:2.5rem}
 .copy-link:hover,.copy-link:focus-visible{border-color:#9c4dcc;outline:none}</style>
 <script>
 for (const button of document.querySelectorAll(".copy-link")) {
   button.onclick = async () => {
-    try { await navigator.clipboard.writeText(location.href); button.textContent = "Copied"; }
-    catch (error) { window.prompt("The link of this view", location.href); }
+    const link = new URL(location.href);
+    for (const [name, values] of Object.entries(JSON.parse(button.dataset.named)))
+      if (!link.searchParams.has(name)) for (const value of [values].flat()) link.searchParams.append(name, value);
+    try { await navigator.clipboard.writeText(link); button.textContent = "Copied"; }
+    catch (error) { window.prompt("The link of this view", link); }
     setTimeout(() => { button.textContent = "Copy link"; }, 1500);
   };
 }

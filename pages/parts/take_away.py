@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
@@ -22,8 +22,13 @@ def download(label: str, content: Callable[[], str | bytes], file: str, about: s
     st.download_button(label, content, file, MIME[file.rpartition(".")[2]], on_click="ignore", help=about)
 
 
-def show(name: str, parts: Sequence[export.Part], report: Callable[[], str]) -> None:
-    """The row of downloads; files are called `name`. `report` is called when it is asked for."""
+def show(
+    name: str, parts: Sequence[export.Part], report: Callable[[], str], link: Mapping[str, str | Sequence[str]]
+) -> None:
+    """The row of downloads; files are called `name`. `report` is called when it is asked for.
+
+    `link`: what a copied link names whatever the address says (see `screen.link_button`).
+    """
     st.subheader("Take away", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         download("CSV", lambda: export.as_csv(parts), f"{name}.csv", "Curves, a row a budget, layer and projection")
@@ -34,7 +39,7 @@ def show(name: str, parts: Sequence[export.Part], report: Callable[[], str]) -> 
             f"{name}.html",
             "One HTML file that works offline: figures, tables, settings, the command that repeats it",
         )
-        screen.link_button()
+        screen.link_button(link)
     devices = sorted({device for part in parts for device in part.answer.devices})
     versions = sorted({version for part in parts for version in part.answer.versions})
     if devices:

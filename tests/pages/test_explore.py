@@ -131,6 +131,24 @@ def test_wrong_address_still_gives_a_screen(db, open_screen, query) -> None:
     assert screen.title[0].value == "Explore"
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"network": "no-such"}, "The address names no\\-such, which is not here"),
+        ({"layers": ["conv1", "nothing"]}, "The address names nothing, which is not here"),
+        ({"layer": "<b>"}, r"The address names \<b\>, which is not here"),
+        ({"pair": "1-2"}, "names a pair that is not in this sample"),
+        ({"network": NAME, "layers": ["conv1"], "at": "2", "layer": "conv1"}, ""),
+    ],
+)  # fmt: skip
+def test_what_the_address_names_and_is_not_there_is_said(db, open_screen, query, said) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question())
+    shown = [one.value for one in open_screen("explore", **query).warning]
+    assert len(shown) == bool(said)
+    assert said in "".join(shown)
+
+
 def test_address_restores_the_question(db, open_screen) -> None:
     synthetic.network(db)
     synthetic.network(db, "another")

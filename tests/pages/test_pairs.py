@@ -1,5 +1,6 @@
 """Pairs without a browser: the pair of the address, the closest one, stepping, waiting, downloads, colour images."""
 
+import json
 from io import BytesIO
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from benchmarks import synthetic
 from pages.parts import pair
-from store import audits
+from store import audits, workers
 from store.records import CollisionRecord
 from tests.pages.conftest import keep_collisions, words
 
@@ -56,9 +57,14 @@ def test_stepping_goes_through_the_order_of_the_chosen_layer(db, first, open_scr
 def test_pair_that_is_not_kept_is_asked_for_once_at_every_layer(db, first, open_screen) -> None:
     order = open_screen("pairs").dataframe[0].value
     address = {"pair": f"{order['x'][3]}-{order['x′'][3]}"}
+    for worker in workers.alive(db):
+        workers.retire(db, worker.id)
     screen = open_screen("pairs", **address)
     assert not screen.exception
-    open_screen("pairs", **address)
+    assert "no worker is alive" in screen.get("progress")[0].proto.text
+    assert "Cancel" in [button.label for button in screen.button]
+    workers.register(db, "cpu", {})
+    screen = open_screen("pairs", **address)
     (asked,) = audits.recent(db, kind="pair")
     assert [series.layer for series in asked.spec.series] == [LAYERS[-1], *LAYERS[:-1]]  # first what is looked at
     assert "before anything else" in screen.get("progress")[0].proto.text
@@ -96,7 +102,12 @@ def test_downloads_hold_every_picture_also_in_colour(monkeypatch) -> None:
     np.testing.assert_array_equal(archive["x"], left)
     np.testing.assert_array_equal(archive["logits/x_other"], other)
     np.testing.assert_array_equal(archive["conv1/logits_left"], [1.0, 2.0])
-    sheet = np.asarray(Image.open(BytesIO(pair.as_png(found))))
+    settings = json.loads(str(archive["settings"]))
+    assert [row["layer"] for row in settings] == ["conv1", "logits"]
+    assert settings[1].items() >= {"image": 5, "image_other": 6, "dataset": "cifar10", "m": 10, "seed": 0}.items()
+    assert settings[0]["distance"] == pytest.approx(pair.distance(*found[0]))
+    assert settings[0]["half_apart"] == pytest.approx(np.linalg.norm(left.astype(float) - right) / 2)
+    sheet = np.asarray(Image.open(BytesIO(pair.as_png(found, 5.0))))
     picture = np.rint(np.moveaxis(left, 0, -1) * 255).astype(np.uint8).repeat(4, axis=0).repeat(4, axis=1)
     top, side = 18 + 8 + 18, 8
     np.testing.assert_array_equal(sheet[top : top + 128, side : side + 128], picture)
