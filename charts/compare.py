@@ -23,16 +23,19 @@ def small_multiples(
 ) -> go.Figure:
     """One panel a network with its layer curves, on the same axes; `networks` maps name -> curves in layer order.
 
-    Curves of which some pairs are unknown are thin, and the title says how many are known.
+    Curves of which some pairs are unknown are thin, and the title says how many are known. Where all networks have the
+    same layers, the legend names them and toggles a layer in all panels.
     """
     count = max(len(networks), 1)
     columns = min(columns, count)
     rows = -(-count // columns)
     grey = style.reference_colour(dark)
+    same = len({tuple(curve.layer for curve in curves) for curves in networks.values()}) == 1
+    named: set[str] = set()
     figure = make_subplots(
-        rows=rows, cols=columns, shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.03,
-        vertical_spacing=0.28 / rows,
-        subplot_titles=[_in_lines(name) + partly(curves) for name, curves in networks.items()],
+        rows=rows, cols=columns, shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.05,
+        vertical_spacing=0.32 / rows,
+        subplot_titles=[_in_lines(name) + partly(curves).replace(" ", "<br>", 1) for name, curves in networks.items()],
     )  # fmt: skip
     for index, curves in enumerate(networks.values()):
         row, column = index // columns + 1, index % columns + 1
@@ -40,17 +43,19 @@ def small_multiples(
             if curve.known:
                 figure.add_scatter(
                     x=epsilon, y=curve.losses.mean(axis=0), mode="lines", name=style.safe(curve.layer),
-                    line={"color": colour, "width": curve.width}, showlegend=False, row=row, col=column,
+                    line={"color": colour, "width": curve.width}, row=row, col=column,
+                    legendgroup=style.safe(curve.layer), showlegend=same and curve.layer not in named,
                     hovertemplate=f"{style.safe(curve.label)}: %{{y:.4f}} nats at ε = %{{x:.2f}}<extra></extra>",
                 )  # fmt: skip
+                named.add(curve.layer)
         if input_space is not None:
             figure.add_scatter(
                 x=epsilon, y=input_space, mode="lines", line={"color": grey, "dash": "dot", "width": 1.5},
                 showlegend=False, hovertemplate="input space: %{y:.4f} nats<extra></extra>", row=row, col=column,
             )  # fmt: skip
         figure.add_hline(y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"}, row=row, col=column)
-    style.layout(figure, x="", y="", height=120 + 250 * rows, dark=dark)
-    figure.update_layout(margin={"t": 48})
+    style.layout(figure, x="", y="", height=140 + 260 * rows, dark=dark)
+    figure.update_layout(margin={"t": 62}, legend={"y": -0.3 / rows, "yanchor": "top"})
     figure.update_annotations(font={"size": 12})
     figure.update_yaxes(range=[-0.012, style.LOG2 * 1.08])
     figure.update_yaxes(title={"text": "loss (nats)"}, col=1)
@@ -60,8 +65,8 @@ def small_multiples(
 
 def _in_lines(name: str) -> str:
     """A name as a title of a panel that may be only a hundred pixels wide."""
-    first, second, *more = [*textwrap.wrap(name, 17), "", ""]
-    lines = (first, f"{second[:16]}…" if any(more) else second)
+    first, second, *more = [*textwrap.wrap(name, 15), "", ""]
+    lines = (first, f"{second[:14]}…" if any(more) else second)
     return "<br>".join(style.safe(line) for line in lines if line)
 
 

@@ -136,7 +136,8 @@ def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
         screen.show(figure, key, f"strata-{key}", HEADINGS_ALT[key])
         st.caption(screen.escape(words))
     link = {"network": asked.network.name}
-    take_away.show(f"strata-scaling-{asked.spec.key[:8]}", [view.part], lambda: _report(view), link)
+    take_away.show(f"strata-scaling-{asked.spec.key[:8]}", [view.part], lambda: _report(view), link,
+                   {"Distances": _table(view)} if view.dimensions else {})  # fmt: skip
 
 
 def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]:
@@ -199,17 +200,34 @@ def _law_words(view: View, fit: ExponentFit | None) -> str:
     return " ".join(words)
 
 
-def _report(view: View) -> str:
-    figures = _figures(view, dark=False)
-    means = [float(distance.mean()) for distance in view.measured]
-    table = pd.DataFrame({"m": view.dimensions, "mean distance": means})
+def _table(view: View) -> pd.DataFrame:
+    """A row an m that is wholly known: the mean distance, the law where there is one, and the spreads."""
+    many = view.part.answer.spec.projections > 1
+    table = pd.DataFrame(
+        {
+            "layer": view.layer.name,
+            "m": view.dimensions,
+            "projections": view.part.answer.spec.projections,
+            "mean distance": [float(distance.mean()) for distance in view.measured],
+        }
+    )
     if view.law is not None:
         table["law"] = view.law.prediction(view.dimensions)
-    if view.part.answer.spec.projections > 1:
-        table["spread of a pair"] = [spread(distance)[0] for distance in view.measured]
+        table["‖L‖F"], table["r4"] = view.law.spectrum.frobenius, view.law.spectrum.r4
+        table["mean ‖L(x−x′)‖"] = view.law.length
+    if many:
+        spreads = [spread(distance) for distance in view.measured]
+        table["spread of a pair"], table["spread of the mean"] = zip(*spreads, strict=True) if spreads else ((), ())
+    return table
+
+
+def _report(view: View) -> str:
+    figures = _figures(view, dark=False)
     caption = " ".join(words for _, _, words in figures.values())
     title = f"{view.part.network.name}: {view.layer.name} under projections"
-    return report.page(title, [view.part], [figure for _, figure, _ in figures.values()], {"Distances": table}, caption)
+    return report.page(
+        title, [view.part], [figure for _, figure, _ in figures.values()], {"Distances": _table(view)}, caption
+    )
 
 
 def spread(distance: NDArray[np.float64]) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -88,8 +88,7 @@ def as_csv(parts: Sequence[Part]) -> str:
 
 def _frames(part: Part) -> list[pd.DataFrame]:
     """A frame a layer and projection."""
-    answer, network, origin = part.answer, part.network, settings(part)
-    spec = asdict(answer.spec)
+    answer = part.answer
     frames = []
     for curve, group in zip(part.curves, answer.groups.values(), strict=True):
         for projection, loss in zip(group, curve.losses, strict=True):
@@ -101,21 +100,37 @@ def _frames(part: Part) -> list[pd.DataFrame]:
                 "projection_seed": projection.spec.seed,
                 "known_pairs": projection.known,
                 "total_pairs": projection.matrix.distance.size,
-                "network": network.name,
-                "network_sha256": network.sha256,
-                "dataset": spec["dataset"],
-                "split": spec["split"],
-                "classes": " ".join(str(label) for label in answer.spec.classes),
-                "samples": spec["samples"],
-                "seed": spec["seed"],
-                "method": spec["method"],
-                "preset": spec["preset"],
-                "method_version": origin["method_version"],
-                "devices": "; ".join(answer.devices),
-                "versions": "; ".join(answer.versions),
+                "mean_distance": np.nanmean(projection.matrix.distance) if projection.known else "",
+                **_columns(part),
             }
             frames.append(frame.assign(**{name: _plain(value) for name, value in columns.items()}))
     return frames
+
+
+def with_settings(table: pd.DataFrame, part: Part) -> str:
+    """A table as CSV, with the settings as columns."""
+    settled = table.assign(**{name: _plain(value) for name, value in _columns(part).items()})
+    return str(settled.to_csv(index=False))
+
+
+def _columns(part: Part) -> dict[str, object]:
+    """Where every number of a part comes from, name of the column -> value."""
+    answer, network = part.answer, part.network
+    spec = answer.spec
+    return {
+        "network": network.name,
+        "network_sha256": network.sha256,
+        "dataset": spec.dataset,
+        "split": spec.split,
+        "classes": " ".join(str(label) for label in spec.classes),
+        "samples": spec.samples,
+        "seed": spec.seed,
+        "method": spec.method,
+        "preset": spec.preset,
+        "method_version": settings(part)["method_version"],
+        "devices": "; ".join(answer.devices),
+        "versions": "; ".join(answer.versions),
+    }
 
 
 def _plain(value: object) -> object:

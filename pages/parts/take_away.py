@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
+import pandas as pd
 import streamlit as st
 
 from pages.parts import export, screen
@@ -23,16 +25,25 @@ def download(label: str, content: Callable[[], str | bytes], file: str, about: s
 
 
 def show(
-    name: str, parts: Sequence[export.Part], report: Callable[[], str], link: Mapping[str, str | Sequence[str]]
+    name: str,
+    parts: Sequence[export.Part],
+    report: Callable[[], str],
+    link: Mapping[str, str | Sequence[str]],
+    tables: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """The row of downloads; files are called `name`. `report` is called when it is asked for.
 
-    `link`: what a copied link names whatever the address says (see `screen.link_button`).
+    `link`: what a copied link names whatever the address says (see `screen.link_button`). `tables`: heading -> what
+    other figures of the screen draw; the settings of the first part become their columns.
     """
     st.subheader("Take away", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         download("CSV", lambda: export.as_csv(parts), f"{name}.csv", "Curves, a row a budget, layer and projection")
         download("JSON", lambda: export.as_json(parts), f"{name}.json", "Curves, distances, residuals and settings")
+        for heading, table in (tables or {}).items():
+            content = partial(export.with_settings, table, parts[0])
+            about = f"{heading} as the figures draw them, with the settings"
+            download(f"{heading} as CSV", content, f"{name}-{heading.lower()}.csv", about)
         download(
             "Report",
             report,

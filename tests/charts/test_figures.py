@@ -166,13 +166,20 @@ def test_a_network_that_is_partly_known_says_so_and_keeps_its_places() -> None:
     assert list(line.marker.symbol) == ["circle", "circle-open"]
     assert list(compare.loss_by_depth(EPSILON, networks, 2.0, relative=True).data[0].x) == [0.0, 1.0]
     panels = compare.small_multiples(EPSILON, networks)
-    assert [note.text for note in panels.layout.annotations[:2]] == ["a (50% known)", "b"]
+    assert not any(trace.showlegend for trace in panels.data)  # their layers differ, so do the colours of a name
+    assert [note.text for note in panels.layout.annotations[:2]] == ["a<br>(50% known)", "b"]
     assert panels.data[1].line.width < panels.data[0].line.width
 
 
 def test_layers_are_named_where_all_networks_have_the_same() -> None:
     same = {name: [curve("conv1"), curve("logits")] for name in "ab"}
     assert compare.loss_by_depth(EPSILON, same, 2.0).layout.xaxis.ticktext == ("conv1", "logits")
+    panels = compare.small_multiples(EPSILON, same)
+    assert [(line.name, line.legendgroup) for line in panels.data if line.showlegend] == [
+        ("conv1",) * 2,
+        ("logits",) * 2,
+    ]
+    assert len(traces(panels, "conv1")) == 2
     other = {**same, "c": [curve("conv1"), curve("fc1"), curve("logits")]}
     assert compare.loss_by_depth(EPSILON, other, 2.0).layout.xaxis.ticktext is None
 
@@ -202,7 +209,7 @@ def test_small_multiples_have_a_panel_a_network() -> None:
     assert len({trace.xaxis for trace in figure.data}) == 4
     long = compare.small_multiples(EPSILON, {"cifar10-medium-trades0.5": [curve()], "a" * 100: [curve()]})
     titles = [note.text for note in long.layout.annotations[:2]]
-    assert titles == ["cifar10-medium-<br>trades0.5", "a" * 17 + "<br>" + "a" * 16 + "…"]
+    assert titles == ["cifar10-medium-<br>trades0.5", "a" * 15 + "<br>" + "a" * 14 + "…"]
 
 
 def test_distance_of_a_pair_has_a_bar_a_layer_below_half_the_distance_of_the_images() -> None:

@@ -3,8 +3,10 @@
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import synthetic
@@ -91,6 +93,11 @@ def test_report_of_scaling_holds_the_law_and_the_command(affine, db, open_screen
     for m in (1, 2, 5):
         assert f"<td>{math.sqrt(m) * 16 / (2 * 8):.4f}</td>" in page
     assert len(found["CSV"].splitlines()) == 1 + 81 * 3 * 2
+    distances = pd.read_csv(StringIO(found["Distances as CSV"]))
+    np.testing.assert_allclose(distances["law"], np.sqrt([1, 2, 5]))
+    of_curves = pd.read_csv(StringIO(found["CSV"])).groupby("m")["mean_distance"].mean()
+    np.testing.assert_allclose(distances["mean distance"], of_curves)
+    assert set(distances["method"]) == {"balanced"}
 
 
 def test_report_of_a_comparison_repeats_every_network(db, open_screen, monkeypatch) -> None:
