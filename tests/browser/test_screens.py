@@ -253,3 +253,45 @@ def test_filters_stay_from_screen_to_screen(page: Page, filled) -> None:
             expect(page.get_by_role("spinbutton", name="Sample S")).to_have_value("4")
             page.wait_for_function("location.search.includes('S=4')")
     expect(page.get_by_text("All 48 pairs are known")).to_be_visible()
+
+
+def contrast_with_white(colour: str) -> float:
+    """WCAG's ratio of an `rgb(…)` colour of the browser, its opacity left out, on white."""
+    red, green, blue = (float(value) / 255 for value in re.findall(r"[\d.]+", colour)[:3])
+    light = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in (red, green, blue)]
+    return 1.05 / (0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_saved_figure_is_fit_for_a_paper(page: Page, filled, tmp_path: Path, theme: str) -> None:
+    """A white background, text and lines that can be seen on it, and a legend that another program does not cut."""
+    page.emulate_media(color_scheme=theme)
+    page.goto(f"{filled[1]}/explore?{KNOWN_TINY}")
+    figure = page.locator(".st-key-figure_curves .js-plotly-plot")
+    expect(figure.locator(".main-svg").first).to_be_visible()
+    settled(page)
+    figure.hover()
+    with page.expect_download() as waiting:
+        figure.get_by_role("button", name="Save the figure as SVG").click()
+    saved = tmp_path / "saved.svg"
+    waiting.value.save_as(saved)
+    page.goto(saved.as_uri())
+    colours = {
+        part: page.evaluate(
+            f"[...document.querySelectorAll('{part}')].map(one => getComputedStyle(one).{style})"
+            ".filter(colour => colour.startsWith('rgb'))"
+        )
+        for part, style in (("text", "fill"), ("path.js-line", "stroke"), ("svg > rect", "fill"))
+    }
+    assert colours["svg > rect"][0] == "rgb(255, 255, 255)"
+    assert len(colours["text"]) > 10
+    assert min(map(contrast_with_white, colours["text"])) >= 4.5
+    assert min(map(contrast_with_white, colours["path.js-line"])) >= 3
+    cut = page.evaluate(
+        "(() => { const end = document.querySelector('.legend').getBoundingClientRect().right;"
+        " return [...document.querySelectorAll('.legendtext')].map(one => one.getBoundingClientRect().right)"
+        ".filter(right => right > Math.min(end, innerWidth)); })()"
+    )
+    assert cut == []
+    fonts = page.evaluate("[...document.querySelectorAll('text')].map(one => getComputedStyle(one).fontFamily)")
+    assert {font.split(",")[0] for font in fonts} == {"Arial"}
