@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 import streamlit as st
 
 from pages.parts import progress, screen, words
 from robustness_core.spec import AuditSpec
-from store import StoreError, audits, supervisor, workers
+from store import StoreError, audits, networks, shipped, supervisor, workers
 from store.database import Database
 from store.records import AuditRecord, AuditState, WorkerRecord
 
@@ -22,6 +22,17 @@ STATES: dict[str, tuple[AuditState, ...]] = {
     "failed": ("failed",),
     "cancelled": ("cancelled",),
 }
+NONE_OF = {
+    "active": "No audit is queued or running.",
+    "done": "No audit is done yet.",
+    "failed": "No audit has failed.",
+    "cancelled": "No audit was cancelled.",
+}
+# Of columns, in pixels. What a reader looks for comes first: a narrow window shows the first columns only.
+WIDTHS = {
+    "id": 50, "state": 80, "network": 170, "question": 370, "note": 150, "tags": 80, "asked by": 80, "asked": 95,
+    "time": 65, "worker": 80,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -42,7 +53,7 @@ def main() -> None:
         if not listed:
             _empty(db, state)
             return
-        _table(listed)
+        _table(db, listed)
         _details(db, listed)
 
     live()
@@ -64,7 +75,7 @@ def _listed(db: Database, state: str, pairs: bool) -> list[AuditRecord]:
 
 def _empty(db: Database, state: str) -> None:
     if state != "all" and audits.recent(db, 1):
-        st.info(f"No audit is {state} at the moment.")
+        st.info(NONE_OF[state])
         return
     st.info("Nothing was asked yet.")
     st.page_link("pages/explore.py", label="Ask the first question in Explore")
@@ -118,23 +129,26 @@ def _logs(db: Database, alive: list[WorkerRecord]) -> None:
             st.code(logs.get(name, ""), language=None, height=320)
 
 
-def _table(listed: list[AuditRecord]) -> None:
+def _table(db: Database, listed: list[AuditRecord]) -> None:
+    layers = {one.name: tuple(layer.name for layer in one.layers if layer.main) for one in networks.all(db)}
     rows = pd.DataFrame(
         {
             "id": [audit.id for audit in listed],
             "state": [audit.state for audit in listed],
-            "progress": [100 * audit.done / audit.total if audit.total else 0.0 for audit in listed],
             "network": [words.network_of(audit) for audit in listed],
-            "question": [words.describe(audit) for audit in listed],
+            "question": [_question(audit, layers) for audit in listed],
+            "note": [audit.note for audit in listed],
+            "tags": [" ".join(f"#{tag}" for tag in audit.tags) for audit in listed],
+            "progress": [100 * audit.done / audit.total if audit.total else 0.0 for audit in listed],
             "asked by": ["" if audit.requested_by == "browser" else audit.requested_by for audit in listed],
             "asked": [words.ago(audit.created) for audit in listed],
             "time": [words.duration(audit) for audit in listed],
             "worker": ["" if a.worker is None else f"{a.worker.host}, {a.worker.device}" for a in listed],
-            "note": [" ".join((*(f"#{tag}" for tag in audit.tags), audit.note)).strip() for audit in listed],
         }
     )
-    if not any(rows["asked by"]):
-        rows = rows.drop(columns="asked by")
+    rows = rows.drop(columns=[name for name in ("note", "tags", "asked by") if not any(rows[name])])
+    ids = rows["id"].tolist()
+    _tick(ids)
     st.dataframe(
         rows,
         hide_index=True,
@@ -142,20 +156,38 @@ def _table(listed: list[AuditRecord]) -> None:
         height=min(38 + 35 * len(rows), 420),
         key="audits",
         alt="Audits, the newest first",
-        on_select=lambda: _select(rows["id"].tolist()),
+        on_select=lambda: _select(ids),
         selection_mode="single-row",
         column_config={
-            "id": st.column_config.NumberColumn(width=60),
-            "progress": st.column_config.ProgressColumn(format="%.0f %%", min_value=0, max_value=100),
-            "question": st.column_config.TextColumn(width="large"),
+            **{name: st.column_config.Column(width=width) for name, width in WIDTHS.items()},
+            "progress": st.column_config.ProgressColumn(format="%.0f %%", min_value=0, max_value=100, width=110),
         },
     )
 
 
+def _question(audit: AuditRecord, layers: Mapping[str, tuple[str, ...]]) -> str:
+    """What an audit asks, in a line of the table; `layers` are those of each network that are offered first."""
+    text, spec = words.describe(audit), audit.spec
+    if isinstance(spec, AuditSpec) and len(spec.layers) > 1 and spec.layers == layers.get(spec.network):
+        return f"all {len(spec.layers)} layers" + text.removeprefix(", ".join(spec.layers))
+    return text
+
+
+def _tick(ids: list[int]) -> None:
+    """Tick the row of the audit that the address names, wherever it stands in the list by now."""
+    wanted = st.query_params.get("audit", "")
+    rows = [row for row, one in enumerate(ids) if str(one) == wanted]
+    kept = st.session_state.get("audits")
+    if kept is None or kept["selection"]["rows"] != rows:
+        st.session_state["audits"] = {"selection": {"rows": rows}}
+
+
 def _select(ids: list[int]) -> None:
-    rows = st.session_state["audits"].selection.rows
+    rows = st.session_state["audits"]["selection"]["rows"]
     if rows:
         st.query_params["audit"] = str(ids[rows[0]])
+    else:
+        st.query_params.pop("audit", None)
 
 
 def _details(db: Database, listed: list[AuditRecord]) -> None:
@@ -176,7 +208,7 @@ def _details(db: Database, listed: list[AuditRecord]) -> None:
     elif audit.error:
         st.error(screen.escape(audit.error))
     else:
-        st.caption(f"{audit.done:,} of {audit.total:,} pairs in {words.duration(audit) or 'no time'}.")
+        st.caption(f"{audit.done:,} of {audit.total:,} pairs{_how_made(audit)}.")
     with st.container(horizontal=True, vertical_alignment="center"):
         if isinstance(audit.spec, AuditSpec):
             words.link_to_explore("Open in Explore", words.address(audit.spec))
@@ -195,6 +227,14 @@ def _details(db: Database, listed: list[AuditRecord]) -> None:
             )
             log = supervisor.log_tail(audit.worker.log_path, 100) if audit.worker.log_path else ""
             st.code(log or "No log of this worker is on this machine.", language=None, height=260)
+
+
+def _how_made(audit: AuditRecord) -> str:
+    """How the pairs of an audit came about; one that was cancelled in the queue took no time."""
+    if audit.worker is not None and audit.worker.host == shipped.HOST:
+        return f", {shipped.HOST}"
+    duration = words.duration(audit)
+    return f" in {duration}" if duration else ""
 
 
 def _notes(db: Database, audit: AuditRecord) -> None:

@@ -295,3 +295,19 @@ def test_saved_figure_is_fit_for_a_paper(page: Page, filled, tmp_path: Path, the
     assert cut == []
     fonts = page.evaluate("[...document.querySelectorAll('text')].map(one => getComputedStyle(one).fontFamily)")
     assert {font.split(",")[0] for font in fonts} == {"Arial"}
+
+
+def test_row_of_an_audit_and_its_address_name_each_other(page: Page, filled) -> None:
+    db, address = filled
+    newest = audits.recent(db, 1, kind="audit")[0].id
+    page.goto(f"{address}/audits?audit={newest}")
+    settled(page)
+    ticked = page.locator(".st-key-audits tr[aria-selected=true] td").first
+    expect(ticked).to_have_text(str(newest))
+    table = page.locator(".st-key-audits canvas").first
+    table.click(position={"x": 16, "y": 52}, force=True)  # the box of the first row
+    page.wait_for_function("!location.search.includes('audit=')")
+    expect(ticked).to_have_count(0)
+    table.click(position={"x": 16, "y": 52}, force=True)
+    page.wait_for_function("name => location.search.includes('audit=' + name)", arg=newest)
+    expect(ticked).to_have_text(str(newest))

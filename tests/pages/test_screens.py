@@ -1,15 +1,18 @@
 """Every screen without a browser: empty, filled, while an audit runs, with a hostile network, with a wrong address."""
 
 import sys
+from datetime import UTC, datetime
 from io import BytesIO
 
+import numpy as np
 import pytest
 
 from benchmarks import synthetic
 from pages.parts import screen as parts
 from pages.parts import upload, words
 from robustness_core.spec import AuditSpec, EpsilonGrid
-from store import audits, networks, workers
+from store import audits, images, networks, shipped, workers
+from store.records import DistanceMatrix
 from tests.pages.conftest import words as text_of
 
 SCREENS = ("home", "explore", "pairs", "compare", "scaling", "audits", "networks", "learn")
@@ -181,3 +184,46 @@ def test_filters_of_a_network_that_is_gone_do_not_break_the_next_screen(db, open
     assert not screen.exception
     assert screen.number_input(key="S").value == 30
     assert screen.selectbox(key="network").value == "small-made-up"
+
+
+def enter_shipped(db, network: str = "small-made-up") -> None:
+    """An audit that came with Strata, of one pair."""
+    record = networks.by_name(db, network)
+    spec = synthetic.question(network, samples=1)
+    left, right = (
+        images.put(db, spec.dataset, spec.split, [index], [label], np.zeros((1, 28, 28, 1), np.uint8))
+        for index, label in enumerate(spec.classes)
+    )
+    one = np.ones((1, 1))
+    found = DistanceMatrix(one, 0 * one, one > 0, one, ("cpu",), ("1",))
+    series = spec.series(record.sha256)
+    audit = shipped.ShippedAudit(spec, series, (found,) * len(series), "cpu", {}, datetime.now(UTC))
+    assert shipped.enter(db, record, audit, left, right)
+
+
+def test_table_of_audits_names_all_layers_once_and_ticks_the_audit_of_the_address(db, open_screen) -> None:
+    synthetic.network(db)
+    asked = synthetic.finish(db, synthetic.question())
+    synthetic.finish(db, synthetic.question(layers=["conv1", "fc1"]))
+    screen = open_screen("audits", audit=str(asked.id))
+    table = screen.dataframe[0].value
+    assert list(table.columns)[:4] == ["id", "state", "network", "question"]
+    assert list(table.columns)[-1] == "worker"
+    assert [text.partition(";")[0] for text in table["question"]] == ["conv1, fc1", "all 4 layers"]
+    assert screen.session_state["audits"]["selection"]["rows"] == [1]
+    screen.query_params["audit"] = "999"
+    assert screen.run().session_state["audits"]["selection"]["rows"] == []
+
+
+def test_audit_that_came_with_strata_took_no_time_here(db, open_screen) -> None:
+    synthetic.network(db)
+    enter_shipped(db)
+    screen = open_screen("audits", audit=str(audits.recent(db)[0].id))
+    assert "4 of 4 pairs, shipped with Strata." in text_of(screen)
+
+
+def test_empty_list_of_audits_says_what_is_not_there(db, open_screen) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question())
+    assert [info.value for info in open_screen("audits", state="failed").info] == ["No audit has failed."]
+    assert [info.value for info in open_screen("audits", state="active").info] == ["No audit is queued or running."]
