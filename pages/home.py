@@ -9,7 +9,7 @@ from charts import sparkline, style
 from pages.parts import known, progress, screen, words
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec
-from store import audits, networks, workers
+from store import audits, networks, shipped, supervisor, workers
 from store.database import Database
 from store.records import AuditRecord, NetworkRecord
 
@@ -41,21 +41,20 @@ def main() -> None:
 def _empty(db: Database) -> None:
     if workers.alive(db):
         st.info("The worker is putting the bundled networks on the shelf; this takes a few seconds.")
+    elif supervisor.elsewhere():
+        st.info(
+            "Nothing is here yet. A worker puts the bundled networks on the shelf; start one where it shall run: "
+            "python -m worker"
+        )
     else:
         st.info("Nothing is here yet. The worker is starting and will put the bundled networks on the shelf.")
     st.page_link("pages/networks.py", label="Or add a network of your own")
-
-    @st.fragment(run_every=1.0)
-    def look() -> None:
-        if networks.all(db):
-            st.rerun()
-
-    look()
+    screen.look_for_networks(db)
 
 
 def _next_step(shelf: list[NetworkRecord], recent: list[AuditRecord]) -> None:
-    if recent:
-        return
+    if any(audit.worker is None or audit.worker.host != shipped.HOST for audit in recent):
+        return  # somebody has asked something; what came with Strata was asked by nobody here
     with st.container(border=True):
         st.markdown("**Start here.** Ask how robust each layer is; the first answer takes under a minute.")
         words.link_to_explore(f"→ Explore {screen.escape(shelf[0].name)}", {"network": shelf[0].name})

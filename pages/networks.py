@@ -29,6 +29,7 @@ def main() -> None:
         _upload(db)
     if not shelf:
         st.info("No network is on the shelf yet; the worker puts the bundled ones there when it starts.")
+        screen.look_for_networks(db)
         return
     _table(shelf)
     chosen = next((one for one in shelf if one.name == st.query_params.get("show", "")), None)

@@ -14,6 +14,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 import store
 from pages.parts import back, filters, saving
+from store import networks
 from store.supervisor import elsewhere, ensure
 
 STATE_COLOURS: Final[dict[str, Literal["gray", "blue", "green", "red", "orange"]]] = {
@@ -93,10 +94,25 @@ def show(figure: go.Figure, key: str, filename: str, alt: str, **more: Any) -> A
     return st.plotly_chart(figure, key=f"figure_{key}", config=config, alt=alt, **more)
 
 
-def ask_for_a_network(why: str) -> None:
-    """What a screen shows that cannot draw with what is on the shelf, and the way on."""
-    st.info(why)
+def ask_for_a_network(db: store.Database, why: str = "No network is on the shelf yet.", least: int = 1) -> None:
+    """What a screen shows that needs `least` networks and finds fewer; once they are there it starts over."""
+    st.info(
+        f"{why} The worker puts the bundled ones there when it starts, which takes a few seconds; or add your own "
+        "under Networks."
+    )
     st.page_link("pages/networks.py", label="Add a network →")
+    look_for_networks(db, least)
+
+
+def look_for_networks(db: store.Database, least: int = 1) -> None:
+    """Look each second whether `least` networks are on the shelf, and start the screen over when they are."""
+
+    @st.fragment(run_every=1.0)
+    def look() -> None:
+        if len(networks.all(db)) >= least:
+            st.rerun()
+
+    look()
 
 
 def link_button(named: Mapping[str, str | Sequence[str]] | None = None) -> None:

@@ -311,3 +311,20 @@ def test_row_of_an_audit_and_its_address_name_each_other(page: Page, filled) -> 
     table.click(position={"x": 16, "y": 52}, force=True)
     page.wait_for_function("name => location.search.includes('audit=' + name)", arg=newest)
     expect(ticked).to_have_text(str(newest))
+
+
+def test_screens_without_networks_see_them_arrive(page: Page, empty) -> None:
+    db, address = empty
+    opened = {name: page.context.new_page() for name in ("", "pairs", "compare", "scaling", "networks")}
+    for name, tab in opened.items():
+        tab.goto(f"{address}/{name}")
+        settled(tab)
+        expect(tab.get_by_text(re.compile("the shelf"))).to_be_visible()
+    added = [synthetic.network(db, name) for name in ("first-made-up", "second-made-up")]
+    try:
+        for tab in opened.values():
+            expect(tab.get_by_text(re.compile("bundled"))).to_have_count(0)
+            expect(tab.get_by_test_id("stException")).to_have_count(0)
+    finally:
+        for network in added:
+            networks.remove(db, network.id)

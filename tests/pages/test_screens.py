@@ -227,3 +227,18 @@ def test_empty_list_of_audits_says_what_is_not_there(db, open_screen) -> None:
     synthetic.finish(db, synthetic.question())
     assert [info.value for info in open_screen("audits", state="failed").info] == ["No audit has failed."]
     assert [info.value for info in open_screen("audits", state="active").info] == ["No audit is queued or running."]
+
+
+def test_home_offers_its_next_step_beside_what_came_with_strata(db, open_screen) -> None:
+    synthetic.network(db)
+    enter_shipped(db)
+    assert "Start here" in text_of(open_screen("home"))
+    audits.submit(db, synthetic.question())
+    assert "Start here" not in text_of(open_screen("home"))
+
+
+def test_home_says_how_a_worker_starts_that_runs_elsewhere(db, open_screen) -> None:
+    """The fixtures set STRATA_WORKER=none."""
+    text = text_of(open_screen("home"))
+    assert "python -m worker" in text
+    assert "The worker is starting" not in text
