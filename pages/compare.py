@@ -33,7 +33,7 @@ def main() -> None:
     db = screen.database()
     shelf = {network.name: network for network in networks.all(db)}
     if len(shelf) < 2:
-        screen.ask_for_a_network("A comparison needs two networks on the shelf.")
+        screen.ask_for_a_network(db, "A comparison needs two networks on the shelf.", 2)
         return
     left, right = st.columns([1, 2.8], gap="large")
     with left:

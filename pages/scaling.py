@@ -72,7 +72,7 @@ def main() -> None:
     db = screen.database()
     shelf = networks.all(db)
     if not shelf:
-        screen.ask_for_a_network("No network is on the shelf yet.")
+        screen.ask_for_a_network(db)
         return
     left, right = st.columns([1, 2.8], gap="large")
     with left:
