@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import streamlit as st
 
@@ -29,8 +31,9 @@ def main() -> None:
     _running(db)
     st.subheader("Networks", anchor=False)
     with st.container(horizontal=True, gap="medium"):
+        bars = {network.id: found for network in shelf if (found := _bars(db, network, recent)) is not None}
         for network in shelf:
-            _card(db, network, recent)
+            _card(network, bars)
     if recent:
         st.subheader("Recent audits", anchor=False)
         for audit in recent[:RECENT]:
@@ -81,36 +84,65 @@ def _running(db: Database) -> None:
     now()
 
 
-def _card(db: Database, network: NetworkRecord, recent: list[AuditRecord]) -> None:
+@dataclass(frozen=True)
+class Bars:
+    """What the bars of a card show: the mean distance of every layer, of images of `dataset` and with one m."""
+
+    dataset: str
+    m: int | None
+    distances: dict[str, float]
+
+
+def _card(network: NetworkRecord, bars: dict[int, Bars]) -> None:
     with st.container(border=True, width=320, gap="small"):
         st.markdown(f"**{screen.escape(network.name)}**")
-        st.caption(screen.escape(words.training(network)))
+        trained = words.training(network)
+        uploaded = network.source == "upload" and not trained.startswith("uploaded")
+        st.caption(screen.escape(f"uploaded, {trained}" if uploaded else trained))
         accuracies = words.accuracies(network)
         if accuracies:
             st.caption(screen.escape(accuracies))
         layers = [layer for layer in network.layers if layer.main]
+        st.caption(screen.escape(in_short(network.architecture)), help=screen.escape(network.architecture))
         st.caption(f"{len(layers)} layers, {'×'.join(str(size) for size in network.input_shape)} images")
-        drawn = _distances(db, network, recent)
-        if drawn is None:
-            st.caption("No audit yet.")
+        if network.id in bars:
+            _draw(network, bars[network.id], [one for one in bars.values() if one.dataset == bars[network.id].dataset])
         else:
-            colours = style.layer_colours([layer.name for layer in network.layers], screen.dark())
-            values = list(drawn.values())
-            svg = sparkline.bars(values, [colours[name] for name in drawn], max(values))
-            st.image(svg, alt="Mean distance by layer: " + ", ".join(f"{value:.2f}" for value in values))
-            st.caption("Mean distance by layer, from the last audit")
+            st.caption("No audit yet.")
         words.link_to_explore("Explore →", {"network": network.name})
 
 
-def _distances(db: Database, network: NetworkRecord, recent: list[AuditRecord]) -> dict[str, float] | None:
+def in_short(architecture: str) -> str:
+    """The widths of a plain chain, `conv 16-32, fc 100-10`; of any other architecture the start of its text."""
+    items = [item.split() for item in architecture.split(", ")]
+    widths = {kind: "-".join(item[1] for item in items if item[0] == kind and item[1:]) for kind in ("conv", "fc")}
+    if items[0][:1] in (["conv"], ["fc"], ["flatten"]) and widths["fc"]:
+        architecture = ", ".join(f"{kind} {text}" for kind, text in widths.items() if text)
+    return architecture if len(architecture) <= 48 else architecture[:47] + "…"
+
+
+def _draw(network: NetworkRecord, shown: Bars, alike: list[Bars]) -> None:
+    """Bars on the scale of all cards of the same data set, `alike`, so that cards can be compared."""
+    top = max(value for one in alike for value in one.distances.values())
+    colours = style.layer_colours([layer.name for layer in network.layers], screen.dark())
+    svg = sparkline.bars(list(shown.distances.values()), [colours[name] for name in shown.distances], top)
+    values = ", ".join(f"{name} {value:.2f}" for name, value in shown.distances.items())
+    st.image(svg, alt=f"Mean distance by layer on a scale from 0 to {top:.2f}: {values}")
+    m = "without projection" if shown.m is None else f"at m = {shown.m}"
+    st.caption(f"Mean distance by layer {m}; full height is {top:.2f}, the largest on {shown.dataset}")
+
+
+def _bars(db: Database, network: NetworkRecord, recent: list[AuditRecord]) -> Bars | None:
+    """What the last finished audit of more than one layer found, if its images are on this machine."""
     for audit in recent:
         spec = audit.spec
         whole = isinstance(spec, AuditSpec) and spec.network == network.name and len(spec.layers) > 1
         if audit.state == "done" and whole and isinstance(spec, AuditSpec) and len(spec.m) == 1:
             try:
-                return _mean_distances(audit.id, network.sha256, spec.key, db, spec)
+                distances = _mean_distances(audit.id, network.sha256, spec.key, db, spec)
             except datasets.DatasetError:
                 return None
+            return None if distances is None else Bars(spec.dataset, spec.m[0], distances)
     return None
 
 

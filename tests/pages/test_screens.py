@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from benchmarks import synthetic
+from charts import sparkline
 from pages.parts import screen as parts
 from pages.parts import upload, words
 from robustness_core.spec import AuditSpec, EpsilonGrid
 from store import audits, images, networks, shipped, workers
-from store.records import DistanceMatrix
+from store.records import DistanceMatrix, LayerRecord
 from tests.pages.conftest import words as text_of
 
 SCREENS = ("home", "explore", "pairs", "compare", "scaling", "audits", "networks", "learn")
@@ -242,3 +243,35 @@ def test_home_says_how_a_worker_starts_that_runs_elsewhere(db, open_screen) -> N
     text = text_of(open_screen("home"))
     assert "python -m worker" in text
     assert "The worker is starting" not in text
+
+
+def test_card_of_a_network_says_its_architecture_and_that_it_was_uploaded(db, open_screen) -> None:
+    """One line each, the whole text of the architecture in a tooltip."""
+    trained = {"training": {"method": "pgd", "epsilon": 2.0, "dataset": "mnist"}}
+    synthetic.network(db, "bundled", trained)
+    layers = (LayerRecord("logits", (10,), 10, True, True),)
+    networks.register(
+        db, name="own", sha256="f" * 64, source="upload", format="torch", architecture=f"{EVIL}, fc 10",
+        input_shape=(1, 28, 28), mean=None, std=None, layers=layers, card=trained, weights=b"none",
+    )  # fmt: skip
+    captions = {caption.value: caption.help for caption in open_screen("home").caption}
+    assert captions["conv 16\\-32\\, fc 100\\-10"].startswith("conv 16 4x4\\/2 p1\\, relu")
+    assert parts.escape("PGD, ε = 2, on mnist") in captions
+    assert parts.escape("uploaded, PGD, ε = 2, on mnist") in captions
+    assert parts.escape(f"{EVIL}, fc 10"[:47] + "…") in captions
+
+
+def test_bars_of_all_cards_of_a_data_set_have_one_scale(db, open_screen, monkeypatch) -> None:
+    tops = []
+    draw = sparkline.bars
+    monkeypatch.setattr(sparkline, "bars", lambda values, colours, top: tops.append(top) or draw(values, colours, top))
+    synthetic.network(db)
+    synthetic.network(db, "second")
+    synthetic.finish(db, synthetic.question())
+    synthetic.finish(db, synthetic.question("second", layers=["conv1", "conv2"]))  # of early layers: shorter distances
+    screen = open_screen("home")
+    assert not screen.exception
+    assert len(tops) == 2
+    assert tops[0] == tops[1] > 2
+    said = [caption.value for caption in screen.caption if caption.value.startswith("Mean distance")]
+    assert said == [f"Mean distance by layer at m = 10; full height is {tops[0]:.2f}, the largest on mnist-5k"] * 2
