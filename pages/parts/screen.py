@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 import store
-from pages.parts import back, filters, saving
+from pages.parts import back, filters, menu, saving
 from store import networks
 from store.supervisor import elsewhere, ensure
 
@@ -48,7 +48,7 @@ def begin(title: str) -> None:
         st.rerun()
     filters.keep(title)
     st.title(title, anchor=False)
-    st.html(saving.SCRIPT + back.SCRIPT, unsafe_allow_javascript=True)
+    st.html(saving.SCRIPT + back.SCRIPT + menu.SCRIPT, unsafe_allow_javascript=True)
 
 
 @st.cache_resource(show_spinner="Opening the database …")

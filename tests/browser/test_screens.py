@@ -328,3 +328,21 @@ def test_screens_without_networks_see_them_arrive(page: Page, empty) -> None:
     finally:
         for network in added:
             networks.remove(db, network.id)
+
+
+def test_menu_of_a_narrow_window_closes_when_a_screen_is_chosen(page: Page, empty) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.goto(empty[1])
+    settled(page)
+    menu = page.get_by_test_id("stSidebar")
+    for name, choose in (("Audits", "click"), ("Learn", "keyboard")):
+        page.get_by_role("button", name="Expand sidebar").click()
+        link = menu.get_by_role("link", name=name, exact=True)
+        expect(link).to_be_in_viewport()
+        link.click() if choose == "click" else link.press("Enter")
+        expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+        expect(menu).not_to_be_in_viewport()
+    page.reload()
+    settled(page)
+    expect(menu).not_to_be_in_viewport()
+    expect(page.get_by_role("button", name="Expand sidebar")).to_be_visible()
