@@ -68,7 +68,7 @@ def main() -> None:
     db = screen.database()
     shelf = networks.all(db)
     if not shelf:
-        _wait_for_networks(db)
+        screen.ask_for_a_network(db)
         return
     left, right = st.columns([1, 2.8], gap="large")
     with left:
@@ -103,20 +103,6 @@ def main() -> None:
                 lambda: _report(view, shown),
                 {"network": asked.network.name},
             )
-
-
-def _wait_for_networks(db: Database) -> None:
-    st.info(
-        "No network is on the shelf yet. The worker puts the bundled ones there when it starts, which takes a few "
-        "seconds; or add your own under Networks."
-    )
-
-    @st.fragment(run_every=1.0)
-    def look() -> None:
-        if networks.all(db):
-            st.rerun()
-
-    look()
 
 
 def _start(db: Database, asked: question.Question) -> None:
