@@ -16,6 +16,7 @@ KEPT = {
     "Compare": ("networks", *_FORM, *_BUDGETS),
     "Scaling": ("network", "one", "ms", *_FORM, *_BUDGETS),
 }
+PAIR = ("Explore", "Pairs")  # screens that open a pair, which stands in the address alone
 
 
 def keep(screen: str) -> None:
@@ -30,7 +31,11 @@ def keep(screen: str) -> None:
     values |= {key: st.session_state[key] for key in KEPT.get(before, ()) if key in st.session_state}
     if before == screen:
         address |= {key: st.query_params.get_all(key) for key in KEPT.get(screen, ())}
+        if screen in PAIR:
+            address["pair"] = st.query_params.get_all("pair")
     elif not st.query_params:
+        if screen in PAIR and address.get("pair"):
+            st.query_params["pair"] = address["pair"]
         for key in KEPT.get(screen, ()):
             if key in values:
                 st.session_state[key] = values[key]

@@ -77,7 +77,7 @@ def in_address(left: Sequence[int], right: Sequence[int]) -> tuple[int, int] | N
 def say_if_strange(left: Sequence[int], right: Sequence[int]) -> None:
     """Say it if the address names a pair that is not in the sample."""
     if "pair" in st.query_params and in_address(left, right) is None:
-        st.warning("The address names a pair that is not in this sample.")
+        st.warning(f"The pair {screen.escape(st.query_params['pair'])} of the address is not in this sample.")
 
 
 def go(left: int, right: int) -> None:

@@ -137,7 +137,7 @@ def test_wrong_address_still_gives_a_screen(db, open_screen, query) -> None:
         ({"network": "no-such"}, "The address names no\\-such, which is not here"),
         ({"layers": ["conv1", "nothing"]}, "The address names nothing, which is not here"),
         ({"layer": "<b>"}, r"The address names \<b\>, which is not here"),
-        ({"pair": "1-2"}, "names a pair that is not in this sample"),
+        ({"pair": "1-2"}, "of the address is not in this sample"),
         ({"network": NAME, "layers": ["conv1"], "at": "2", "layer": "conv1"}, ""),
     ],
 )  # fmt: skip
@@ -280,3 +280,19 @@ def test_caption_for_latex_escapes_its_letters() -> None:
     from pages.parts import report
 
     assert report.latex("a_b & 5% \\input{x}, S² at ε") == (r"\caption{a\_b \& 5\% input\{x\}, $S^2$ at $\varepsilon$}")
+
+
+def test_the_pair_stays_open_on_the_way_through_other_screens(db, open_screen) -> None:
+    network = synthetic.network(db)
+    spec = synthetic.question()
+    synthetic.finish(db, spec)
+    first = open_screen("explore").dataframe[1].value.iloc[0]
+    pair = f"{first['x']}-{first['x′']}"
+    keep_collisions(db, spec, network.sha256, int(first["x"]), int(first["x′"]))
+    screen = open_screen("explore", network=network.name, pair=pair)
+    for name in ("scaling", "pairs", "explore"):
+        screen.query_params.clear()
+        screen.switch_page(f"pages/{name}.py").run()
+        assert not screen.exception
+        assert ("pair" in screen.query_params) == (name != "scaling")
+    assert "".join(screen.query_params["pair"]) == pair

@@ -72,7 +72,7 @@ def test_pair_that_is_not_kept_is_asked_for_once_at_every_layer(db, first, open_
 
 def test_pair_outside_the_sample_is_said_and_another_shown(db, first, open_screen) -> None:
     screen = open_screen("pairs", pair="1-2")
-    assert "names a pair that is not in this sample" in words(screen)
+    assert "of the address is not in this sample" in words(screen)
     assert f"The pair {first[0]} (3)" in words(screen)
 
 
