@@ -45,7 +45,9 @@ def meeting(
         x=axis, y=axis, z=values, showscale=False, hoverinfo="skip", name="the level they meet on",
         contours={"start": level, "end": level, "size": 1, "coloring": "none"}, line={"width": 3.5, "color": "#d62728"},
     )  # fmt: skip
-    for name, point, end, colour in zip(("x", "x′"), points, collision, _sides(dark), strict=True):
+    below, above = ["bottom center", "top center"], ["top center", "bottom center"]  # of a point, and of its end
+    labels = (below, above) if collision[0][1] >= collision[1][1] else (above, below)  # those of the ends keep apart
+    for name, point, end, colour, label in zip(("x", "x′"), points, collision, _sides(dark), labels, strict=True):
         x0, y0 = point
         figure.add_shape(
             type="circle", x0=x0 - distance, x1=x0 + distance, y0=y0 - distance, y1=y0 + distance,
@@ -53,7 +55,7 @@ def meeting(
         )  # fmt: skip
         figure.add_scatter(
             x=[x0, end[0]], y=[y0, end[1]], mode="lines+markers+text", name=f"{name} and its move",
-            text=[name, "x̃" if name == "x" else "x̃′"], textposition="top center", textfont={"size": 15},
+            text=[name, "x̃" if name == "x" else "x̃′"], textposition=label, textfont={"size": 15},
             line={"color": colour, "width": 2}, marker={"size": [11, 9], "symbol": ["circle", "diamond"]},
             hovertemplate="(%{x:.2f}, %{y:.2f})<extra></extra>",
         )  # fmt: skip

@@ -18,6 +18,7 @@ POINTS = {
     "x′": (("y1", "x′, across", 0.9), ("y2", "x′, up", 0.6)),
 }
 REACH = 1.5  # of the plane on which the points move
+MET = 1e-4  # features that differ by no more agree, as in an audit
 IDEAS = ("Features", "Distance", "Search", "Conflicts")
 
 
@@ -48,6 +49,9 @@ def _features(left: st.delta_generator.DeltaGenerator, right: st.delta_generator
     with right:
         figure = learn.level_sets(axis, values, dark=screen.dark())
         screen.show(figure, "levels", "strata-levels", f"Level sets of a mixture with {weak} weak features")
+        st.caption(
+            f"Level sets of a random mixture of 4 good and {weak} weak features; the colour stands for its value."
+        )
 
 
 def _distance(left: st.delta_generator.DeltaGenerator, right: st.delta_generator.DeltaGenerator) -> None:
@@ -68,7 +72,7 @@ def _distance(left: st.delta_generator.DeltaGenerator, right: st.delta_generator
         kind = st.segmented_control(
             "Feature", ["linear", "piecewise linear"], default="linear", key="kind", bind=BOUND, required=True
         )
-        degrees = st.slider("Direction of the feature (degrees)", 0, 180, 30, key="degrees", bind=BOUND)
+        degrees = st.slider("Direction of the feature (degrees)", 0, 180, 75, key="degrees", bind=BOUND)
         x, other = _points()
     feature = toy.linear(degrees) if kind == "linear" else toy.piecewise_linear(degrees)
     axis, points = toy.grid()
@@ -84,6 +88,10 @@ def _distance(left: st.delta_generator.DeltaGenerator, right: st.delta_generator
             dark=screen.dark(),
         )
         _show_plane(figure, "meeting", "strata-distance", "Level sets with two points, their balls and their collision")
+        st.caption(
+            "Level sets of the feature. The radius of each ball is the distance; x moves to x̃ and x′ to x̃′, both on "
+            "the highlighted level."
+        )
         st.markdown(
             f"Distance **{found.distance:.2f}**; without a feature it would be "
             f"{float(np.linalg.norm(x - other)) / 2:.2f}, half the way between the points."
@@ -134,10 +142,10 @@ def _search(left: st.delta_generator.DeltaGenerator, right: st.delta_generator.D
         )
         st.markdown(
             "Then it repeats: pull the iterate back towards the originals by a share α, which shrinks, and project "
-            "again onto the new tangent plane. The pull keeps the moves small, the projection makes them collide. What "
-            "it finds is a collision, so its distance is an upper bound of the true one."
+            "again onto the new tangent plane. The pull keeps the moves small, the projection makes them collide. Once "
+            "the features agree it has found a collision, whose distance is an upper bound of the true one."
         )
-        steps = st.slider("Steps", 0, 20, 3, key="steps", bind=BOUND)
+        steps = st.slider("Steps", 0, 20, 12, key="steps", bind=BOUND)
         gamma = st.slider("Decay γ", 0.5, 0.95, 0.8, 0.05, key="gamma", bind=BOUND)
         x, other = _points()
     axis, points = toy.grid()
@@ -147,7 +155,13 @@ def _search(left: st.delta_generator.DeltaGenerator, right: st.delta_generator.D
     with right:
         figure = learn.steps(axis, toy.smooth(points), (x, other), path, dark=screen.dark())
         _show_plane(figure, "steps", "strata-search", "The steps of Algorithm 1 over the level sets of a feature")
-        st.markdown(f"After {steps} steps: larger move **{moved:.3f}**, features differ by {mismatch:.1e}.")
+        st.caption(
+            "Level sets of a curved feature. Each path leads from the midpoint back towards its point, a dot a step."
+        )
+        st.markdown(
+            f"After {steps} {'step' if steps == 1 else 'steps'}: larger move **{moved:.3f}**, features differ by "
+            f"{mismatch:.1e}: {'a collision' if mismatch <= MET else 'not yet a collision'}."
+        )
 
 
 def _conflicts(left: st.delta_generator.DeltaGenerator, right: st.delta_generator.DeltaGenerator) -> None:
@@ -177,12 +191,17 @@ def _conflicts(left: st.delta_generator.DeltaGenerator, right: st.delta_generato
             first, second, distances <= epsilon, (best.left, best.right), float(epsilon), dark=screen.dark()
         )
         screen.show(graph, "graph", "strata-conflicts", f"Conflict graph of two classes at ε = {epsilon:g}")
+        st.caption(
+            "Each point with its ball of radius ε; a line joins points of different classes whose balls meet. The "
+            "larger a point, the surer the best classifier is of its class."
+        )
         count = int((distances <= epsilon).sum())
         st.markdown(
             f"{count} {'conflict' if count == 1 else 'conflicts'}, optimal loss **{best.cross_entropy:.4f}** nats."
         )
         curve = learn.loss_so_far(grid, loss_curve(distances, grid), float(epsilon), dark=screen.dark())
         screen.show(curve, "so_far", "strata-loss", "Optimal loss over the budget with the present one marked")
+        st.caption("The optimal loss over the budget. The dot is the present ε, the dashed line log 2.")
 
 
 main()

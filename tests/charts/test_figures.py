@@ -229,3 +229,18 @@ def test_every_place_of_the_plane_can_be_clicked() -> None:
     assert len(clickable) == 25
     np.testing.assert_array_equal(clickable[[0, 1, -1]], [[-0.2, -0.2], [-0.1, -0.2], [0.2, 0.2]])
     assert figure.layout.clickmode == "event+select"
+
+
+@pytest.mark.parametrize("higher", [0, 1])
+def test_labels_of_a_collision_lie_on_opposite_sides(higher: int) -> None:
+    """That of the higher end above it, and that of its point below."""
+    points = np.array([-0.9, -0.5]), np.array([0.9, 0.6])
+    ends = [np.array([0.0, 0.0]), np.array([0.0, 0.0])]
+    ends[higher] = np.array([0.0, 0.09])
+    figure = learn.meeting(EPSILON, np.zeros((5, 5)), points, tuple(ends), 1.0, 0.0)
+    moves = [trace for trace in figure.data if trace.text]
+    labels = {text: side for move in moves for text, side in zip(move.text, move.textposition, strict=True)}
+    above, below = (("x̃", "x̃′"), ("x̃′", "x̃"))[higher]
+    assert (labels[above], labels[below]) == ("top center", "bottom center")
+    assert labels[above[0] + above[2:]] == "bottom center"
+    assert labels[below[0] + below[2:]] == "top center"

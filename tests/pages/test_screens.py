@@ -1,5 +1,6 @@
 """Every screen without a browser: empty, filled, while an audit runs, with a hostile network, with a wrong address."""
 
+import re
 import sys
 from datetime import UTC, datetime
 from io import BytesIO
@@ -275,3 +276,21 @@ def test_bars_of_all_cards_of_a_data_set_have_one_scale(db, open_screen, monkeyp
     assert tops[0] == tops[1] > 2
     said = [caption.value for caption in screen.caption if caption.value.startswith("Mean distance")]
     assert said == [f"Mean distance by layer at m = 10; full height is {tops[0]:.2f}, the largest on mnist-5k"] * 2
+
+
+def test_learn_starts_where_the_feature_matters(open_screen) -> None:
+    text = text_of(open_screen("learn", idea="Distance"))
+    distance, without = (float(number) for number in re.findall(r"\d\.\d\d", text[text.index("Distance **") :])[:2])
+    assert distance < 0.8 * without
+
+
+def test_search_of_learn_is_called_a_collision_when_it_is_one(open_screen) -> None:
+    assert re.search(r"After 12 steps: .*e-0[5-9]: a collision\.", text_of(open_screen("learn", idea="Search")))
+    assert re.search(r"e-02: not yet a collision\.", text_of(open_screen("learn", idea="Search", steps="3")))
+    assert re.search(r"After 1 step: .*", text_of(open_screen("learn", idea="Search", steps="1")))
+
+
+@pytest.mark.parametrize("idea", ["Features", "Distance", "Search", "Conflicts"])
+def test_every_figure_of_learn_has_a_caption(idea: str, open_screen) -> None:
+    screen = open_screen("learn", idea=idea)
+    assert len(screen.caption) == len(screen.get("plotly_chart")) > 0
