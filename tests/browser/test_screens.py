@@ -346,3 +346,9 @@ def test_menu_of_a_narrow_window_closes_when_a_screen_is_chosen(page: Page, empt
     settled(page)
     expect(menu).not_to_be_in_viewport()
     expect(page.get_by_role("button", name="Expand sidebar")).to_be_visible()
+
+
+def test_uploader_states_the_limit_that_holds(page: Page, empty) -> None:
+    """Streamlit rounds the limit to whole units, 512 MB to 1 GB."""
+    page.goto(f"{empty[1]}/networks")
+    expect(page.get_by_test_id("stFileUploaderDropzoneInstructions")).to_have_text("500MB per file")

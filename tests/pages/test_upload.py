@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import Any
 
 import pytest
 
 from pages.parts import upload
+from robustness_core import sandbox
 from store import networks
 from store.records import LayerRecord
+from tests.pages.conftest import ROOT
 
 LAYERS = (LayerRecord("logits", (10,), 10, True, True),)
 
@@ -69,3 +72,9 @@ def test_what_stands_on_the_shelf_is_recognised(db, open_screen, asked) -> None:
     again = drop(open_screen("networks"))
     assert any("on the shelf already, as **file**" in info.value for info in again.info)
     assert "Add to the shelf" not in [button.label for button in again.button]
+
+
+def test_web_server_takes_files_as_large_as_are_looked_at() -> None:
+    """One limit: a larger one here would send a file that is refused, a smaller one would refuse a good file."""
+    settings = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
+    assert settings["server"]["maxUploadSize"] * 2**20 == sandbox.Limits().largest
