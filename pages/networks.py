@@ -90,7 +90,7 @@ def _details(db: Database, network: NetworkRecord) -> None:
     _layers([layer for layer in network.layers if layer.main])
     if network.card:
         with st.expander("Card"):
-            st.code(json.dumps(network.card, indent=1, ensure_ascii=False), language="json", height=300)
+            st.code(json.dumps(network.card, indent=1, ensure_ascii=False), language=None, height=300)
 
 
 def _layers(layers: Sequence[LayerRecord]) -> None:

@@ -255,11 +255,17 @@ def test_filters_stay_from_screen_to_screen(page: Page, filled) -> None:
     expect(page.get_by_text("All 48 pairs are known")).to_be_visible()
 
 
+def light(colour: tuple[float, ...]) -> float:
+    """WCAG's relative luminance of red, green and blue up to 255."""
+    red, green, blue = (
+        value / 255 / 12.92 if value / 255 <= 0.04045 else ((value / 255 + 0.055) / 1.055) ** 2.4 for value in colour
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def contrast_with_white(colour: str) -> float:
     """WCAG's ratio of an `rgb(…)` colour of the browser, its opacity left out, on white."""
-    red, green, blue = (float(value) / 255 for value in re.findall(r"[\d.]+", colour)[:3])
-    light = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in (red, green, blue)]
-    return 1.05 / (0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] + 0.05)
+    return 1.05 / (light(tuple(float(value) for value in re.findall(r"[\d.]+", colour)[:3])) + 0.05)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -352,3 +358,46 @@ def test_uploader_states_the_limit_that_holds(page: Page, empty) -> None:
     """Streamlit rounds the limit to whole units, 512 MB to 1 GB."""
     page.goto(f"{empty[1]}/networks")
     expect(page.get_by_test_id("stFileUploaderDropzoneInstructions")).to_have_text("500MB per file")
+
+
+def contrast(part: Locator) -> float:
+    """WCAG's ratio of the text of a part on all that lies behind it, opacities included."""
+    text, *behind = part.evaluate("""part => {
+        const sheets = [];
+        let opacity = 1;
+        for (let one = part; one; one = one.parentElement) {
+            sheets.push(getComputedStyle(one).backgroundColor);
+            opacity *= getComputedStyle(one).opacity;
+        }
+        return [getComputedStyle(part).color, ...sheets.reverse(), opacity];
+    }""")
+    opacity = behind.pop()
+    ground: tuple[float, ...] = (255, 255, 255)
+
+    def over(colour: str, ground: tuple[float, ...], share: float = 1) -> tuple[float, ...]:
+        *channels, alpha = [*(float(value) for value in re.findall(r"[\d.]+", colour)), 1.0][:4]
+        return tuple(alpha * share * a + (1 - alpha * share) * b for a, b in zip(channels, ground, strict=True))
+
+    for colour in behind:
+        ground = over(colour, ground)
+    dim, bright = sorted((light(over(text, ground, opacity)), light(ground)))
+    return (bright + 0.05) / (dim + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_that_streamlit_draws_faint_can_be_read(page: Page, filled, theme: str) -> None:
+    """At 4.5:1 or more: what is chosen, the keys that press Start, and the card of a network."""
+    page.emulate_media(color_scheme=theme)
+    for path, part in (
+        ("learn", page.get_by_role("radio", name="Features")),
+        ("scaling?network=small-made-up&one=conv1", page.get_by_role("button", name="Start").locator("kbd")),
+        ("networks?show=mnist-small-pgd2", page.get_by_test_id("stCode").last.locator("code, code span")),
+    ):
+        page.goto(f"{filled[1]}/{path}")
+        settled(page)
+        if path.startswith("networks"):
+            page.get_by_text("Card", exact=True).click()
+        expect(part.first).to_be_visible()
+        page.wait_for_timeout(500)  # colours change by and by
+        ratios = [contrast(one) for one in part.all()]
+        assert min(ratios) >= 4.5, (path, ratios)
