@@ -167,8 +167,9 @@ def _standing(db: Database, parts: list[export.Part]) -> None:
     missing = sum(lack.missing for lack in lacks)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.info(f"{missing:,} pairs are not known yet, about {asking.duration(db, lacks)} of work.")
-        specs = [lack.spec for lack in lacks]
-        st.button("Start", type="primary", shortcut="Ctrl+Enter", on_click=asking.start, args=(db, specs))
+        if asking.start_button(width="content"):
+            asking.start(db, [lack.spec for lack in lacks])
+            st.rerun()
 
 
 def _table(parts: list[export.Part], accuracies: dict[str, words.Line | None], at: float) -> pd.DataFrame:

@@ -73,16 +73,9 @@ def main() -> None:
     left, right = st.columns([1, 2.8], gap="large")
     with left:
         asked = question.ask(shelf)
-        st.button(
-            "Start",
-            type="primary",
-            shortcut="Ctrl+Enter",
-            width="stretch",
-            disabled=asked is None,
-            on_click=_start,
-            args=(db, asked),
-            help="Computes what is not known yet.",
-        )
+        # Asked for after the widgets, not in a callback: a number typed just before the click is part of the question.
+        if asking.start_button(disabled=asked is None) and asked is not None:
+            _start(db, asked)
     with right:
         if asked is None:
             st.info("The question cannot be asked as it stands; the reason is beside the settings.")

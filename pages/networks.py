@@ -222,10 +222,8 @@ def _result(db: Database, found: upload.Inspected, file: UploadedFile) -> None:
         words.link_to_explore("Audit it in Explore →", {"network": known.name})
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input(
-            "Name on the shelf", PurePath(file.name).stem[:120], max_chars=120, key="new_name", width=320
-        )
-        st.button("Add to the shelf", type="primary", on_click=_add, args=(db, found, name))
+        st.text_input("Name on the shelf", PurePath(file.name).stem[:120], max_chars=120, key="new_name", width=320)
+        st.button("Add to the shelf", type="primary", on_click=_add, args=(db, found))
 
 
 def _alternatives(report: dict[str, Any], file_id: str) -> None:
@@ -260,13 +258,14 @@ def _take(candidates: list[dict[str, Any]], file_id: str) -> None:
     }  # fmt: skip
 
 
-def _add(db: Database, found: upload.Inspected, name: str) -> None:
+def _add(db: Database, found: upload.Inspected) -> None:
+    """Put the network on the shelf under the name that was typed, also where it came together with the click."""
     report = found.report
     normalisation = report["normalisation"] or {"mean": None, "std": None}
     try:
         record = networks.register(
             db,
-            name=name,
+            name=st.session_state["new_name"],
             sha256=found.sha256,
             source="upload",
             format=report["format"],

@@ -100,10 +100,8 @@ def _ask(db: Database, shelf: list[NetworkRecord]) -> Asked | None:
     spec = form.spec(network, (layer,), m)
     if spec is None:
         return None
-    st.button(
-        "Start", type="primary", shortcut="Ctrl+Enter", width="stretch", on_click=asking.start, args=(db, [spec]),
-        help="Computes what is not known yet.",
-    )  # fmt: skip
+    if asking.start_button():
+        asking.start(db, [spec])
     return Asked(network, spec)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import streamlit as st
 
@@ -29,8 +30,30 @@ def duration(db: Database, lacks: Sequence[Lack]) -> str:
     return screen.seconds(sum(cost.estimate(lack.spec, lack.network, lack.missing, past) for lack in lacks))
 
 
+def start_button(*, disabled: bool = False, width: Literal["stretch", "content"] = "stretch") -> bool:
+    """Start; true once after it was pressed.
+
+    What it starts is done in the script, after the widgets have made the question, and not in its callback: a callback
+    has the question of the run before, and a number that is typed just before the click would be left out.
+    """
+    st.button(
+        "Start",
+        type="primary",
+        shortcut="Ctrl+Enter",
+        disabled=disabled,
+        width=width,
+        on_click=_press,
+        help="Computes what is not known yet.",
+    )
+    return bool(st.session_state.pop("start_pressed", False))
+
+
+def _press() -> None:
+    st.session_state["start_pressed"] = True
+
+
 def start(db: Database, specs: Sequence[AuditSpec]) -> None:
-    """Queue these questions; a refusal is shown in words. A callback."""
+    """Queue these questions; a refusal is shown in words."""
     try:
         for spec in specs:
             audits.submit(db, spec, requested_by=login.user() or "browser")

@@ -48,7 +48,7 @@ def test_from_start_to_a_pair_on_screen(page: Page, filled, worker) -> None:
     expect(page.locator(".st-key-figure_curves .legendtext")).to_have_text(["input space", "conv1", "logits"])
     cell(page, 0, 0, 4)
     expect(page.locator("[class*=st-key-pair_pictures] img")).to_have_count(6, timeout=60_000)
-    expect(page.get_by_text(re.compile("^Distance"))).to_be_visible()
+    expect(page.get_by_text(re.compile("^Distances are ℓ2 norms"))).to_be_visible()
     assert re.search(r"pair=\d+-\d+", page.evaluate("location.href"))
     says = page.locator("[class*=st-key-pair_pictures]").inner_text()
     assert says.count("says") == 4
@@ -107,7 +107,7 @@ def test_first_visitor_of_a_link_gets_the_whole_dashboard(page: Page, empty) -> 
     expect(page.get_by_text("Nothing was asked yet.")).to_be_visible()
     expect(page.get_by_role("link", name="Learn")).to_be_visible()
     page.goto(address)
-    expect(page.get_by_text(re.compile("put the bundled networks on the shelf"))).to_be_visible()
+    expect(page.get_by_text(re.compile("puts the bundled networks on the shelf; start one"))).to_be_visible()
 
 
 def test_downloads_hold_spec_seed_and_device(page: Page, filled, tmp_path: Path) -> None:

@@ -294,3 +294,18 @@ def test_search_of_learn_is_called_a_collision_when_it_is_one(open_screen) -> No
 def test_every_figure_of_learn_has_a_caption(idea: str, open_screen) -> None:
     screen = open_screen("learn", idea=idea)
     assert len(screen.caption) == len(screen.get("plotly_chart")) > 0
+
+
+@pytest.mark.parametrize(
+    ("screen", "query"),
+    [("explore", {"network": "a"}), ("scaling", {"network": "a"}), ("compare", {"networks": ["a", "b"]})],
+)
+def test_a_number_typed_just_before_start_is_part_of_the_question(db, open_screen, screen, query) -> None:
+    synthetic.network(db, "a")
+    synthetic.network(db, "b")
+    opened = open_screen(screen, **query)
+    opened.number_input(key="S").set_value(7)  # no run in between: both reach the server together
+    next(button for button in opened.button if button.label == "Start").click().run()
+    assert not opened.exception
+    assert {audit.spec.samples for audit in audits.recent(db)} == {7}
+    assert "Cancel" in [button.label for button in opened.button]

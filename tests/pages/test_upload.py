@@ -74,6 +74,13 @@ def test_what_stands_on_the_shelf_is_recognised(db, open_screen, asked) -> None:
     assert "Add to the shelf" not in [button.label for button in again.button]
 
 
+def test_a_name_typed_just_before_the_click_is_taken(db, open_screen, asked) -> None:
+    screen = drop(open_screen("networks"))
+    screen.text_input(key="new_name").set_value("mine")  # no run in between: both reach the server together
+    next(button for button in screen.button if button.label == "Add to the shelf").click().run()
+    assert [one.name for one in networks.all(db)] == ["mine"]
+
+
 def test_web_server_takes_files_as_large_as_are_looked_at() -> None:
     """One limit: a larger one here would send a file that is refused, a smaller one would refuse a good file."""
     settings = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
