@@ -174,12 +174,13 @@ def _question(audit: AuditRecord, layers: Mapping[str, tuple[str, ...]]) -> str:
 
 
 def _tick(ids: list[int]) -> None:
-    """Tick the row of the audit that the address names, wherever it stands in the list by now."""
+    """Tick the row of the audit that the address names, wherever it stands in the list by now.
+
+    In every run: the browser never hears of what a run has set that gave way to another one.
+    """
     wanted = st.query_params.get("audit", "")
     rows = [row for row, one in enumerate(ids) if str(one) == wanted]
-    kept = st.session_state.get("audits")
-    if kept is None or kept["selection"]["rows"] != rows:
-        st.session_state["audits"] = {"selection": {"rows": rows}}
+    st.session_state["audits"] = {"selection": {"rows": rows}}
 
 
 def _select(ids: list[int]) -> None:
