@@ -135,7 +135,7 @@ def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
         st.caption(screen.escape(words))
     link = {"network": asked.network.name}
     take_away.show(f"strata-scaling-{asked.spec.key[:8]}", [view.part], lambda: _report(view), link,
-                   {"Distances": _table(view)} if view.dimensions else {})  # fmt: skip
+                   {"Distances": lambda: _table(view)} if view.dimensions else {})  # fmt: skip
 
 
 def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]:

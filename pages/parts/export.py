@@ -88,7 +88,7 @@ def as_csv(parts: Sequence[Part]) -> str:
 
 def _frames(part: Part) -> list[pd.DataFrame]:
     """A frame a layer and projection."""
-    answer = part.answer
+    answer, origin = part.answer, _columns(part)
     frames = []
     for curve, group in zip(part.curves, answer.groups.values(), strict=True):
         for projection, loss in zip(group, curve.losses, strict=True):
@@ -101,7 +101,7 @@ def _frames(part: Part) -> list[pd.DataFrame]:
                 "known_pairs": projection.known,
                 "total_pairs": projection.matrix.distance.size,
                 "mean_distance": np.nanmean(projection.matrix.distance) if projection.known else "",
-                **_columns(part),
+                **origin,
             }
             frames.append(frame.assign(**{name: _plain(value) for name, value in columns.items()}))
     return frames

@@ -29,21 +29,20 @@ def show(
     parts: Sequence[export.Part],
     report: Callable[[], str],
     link: Mapping[str, str | Sequence[str]],
-    tables: Mapping[str, pd.DataFrame] | None = None,
+    tables: Mapping[str, Callable[[], pd.DataFrame]] | None = None,
 ) -> None:
     """The row of downloads; files are called `name`. `report` is called when it is asked for.
 
     `link`: what a copied link names whatever the address says (see `screen.link_button`). `tables`: heading -> what
-    other figures of the screen draw; the settings of the first part become their columns.
+    other figures of the screen draw, made when it is asked for; the settings of the first part become their columns.
     """
     st.subheader("Take away", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         download("CSV", lambda: export.as_csv(parts), f"{name}.csv", "Curves, a row a budget, layer and projection")
         download("JSON", lambda: export.as_json(parts), f"{name}.json", "Curves, distances, residuals and settings")
         for heading, table in (tables or {}).items():
-            content = partial(export.with_settings, table, parts[0])
             about = f"{heading} as the figures draw them, with the settings"
-            download(f"{heading} as CSV", content, f"{name}-{heading.lower()}.csv", about)
+            download(f"{heading} as CSV", partial(_csv, table, parts[0]), f"{name}-{heading.lower()}.csv", about)
         download(
             "Report",
             report,
@@ -55,3 +54,7 @@ def show(
     versions = sorted({version for part in parts for version in part.answer.versions})
     if devices:
         st.caption(screen.escape(f"Computed on {', '.join(devices)} with {', '.join(versions)}."))
+
+
+def _csv(table: Callable[[], pd.DataFrame], part: export.Part) -> str:
+    return export.with_settings(table(), part)

@@ -115,6 +115,8 @@ def measure(network: nn.Module, card: dict[str, Any], args: argparse.Namespace) 
         raise EvaluationError(f"{args.file} has no card that names its data set; give --dataset.")
     data = datasets.load(dataset, "test")
     trained = card.get("training", {}).get("epsilon") or USUAL_EPSILON[dataset]
+    grid = EpsilonGrid.parse(args.epsilon) if args.epsilon else EpsilonGrid(trained / 4, 2 * trained, 8)
+    epsilons = [round(float(epsilon), 6) for epsilon in grid.values()]
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an eighth faster on the CPU
     order = np.random.default_rng(0).permutation(len(data))  # a part of the test set must hold every class
     made: dict[str, Any] = {
@@ -130,8 +132,6 @@ def measure(network: nn.Module, card: dict[str, Any], args: argparse.Namespace) 
         if args.only:
             made["seconds"] = round(time.monotonic() - begun, 1)
             return {name: part | made for name, part in measured.items()}
-        grid = EpsilonGrid.parse(args.epsilon) if args.epsilon else EpsilonGrid(trained / 4, 2 * trained, 8)
-        epsilons = [round(float(epsilon), 6) for epsilon in grid.values()]
         pair = ClassPair(network, tuple(args.classes))
         of_pair = order[np.isin(data.labels[order], args.classes)]
         ten = _curves(network, _images(data, order[: args.grid_images]), epsilons, args, bar, "ten classes")
