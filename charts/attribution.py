@@ -44,24 +44,26 @@ def loss_by_layer(
         name if change is None else f"{name}<br>{'−' if round(change, 2) < 0 else '+'}{abs(change):.2f}"
         for name, change in zip(names, changes, strict=True)
     ]
-    figure = go.Figure()
-    figure.add_bar(
-        x=names, y=means, marker={"color": bars}, customdata=hover,
-        error_y={"type": "data", "array": high, "arrayminus": low, "color": grey, "thickness": 1.4, "width": 4,
-                 "visible": any(high) or any(low)},
-        hovertemplate="%{x}: %{y:.4f} nats<br>%{customdata}<extra></extra>", showlegend=False,
-    )  # fmt: skip
     tops = np.add(means, high)
     crossed = (tops < style.LOG2) & (tops > style.LOG2 - _NUMBER)  # the dashed line would cross these numbers
-    figure.add_scatter(  # the numbers, above the whiskers
-        x=names, y=np.where(crossed, style.LOG2, tops), mode="text", text=[f"{mean:.2f}" for mean in means],
-        textposition="top center", cliponaxis=False, hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
-    figure.add_hline(y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"})
-    style.layout(
-        figure, x="layer and its change, from input to output", y=f"loss at ε = {at:g} (nats)", height=320, dark=dark
+    heights: style.Part = {
+        "type": "bar", "x": names, "y": means, "marker": {"color": bars}, "customdata": hover, "showlegend": False,
+        "error_y": {"type": "data", "array": high, "arrayminus": low, "color": grey, "thickness": 1.4, "width": 4,
+                    "visible": any(high) or any(low)},
+        "hovertemplate": "%{x}: %{y:.4f} nats<br>%{customdata}<extra></extra>",
+    }  # fmt: skip
+    numbers: style.Part = {  # above the whiskers
+        "x": names, "y": np.where(crossed, style.LOG2, tops), "mode": "text", "text": [f"{mean:.2f}" for mean in means],
+        "textposition": "top center", "cliponaxis": False, "hoverinfo": "skip", "showlegend": False,
+    }  # fmt: skip
+    return style.figure(
+        [heights, numbers],
+        x="layer and its change, from input to output",
+        y=f"loss at ε = {at:g} (nats)",
+        height=320,
+        dark=dark,
+        bargap=0.45,
+        shapes=[style.across(style.LOG2, grey)],
+        xaxis={"type": "category", "tickvals": names, "ticktext": ticks},
+        yaxis={"range": [0, style.LOG2 * 1.15]},
     )
-    figure.update_yaxes(range=[0, style.LOG2 * 1.15])
-    figure.update_layout(bargap=0.45)
-    figure.update_xaxes(type="category", tickvals=names, ticktext=ticks)
-    return figure

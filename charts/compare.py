@@ -32,35 +32,56 @@ def small_multiples(
     grey = style.reference_colour(dark)
     same = len({tuple(curve.layer for curve in curves) for curves in networks.values()}) == 1
     named: set[str] = set()
-    figure = make_subplots(
+    grid = make_subplots(
         rows=rows, cols=columns, shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.05,
         vertical_spacing=0.32 / rows,
         subplot_titles=[_in_lines(name) + partly(curves).replace(" ", "<br>", 1) for name, curves in networks.items()],
-    )  # fmt: skip
+    ).layout.to_plotly_json()  # fmt: skip
+    traces: list[style.Part] = []
+    axes: style.Part = {}
+    lines: list[style.Part] = []
     for index, curves in enumerate(networks.values()):
-        row, column = index // columns + 1, index % columns + 1
+        number = "" if index == 0 else str(index + 1)
+        place = {"xaxis": f"x{number}", "yaxis": f"y{number}", "x": epsilon, "mode": "lines"}
         for curve, colour in zip(curves, style.palette(max(len(curves), 1), dark), strict=False):
             if curve.known:
-                figure.add_scatter(
-                    x=epsilon, y=curve.losses.mean(axis=0), mode="lines", name=style.safe(curve.layer),
-                    line={"color": colour, "width": curve.width}, row=row, col=column,
-                    legendgroup=style.safe(curve.layer), showlegend=same and curve.layer not in named,
-                    hovertemplate=f"{style.safe(curve.label)}: %{{y:.4f}} nats at ε = %{{x:.2f}}<extra></extra>",
-                )  # fmt: skip
-                named.add(curve.layer)
+                layer = style.safe(curve.layer)
+                traces.append({
+                    **place, "y": curve.losses.mean(axis=0), "name": layer, "legendgroup": layer,
+                    "line": {"color": colour, "width": curve.width}, "showlegend": same and layer not in named,
+                    "hovertemplate": f"{style.safe(curve.label)}: %{{y:.4f}} nats at ε = %{{x:.2f}}<extra></extra>",
+                })  # fmt: skip
+                named.add(layer)
         if input_space is not None:
-            figure.add_scatter(
-                x=epsilon, y=input_space, mode="lines", line={"color": grey, "dash": "dot", "width": 1.5},
-                showlegend=False, hovertemplate="input space: %{y:.4f} nats<extra></extra>", row=row, col=column,
-            )  # fmt: skip
-        figure.add_hline(y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"}, row=row, col=column)
-    style.layout(figure, x="", y="", height=140 + 260 * rows, dark=dark)
-    figure.update_layout(margin={"t": 62}, legend={"y": -0.3 / rows, "yanchor": "top"})
-    figure.update_annotations(font={"size": 12})
-    figure.update_yaxes(range=[-0.012, style.LOG2 * 1.08])
-    figure.update_yaxes(title={"text": "loss (nats)"}, col=1)
-    figure.update_xaxes(title={"text": "budget ε"}, row=rows)
-    return figure
+            traces.append({
+                **place, "y": input_space, "line": {"color": grey, "dash": "dot", "width": 1.5}, "showlegend": False,
+                "hovertemplate": "input space: %{y:.4f} nats<extra></extra>",
+            })  # fmt: skip
+        lines.append(style.across(style.LOG2, grey) | {"xref": f"x{number} domain", "yref": f"y{number}"})
+        lowest, leftmost = index + columns >= count, index % columns == 0
+        axes[f"xaxis{number}"] = {
+            **grid[f"xaxis{number}"],
+            **style.axis("budget ε" if lowest else "", dark),
+            "showticklabels": lowest,
+            "matches": "x" if index else None,
+        }
+        axes[f"yaxis{number}"] = {
+            **grid[f"yaxis{number}"],
+            **style.axis("loss (nats)" if leftmost else "", dark),
+            "range": [-0.012, style.LOG2 * 1.08],
+        }
+    return style.figure(
+        traces,
+        x="",
+        y="",
+        height=140 + 260 * rows,
+        dark=dark,
+        margin={"t": 62},
+        legend={"y": -0.3 / rows, "yanchor": "top"},
+        shapes=lines,
+        annotations=[{**title, "font": {"size": 12}} for title in grid["annotations"]],
+        **axes,
+    )
 
 
 def _in_lines(name: str) -> str:
@@ -89,33 +110,33 @@ def loss_by_depth(
     base = None
     if minus is not None and any(curve.known for curve in networks.get(minus, ())):
         base = _at_depths(epsilon, networks[minus], at)
-    figure = go.Figure()
+    traces: list[style.Part] = []
     for index, (name, curves) in enumerate(networks.items()):
         places = [place for place, curve in enumerate(curves, 1) if curve.known]
         shown = [curves[place - 1] for place in places]
         depth, loss = _at_depths(epsilon, curves, at)
         signs = ["circle" if curve.known == curve.total else "circle-open" for curve in shown]
-        figure.add_scatter(
-            x=depth if relative else places, y=loss if base is None else loss - np.interp(depth, *base),
-            mode="lines+markers", name=style.safe(name) + partly(curves),
-            line={"color": colours[name], "width": 2.2, "dash": style.dash(index)},
-            marker={"size": 8, "symbol": signs}, text=[style.safe(curve.label) for curve in shown],
-            hovertemplate="%{text}: %{y:.4f} nats",
-        )  # fmt: skip
-    title = f"loss at ε = {at:g} (nats)" if base is None else f"difference at ε = {at:g} (nats)"
-    x = "relative depth (0 first layer, 1 logits)" if relative else "layer"
-    style.layout(figure, x=x, y=title, height=380, dark=dark)
-    if not relative:
-        layers = {tuple(curve.layer for curve in curves) for curves in networks.values()}
-        names = layers.pop() if len(layers) == 1 else ()
-        figure.update_xaxes(dtick=1)
-        if names:
-            ticks = [style.safe(name) for name in names]
-            figure.update_xaxes(tickvals=list(range(1, len(names) + 1)), ticktext=ticks)
-    if base is None:
-        figure.add_hline(y=style.LOG2, line={"color": style.reference_colour(dark), "width": 1, "dash": "dash"})
-        figure.update_yaxes(range=[-0.012, style.LOG2 * 1.08])
-    return figure
+        traces.append({
+            "x": depth if relative else places, "y": loss if base is None else loss - np.interp(depth, *base),
+            "mode": "lines+markers", "name": style.safe(name) + partly(curves),
+            "line": {"color": colours[name], "width": 2.2, "dash": style.dash(index)},
+            "marker": {"size": 8, "symbol": signs}, "text": [style.safe(curve.label) for curve in shown],
+            "hovertemplate": "%{text}: %{y:.4f} nats",
+        })  # fmt: skip
+    layers = {tuple(curve.layer for curve in curves) for curves in networks.values()}
+    names = [style.safe(name) for name in layers.pop()] if len(layers) == 1 else []
+    named = {"tickvals": list(range(1, len(names) + 1)), "ticktext": names} if names else {}
+    loss_axis: style.Part = {"range": [-0.012, style.LOG2 * 1.08]} if base is None else {}
+    return style.figure(
+        traces,
+        x="relative depth (0 first layer, 1 logits)" if relative else "layer",
+        y=f"loss at ε = {at:g} (nats)" if base is None else f"difference at ε = {at:g} (nats)",
+        height=380,
+        dark=dark,
+        shapes=[style.across(style.LOG2, style.reference_colour(dark))] if base is None else [],
+        xaxis={} if relative else {"dtick": 1, **named},
+        yaxis=loss_axis,
+    )
 
 
 def _at_depths(epsilon: Floats, curves: Sequence[Curve], at: float) -> tuple[Floats, Floats]:
@@ -134,15 +155,21 @@ def accuracy_by_budget(
     `networks` maps name -> (budgets, accuracies in [0, 1]), or None where none is measured; `at` is marked.
     """
     colours = style.network_colours(list(networks), dark)
-    figure = go.Figure()
-    for index, (name, line) in enumerate(networks.items()):
-        if line is not None:
-            figure.add_scatter(
-                x=line[0], y=line[1], mode="lines+markers", name=style.safe(name),
-                line={"color": colours[name], "width": 2.2, "dash": style.dash(index)}, marker={"size": 6},
-                hovertemplate="%{y:.1%} at ε = %{x:.2f}",
-            )  # fmt: skip
-    figure.add_vline(x=at, line={"color": style.reference_colour(dark), "width": 1})
-    style.layout(figure, x="budget ε", y="accuracy under PGD", height=380, dark=dark)
-    figure.update_yaxes(range=[0, 1.03], tickformat=".0%")
-    return figure
+    traces: list[style.Part] = [
+        {
+            "x": line[0], "y": line[1], "mode": "lines+markers", "name": style.safe(name), "marker": {"size": 6},
+            "line": {"color": colours[name], "width": 2.2, "dash": style.dash(index)},
+            "hovertemplate": "%{y:.1%} at ε = %{x:.2f}",
+        }
+        for index, (name, line) in enumerate(networks.items())
+        if line is not None
+    ]  # fmt: skip
+    return style.figure(
+        traces,
+        x="budget ε",
+        y="accuracy under PGD",
+        height=380,
+        dark=dark,
+        shapes=[style.upright(at, style.reference_colour(dark))],
+        yaxis={"range": [0, 1.03], "tickformat": ".0%"},
+    )

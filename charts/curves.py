@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -63,85 +64,103 @@ def layer_curves(
     draws a vertical line at that budget. Curves without a single known pair are left out, those of which some are
     unknown are thin; `final` marks the budget up to which missing pairs are expected to add nothing.
     """
-    figure = frame(epsilon, input_space, dark=dark)
     grey = style.reference_colour(dark)
-    for curve in curves:
-        if curve.known:
-            _draw(figure, epsilon, curve, colours.get(curve.layer, grey), single)
+    traces = [
+        trace
+        for curve in curves
+        if curve.known
+        for trace in _traces(epsilon, curve, colours.get(curve.layer, grey), single)
+    ]
     for index, (name, (x, y)) in enumerate((overlays or {}).items()):
-        figure.add_scatter(
-            x=x, y=y, mode="lines", name=style.safe(name), hovertemplate="%{y:.4f}",
-            line={"color": grey, "width": 2, "dash": style.dash(index + 3)},
-        )  # fmt: skip
-    if mark is not None:
-        figure.add_vline(x=mark, line={"color": grey, "width": 1})
+        line = {"color": grey, "width": 2, "dash": style.dash(index + 3)}
+        traces.append({"x": x, "y": y, "mode": "lines", "name": style.safe(name), "line": line,
+                       "hovertemplate": "%{y:.4f}"})  # fmt: skip
+    lines = [] if mark is None else [style.upright(mark, grey)]
+    notes = []
     if final is not None and epsilon[0] < final < epsilon[-1]:
-        figure.add_vline(
-            x=final, line={"color": grey, "width": 1, "dash": "dot"}, annotation_position="bottom right",
-            annotation={"text": "right of this the layer in work may still rise", "font": {"color": grey, "size": 12}},
-        )  # fmt: skip
-    if overlays:
-        figure.update_yaxes(range=[-0.012, style.LOG2 * 2.0])
+        lines.append(style.upright(final, grey, "dot"))
+        words = "right of this the layer in work may still rise"
+        notes.append(style.note(words, grey, x=final, xanchor="left", yref="y domain", y=0, yanchor="bottom"))
+    more: style.Part = {}
     if accuracy is not None:
-        figure.add_scatter(
-            x=accuracy[0], y=accuracy[1], yaxis="y2", mode="lines+markers", name="PGD accuracy",
-            line={"color": grey, "width": 1.6, "dash": "longdash"}, hovertemplate="%{y:.1%} right",
-        )  # fmt: skip
-        figure.update_layout(
-            yaxis2={
-                "overlaying": "y", "side": "right", "range": [0, 1.0], "tickformat": ".0%", "showgrid": False,
-                "tickmode": "linear", "tick0": 0, "dtick": 0.25, "zeroline": False,
-                "title": {"text": "accuracy under PGD", "font": {"color": grey}}, "tickfont": {"color": grey},
-            }
-        )  # fmt: skip
-    return figure
+        traces.append({
+            "x": accuracy[0], "y": accuracy[1], "yaxis": "y2", "mode": "lines+markers", "name": "PGD accuracy",
+            "line": {"color": grey, "width": 1.6, "dash": "longdash"}, "hovertemplate": "%{y:.1%} right",
+        })  # fmt: skip
+        more["yaxis2"] = {
+            "overlaying": "y", "side": "right", "range": [0, 1.0], "tickformat": ".0%", "showgrid": False,
+            "tickmode": "linear", "tick0": 0, "dtick": 0.25, "zeroline": False,
+            "title": {"text": "accuracy under PGD", "font": {"color": grey}}, "tickfont": {"color": grey},
+        }  # fmt: skip
+    if overlays:
+        more["yaxis"] = {"range": [-0.012, style.LOG2 * 2.0]}
+    return frame(epsilon, traces, input_space, lines=lines, notes=notes, dark=dark, **more)
 
 
-def frame(epsilon: Floats, input_space: Floats | None, *, dark: bool = False) -> go.Figure:
-    """A figure for loss over `epsilon` (E,): axes, the line at log 2, and the input space (E,) if given."""
-    figure = go.Figure()
+def frame(
+    epsilon: Floats,
+    traces: Sequence[style.Part],
+    input_space: Floats | None,
+    *,
+    height: int = 460,
+    lines: Sequence[style.Part] = (),
+    notes: Sequence[style.Part] = (),
+    dark: bool = False,
+    **layout: Any,
+) -> go.Figure:
+    """`traces` of losses over `epsilon` (E,) with their axes, the line at log 2, and the input space (E,) if given.
+
+    `lines` and `notes` are drawn over them; `layout` is for `style.figure`.
+    """
     grey = style.reference_colour(dark)
-    if input_space is not None:
-        figure.add_scatter(
-            x=epsilon, y=input_space, mode="lines", name="input space", legendgroup="input",
-            line={"color": grey, "width": 2, "dash": "dot"}, hovertemplate="%{y:.4f} nats",
-        )  # fmt: skip
-    figure.add_hline(
-        y=style.LOG2, line={"color": grey, "width": 1, "dash": "dash"},
-        annotation={"text": "log 2: no information left", "font": {"color": grey, "size": 12}},
-        annotation_position="top left",
-    )  # fmt: skip
-    style.layout(figure, x=style.EPSILON_TITLE, y=style.LOSS_TITLE, height=460, dark=dark, hovermode="x unified")
-    figure.update_xaxes(range=[float(epsilon[0]), float(epsilon[-1])], unifiedhovertitle={"text": "ε = %{x:.3f}"})
-    figure.update_yaxes(range=[-0.012, style.LOG2 * 1.08])
-    return figure
+    images: style.Part = {
+        "x": epsilon, "y": input_space, "mode": "lines", "name": "input space", "legendgroup": "input",
+        "line": {"color": grey, "width": 2, "dash": "dot"}, "hovertemplate": "%{y:.4f} nats",
+    }  # fmt: skip
+    limit = style.note(
+        "log 2: no information left", grey, xref="x domain", x=0, xanchor="left", y=style.LOG2, yanchor="bottom"
+    )
+    return style.figure(
+        traces if input_space is None else [images, *traces],
+        x=style.EPSILON_TITLE,
+        y=style.LOSS_TITLE,
+        height=height,
+        dark=dark,
+        hovermode="x unified",
+        shapes=[style.across(style.LOG2, grey), *lines],
+        annotations=[limit, *notes],
+        xaxis={"range": [float(epsilon[0]), float(epsilon[-1])], "unifiedhovertitle": {"text": "ε = %{x:.3f}"}},
+        **{"yaxis": {"range": [-0.012, style.LOG2 * 1.08]}, **layout},
+    )
 
 
-def _draw(figure: go.Figure, epsilon: Floats, curve: Curve, colour: str, single: bool) -> None:
+def _traces(epsilon: Floats, curve: Curve, colour: str, single: bool) -> list[style.Part]:
+    """The lines of one layer: every projection if `single`, else the mean in a band from min to max."""
     name = style.safe(curve.label)
     pre_activation = curve.layer.endswith(".pre")
     dash = "dash" if curve.m is None else "dashdot" if pre_activation else "solid"
-    group = f"{name} {curve.m}"
+    common: style.Part = {"mode": "lines", "legendgroup": f"{name} {curve.m}"}
+    shown: style.Part = {**common, "x": epsilon, "hovertemplate": "%{y:.4f} nats"}
     if single:
-        for index, loss in enumerate(curve.losses):
-            figure.add_scatter(
-                x=epsilon, y=loss, mode="lines", name=name if index == 0 else f"{name}, projection {index + 1}",
-                legendgroup=group, showlegend=index == 0, line={"color": colour, "width": 1.4, "dash": dash},
-                hovertemplate="%{y:.4f} nats",
-            )  # fmt: skip
-        return
-    if len(curve.losses) > 1:
-        low, high = curve.losses.min(axis=0), curve.losses.max(axis=0)
-        figure.add_scatter(
-            x=np.concatenate([epsilon, epsilon[::-1]]), y=np.concatenate([high, low[::-1]]), mode="lines",
-            fill="toself", fillcolor=style.translucent(colour, 0.2), line={"width": 0}, hoverinfo="skip",
-            legendgroup=group, showlegend=False, name=f"{name}, min to max",
-        )  # fmt: skip
-    figure.add_scatter(
-        x=epsilon, y=curve.losses.mean(axis=0), mode="lines", name=name, legendgroup=group,
-        line={"color": colour, "width": curve.width, "dash": dash},
-        hovertemplate="%{y:.4f} nats",
-    )  # fmt: skip
+        line = {"color": colour, "width": 1.4, "dash": dash}
+        names = [name, *(f"{name}, projection {index + 1}" for index in range(1, len(curve.losses)))]
+        return [
+            {**shown, "y": loss, "name": names[index], "showlegend": index == 0, "line": line}
+            for index, loss in enumerate(curve.losses)
+        ]
+    mean: style.Part = {
+        **shown, "y": curve.losses.mean(axis=0), "name": name,
+        "line": {"color": colour, "width": curve.width, "dash": dash},
+    }  # fmt: skip
+    if len(curve.losses) == 1:
+        return [mean]
+    low, high = curve.losses.min(axis=0), curve.losses.max(axis=0)
+    band: style.Part = {
+        **common, "x": np.concatenate([epsilon, epsilon[::-1]]), "y": np.concatenate([high, low[::-1]]),
+        "fill": "toself", "fillcolor": style.translucent(colour, 0.2), "line": {"width": 0}, "hoverinfo": "skip",
+        "showlegend": False, "name": f"{name}, min to max",
+    }  # fmt: skip
+    return [band, mean]
 
 
 def value_at(epsilon: Floats, losses: Floats, at: float) -> Floats:

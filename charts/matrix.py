@@ -33,47 +33,51 @@ def distance_matrix(
     """
     distance, collided = distance[:LARGEST, :LARGEST], collided[:LARGEST, :LARGEST]
     rows, columns = distance.shape
-    figure = go.Figure()
-    figure.add_heatmap(
-        z=distance, colorscale="Viridis", hoverinfo="skip", xgap=0.5 if columns <= 60 else 0,
-        ygap=0.5 if rows <= 60 else 0,
-        colorbar={"title": {"text": "distance", "side": "top"}, "orientation": "h", "y": 1.0, "yanchor": "bottom",
-                  "thickness": 12, "outlinewidth": 0},
-    )  # fmt: skip
+    cells: style.Part = {
+        "type": "heatmap", "z": distance, "colorscale": "Viridis", "hoverinfo": "skip",
+        "xgap": 0.5 if columns <= 60 else 0, "ygap": 0.5 if rows <= 60 else 0,
+        "colorbar": {"title": {"text": "distance", "side": "top"}, "orientation": "h", "y": 1.0, "yanchor": "bottom",
+                     "thickness": 12, "outlinewidth": 0},
+    }  # fmt: skip
     size = max(2.0, 420.0 / max(rows, columns, 1))
     invisible = {"symbol": "square", "size": size, "color": "rgba(0,0,0,0)", "opacity": 0, "line": {"width": 0}}
     cross = {"symbol": "x-thin", "size": size * 0.5, "line": {"width": 1.2, "color": "#ffffff"}}
-    for name, cells, marker, words in (
+    traces = [cells]
+    for name, marked, marker, words in (
         ("pairs", np.isfinite(distance) & collided, invisible, ""),
         ("no collision", np.isfinite(distance) & ~collided, cross, "<br>did not collide: the midpoint"),
     ):
-        places = np.argwhere(cells)
-        y, x = places[:, 0], places[:, 1]
+        y, x = np.nonzero(marked)
         numbers = (y, x, np.asarray(left_indices)[y], np.asarray(right_indices)[x], distance[y, x])
-        draw = figure.add_scattergl if rows * columns > MANY else figure.add_scatter
-        draw(
-            x=x, y=y, mode="markers", name=name, showlegend=False, marker=marker, customdata=np.column_stack(numbers),
-            selected={"marker": {"opacity": marker.get("opacity", 1)}},
-            unselected={"marker": {"opacity": marker.get("opacity", 1)}},
-            hovertemplate=f"x: {classes[0]} at %{{customdata[2]:d}}<br>x′: {classes[1]} at %{{customdata[3]:d}}"
+        opacity = {"marker": {"opacity": marker.get("opacity", 1)}}
+        traces.append({
+            "type": "scattergl" if rows * columns > MANY else "scatter", "x": x, "y": y, "mode": "markers",
+            "name": name, "showlegend": False, "marker": marker, "customdata": np.column_stack(numbers),
+            "selected": opacity, "unselected": opacity,
+            "hovertemplate": f"x: {classes[0]} at %{{customdata[2]:d}}<br>x′: {classes[1]} at %{{customdata[3]:d}}"
             f"<br>distance %{{customdata[4]:.4f}}{words}<extra></extra>",
-        )  # fmt: skip
+        })  # fmt: skip
+    frames: list[style.Part] = []
     if chosen is not None and chosen[0] < rows and chosen[1] < columns:
         i, j = chosen
-        figure.add_shape(
-            type="rect", x0=j - 0.5, x1=j + 0.5, y0=i - 0.5, y1=i + 0.5, line={"color": "#ff2d55", "width": 2.5}
-        )
-    style.layout(
-        figure, x=f"x′, class {classes[1]} (nearest first)", y=f"x, class {classes[0]} (nearest first)", height=480,
-        dark=dark, clickmode="event+select", dragmode=False, hovermode="closest", showlegend=False,
-    )  # fmt: skip
-    grey = "rgba(128,128,128,0.15)"
-    figure.update_layout(plot_bgcolor=grey)
-    figure.update_xaxes(showgrid=False, range=[-0.5, columns - 0.5], constrain="domain", tickformat="d", nticks=6)
-    figure.update_yaxes(
-        showgrid=False, range=[rows - 0.5, -0.5], scaleanchor="x", constrain="domain", tickformat="d", nticks=6
+        frames.append({"type": "rect", "x0": j - 0.5, "x1": j + 0.5, "y0": i - 0.5, "y1": i + 0.5,
+                       "line": {"color": "#ff2d55", "width": 2.5}})  # fmt: skip
+    axis = {"showgrid": False, "constrain": "domain", "tickformat": "d", "nticks": 6}
+    return style.figure(
+        traces,
+        x=f"x′, class {classes[1]} (nearest first)",
+        y=f"x, class {classes[0]} (nearest first)",
+        height=480,
+        dark=dark,
+        clickmode="event+select",
+        dragmode=False,
+        hovermode="closest",
+        showlegend=False,
+        plot_bgcolor="rgba(128,128,128,0.15)",
+        shapes=frames,
+        xaxis={**axis, "range": [-0.5, columns - 0.5]},
+        yaxis={**axis, "range": [rows - 0.5, -0.5], "scaleanchor": "x"},
     )
-    return figure
 
 
 def nearest_first(distance: Floats) -> tuple[Order, Order]:

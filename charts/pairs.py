@@ -24,24 +24,28 @@ def distance_by_layer(
     passes. The layer `chosen` is framed.
     """
     grey = style.reference_colour(dark)
-    figure = go.Figure()
-    figure.add_bar(
-        x=[style.safe(layer) for layer in layers], y=list(distance), showlegend=False,
-        marker={
+    bars: style.Part = {
+        "type": "bar", "x": [style.safe(layer) for layer in layers], "y": list(distance), "showlegend": False,
+        "marker": {
             "color": [colours.get(layer, grey) for layer in layers],
             "line": {"color": grey, "width": [3 if layer == chosen else 0 for layer in layers]},
         },
-        text=[f"{value:.2f}" for value in distance], textposition="outside", cliponaxis=False,
-        customdata=[value / half_apart if half_apart > 0 else 0.0 for value in distance],
-        hovertemplate="%{x}: %{y:.4f} (ℓ2 norm), %{customdata:.0%} of the way to the midpoint<extra></extra>",
-    )  # fmt: skip
-    figure.add_hline(
-        y=half_apart, line={"color": grey, "width": 1, "dash": "dot"},
-        annotation={"text": "half the distance of the images", "font": {"color": grey, "size": 12}},
-        annotation_position="top left",
-    )  # fmt: skip
-    style.layout(figure, x="layer, from input to output", y="distance (ℓ2 norm)", height=300, dark=dark)
-    figure.update_yaxes(range=[0, 1.18 * max([half_apart, *distance])])
-    figure.update_layout(bargap=0.45)
-    figure.update_xaxes(type="category")
-    return figure
+        "text": [f"{value:.2f}" for value in distance], "textposition": "outside", "cliponaxis": False,
+        "customdata": [value / half_apart if half_apart > 0 else 0.0 for value in distance],
+        "hovertemplate": "%{x}: %{y:.4f} (ℓ2 norm), %{customdata:.0%} of the way to the midpoint<extra></extra>",
+    }  # fmt: skip
+    words = style.note(
+        "half the distance of the images", grey, xref="x domain", x=0, xanchor="left", y=half_apart, yanchor="bottom"
+    )
+    return style.figure(
+        [bars],
+        x="layer, from input to output",
+        y="distance (ℓ2 norm)",
+        height=300,
+        dark=dark,
+        bargap=0.45,
+        shapes=[style.across(half_apart, grey, "dot")],
+        annotations=[words],
+        xaxis={"type": "category"},
+        yaxis={"range": [0, 1.18 * max([half_apart, *distance])]},
+    )

@@ -30,39 +30,53 @@ def distance_against_m(
     dimensions = np.asarray(m, dtype=np.float64)
     means = np.array([float(np.mean(values)) for values in distance])
     grey = style.reference_colour(dark)
-    figure = go.Figure()
+    shapes: list[style.Part] = []
+    notes: list[style.Part] = []
     if region is not None and region[1] > region[0]:
-        figure.add_vrect(x0=region[0], x1=region[1], fillcolor=grey, opacity=0.12, line_width=0)
-        figure.add_annotation(  # annotations on a log axis take logarithms, shapes do not
-            x=(np.log10(region[0]) + np.log10(region[1])) / 2, y=1, yref="paper", yanchor="top", showarrow=False,
-            text=f"1 ≪ m ≪ √r4 = {region[1]:.1f}", font={"color": grey},
-        )  # fmt: skip
+        shapes.append({"type": "rect", "x0": region[0], "x1": region[1], "yref": "y domain", "y0": 0, "y1": 1,
+                       "fillcolor": grey, "opacity": 0.12, "line": {"width": 0}})  # fmt: skip
+        middle = (np.log10(region[0]) + np.log10(region[1])) / 2  # notes on a log axis take logarithms, shapes do not
+        words = f"1 ≪ m ≪ √r4 = {region[1]:.1f}"
+        notes.append(style.note(words, grey, x=middle, yref="paper", y=1, yanchor="top"))
+    traces: list[style.Part] = []
     if len(dimensions):
-        reference = means[0] * np.sqrt(dimensions / dimensions[0])
-        figure.add_scatter(
-            x=dimensions, y=reference, mode="lines", name="√m through the first point",
-            line={"color": grey, "dash": "dash", "width": 1.6}, hovertemplate="√m: %{y:.4f}<extra></extra>",
-        )  # fmt: skip
+        traces.append({
+            "x": dimensions, "y": means[0] * np.sqrt(dimensions / dimensions[0]), "mode": "lines",
+            "name": "√m through the first point", "line": {"color": grey, "dash": "dash", "width": 1.6},
+            "hovertemplate": "√m: %{y:.4f}<extra></extra>",
+        })  # fmt: skip
     if prediction is not None:
-        figure.add_scatter(
-            x=dimensions, y=prediction, mode="lines", name="√m‖L(x−x′)‖ / (2‖L‖F)",
-            line={"color": grey, "dash": "dot", "width": 2}, hovertemplate="theory: %{y:.4f}<extra></extra>",
-        )  # fmt: skip
-    figure.add_scatter(
-        x=np.repeat(dimensions, [len(values) for values in distance]),
-        y=np.concatenate([np.asarray(values, dtype=np.float64) for values in distance]) if distance else [],
-        mode="markers", name="one projection", marker={"color": colour, "size": 6, "opacity": 0.5},
-        hovertemplate="m = %{x}: %{y:.4f}<extra></extra>",
-    )  # fmt: skip
+        traces.append({
+            "x": dimensions, "y": prediction, "mode": "lines", "name": "√m‖L(x−x′)‖ / (2‖L‖F)",
+            "line": {"color": grey, "dash": "dot", "width": 2}, "hovertemplate": "theory: %{y:.4f}<extra></extra>",
+        })  # fmt: skip
     name = "mean" if exponent is None else f"mean, ∝ m^{exponent[0]:.2f} ({exponent[1]:.2f} to {exponent[2]:.2f})"
-    figure.add_scatter(
-        x=dimensions, y=means, mode="lines+markers", name=name, line={"color": colour, "width": 2.4},
-        hovertemplate="m = %{x}: mean %{y:.4f}<extra></extra>",
-    )  # fmt: skip
-    style.layout(figure, x="projection dimension m", y="mean distance (ℓ2 norm)", height=420, dark=dark)
-    figure.update_xaxes(type="log", tickvals=list(m), ticktext=[f"{k:,}" for k in m])
-    figure.update_yaxes(type="log", tickvals=[k * 10.0**e for e in range(-6, 7) for k in (1, 2, 5)])
-    return figure
+    traces += [
+        {
+            "x": np.repeat(dimensions, [len(values) for values in distance]),
+            "y": np.concatenate([np.asarray(values, dtype=np.float64) for values in distance]) if distance else [],
+            "mode": "markers", "name": "one projection", "marker": {"color": colour, "size": 6, "opacity": 0.5},
+            "hovertemplate": "m = %{x}: %{y:.4f}<extra></extra>",
+        },
+        {
+            "x": dimensions, "y": means, "mode": "lines+markers", "name": name, "line": {"color": colour, "width": 2.4},
+            "hovertemplate": "m = %{x}: mean %{y:.4f}<extra></extra>",
+        },
+    ]  # fmt: skip
+    return style.figure(
+        traces,
+        x="projection dimension m",
+        y="mean distance (ℓ2 norm)",
+        dark=dark,
+        shapes=shapes,
+        annotations=notes,
+        xaxis=_log_axis(m),
+        yaxis={"type": "log", "tickvals": [k * 10.0**e for e in range(-6, 7) for k in (1, 2, 5)]},
+    )
+
+
+def _log_axis(m: Sequence[int]) -> style.Part:
+    return {"type": "log", "tickvals": list(m), "ticktext": [f"{k:,}" for k in m]}
 
 
 def spread_against_m(
@@ -84,30 +98,35 @@ def spread_against_m(
              ("mean over pairs", of_mean, {"color": colour, "width": 1.8, "dash": "dash"})]  # fmt: skip
     if theory is not None:
         lines.append(("theory, one pair", list(theory), {"color": grey, "width": 2, "dash": "dot"}))
-    figure = go.Figure()
-    for name, values, line in lines:
-        figure.add_scatter(
-            x=list(m), y=[100 * value for value in values], mode="lines+markers", name=name, line=line,
-            hovertemplate=f"m = %{{x}}: {name} %{{y:.2f}} %<extra></extra>",
-        )  # fmt: skip
-    style.layout(figure, x="projection dimension m", y="spread over projections (%)", height=340, dark=dark)
-    figure.update_xaxes(type="log", tickvals=list(m), ticktext=[f"{k:,}" for k in m])
-    figure.update_yaxes(rangemode="tozero")
-    return figure
+    traces: list[style.Part] = [
+        {
+            "x": list(m), "y": [100 * value for value in values], "mode": "lines+markers", "name": name, "line": line,
+            "hovertemplate": f"m = %{{x}}: {name} %{{y:.2f}} %<extra></extra>",
+        }
+        for name, values, line in lines
+    ]  # fmt: skip
+    return style.figure(
+        traces,
+        x="projection dimension m",
+        y="spread over projections (%)",
+        height=340,
+        dark=dark,
+        xaxis=_log_axis(m),
+        yaxis={"rangemode": "tozero"},
+    )
 
 
 def curves_by_m(
     epsilon: Floats, curves: Sequence[Curve], *, input_space: Floats | None = None, dark: bool = False
 ) -> go.Figure:
     """Loss curves of one layer, a line for each m; thin, with the share that is known, while some pairs are not."""
-    figure = frame(epsilon, input_space, dark=dark)
     shown = [curve for curve in curves if curve.known]
+    traces: list[style.Part] = []
     for colour, curve in zip(style.palette(max(len(shown), 1), dark), shown, strict=False):
         name = "no projection" if curve.m is None else f"m = {curve.m}"
-        figure.add_scatter(
-            x=epsilon, y=curve.losses.mean(axis=0), mode="lines", name=name + partly([curve]),
-            line={"color": colour, "width": curve.width, "dash": "dash" if curve.m is None else "solid"},
-            hovertemplate="%{y:.4f} nats",
-        )  # fmt: skip
-    figure.update_layout(height=420)
-    return figure
+        traces.append({
+            "x": epsilon, "y": curve.losses.mean(axis=0), "mode": "lines", "name": name + partly([curve]),
+            "line": {"color": colour, "width": curve.width, "dash": "dash" if curve.m is None else "solid"},
+            "hovertemplate": "%{y:.4f} nats",
+        })  # fmt: skip
+    return frame(epsilon, traces, input_space, height=420, dark=dark)

@@ -85,6 +85,7 @@ def _distance(left: st.delta_generator.DeltaGenerator, right: st.delta_generator
             (found.left, found.right),
             found.distance,
             found.level,
+            reach=REACH,
             dark=screen.dark(),
         )
         _show_plane(figure, "meeting", "strata-distance", "Level sets with two points, their balls and their collision")
@@ -124,7 +125,7 @@ def _show_plane(figure: go.Figure, key: str, filename: str, alt: str) -> None:
         if points:
             put(st.session_state["moves"], points[0]["x"], points[0]["y"])
 
-    screen.show(learn.places(figure, reach=REACH), key, filename, alt, on_select=clicked, selection_mode="points")
+    screen.show(figure, key, filename, alt, on_select=clicked, selection_mode="points")
     now = {point: (st.session_state[names[0][0]], st.session_state[names[1][0]]) for point, names in POINTS.items()}
     dragging.drag(key, now, REACH, 0.1, put)
 

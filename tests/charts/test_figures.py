@@ -207,6 +207,9 @@ def test_small_multiples_have_a_panel_a_network() -> None:
     figure = compare.small_multiples(EPSILON, {name: [curve()] for name in "abcd"}, input_space=LOSSES[0])
     assert [note.text for note in figure.layout.annotations[:4]] == list("abcd")
     assert len({trace.xaxis for trace in figure.data}) == 4
+    axes = [figure.layout[f"xaxis{number}"] for number in ("", 2, 3, 4)]  # the fourth panel stands below the first
+    assert [axis.title.text for axis in axes] == ["", "budget ε", "budget ε", "budget ε"]
+    assert [axis.showticklabels for axis in axes] == [False, True, True, True]
     long = compare.small_multiples(EPSILON, {"cifar10-medium-trades0.5": [curve()], "a" * 100: [curve()]})
     titles = [note.text for note in long.layout.annotations[:2]]
     assert titles == ["cifar10-medium-<br>trades0.5", "a" * 15 + "<br>" + "a" * 14 + "…"]
@@ -223,7 +226,8 @@ def test_distance_of_a_pair_has_a_bar_a_layer_below_half_the_distance_of_the_ima
 
 
 def test_every_place_of_the_plane_can_be_clicked() -> None:
-    figure = learn.places(learn.level_sets(EPSILON, np.zeros((5, 5))), reach=0.2, step=0.1)
+    points = np.array([-0.9, -0.5]), np.array([0.9, 0.6])
+    figure = learn.meeting(EPSILON, np.zeros((5, 5)), points, points, 1.0, 0.0, reach=0.2)
     (markers,) = traces(figure, "places")
     clickable = np.stack([markers.x, markers.y], axis=1)
     assert len(clickable) == 25
