@@ -14,21 +14,21 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Image = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
-def _enlarge(image: Image, width: int) -> Pixels:
-    factor = max(1, round(width / image.shape[1]))
+def _enlarge(image: Image, width: int | None) -> Pixels:
+    factor = 1 if width is None else max(1, round(width / image.shape[1]))
     pixels = np.rint(np.clip(image, 0.0, 1.0) * 255).astype(np.uint8)
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def picture(image: Image, width: int = 224) -> Pixels:
-    """An image (C, H, W) in [0, 1], C = 1 or 3, as (H', W', 3) uint8 about `width` wide, pixels kept sharp.
+def picture(image: Image, width: int | None = None) -> Pixels:
+    """An image (C, H, W) in [0, 1], C = 1 or 3, as (H', W', 3) uint8: a pixel each, or about `width` wide and sharp.
 
     Values outside [0, 1] are clipped, for they cannot be shown.
     """
     return _enlarge(np.broadcast_to(np.moveaxis(image, 0, -1), (*image.shape[1:], 3)), width)
 
 
-def difference(change: Image, amplification: float = 1.0, width: int = 224, *, dark: bool = False) -> Pixels:
+def difference(change: Image, amplification: float = 1.0, width: int | None = None, *, dark: bool = False) -> Pixels:
     """A perturbation (C, H, W) as (H', W', 3) uint8.
 
     One channel: orange where brighter, blue where darker, and the background colour at 0; an amplified change of 1

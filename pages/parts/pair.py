@@ -20,7 +20,7 @@ from store import StoreError, audits, distances, images, workers
 from store.database import Database
 from store.records import AuditRecord, CollisionRecord, PairSpec
 
-WIDTH = 132  # of a picture on screen, in pixels
+WIDTH = 132  # of a picture, in pixels; on screen the browser enlarges it (`pages/parts/screen.py`)
 LISTED = 200  # closest pairs that a table lists
 FACTORS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # by which differences are amplified
 WHO = ("left", "collision_left", "collision_right", "right")  # the four images, as predictions name them
@@ -169,9 +169,9 @@ def show(found: Found) -> float:
             for title, image, words, who in zip(SIGNS, shown, told, WHO, strict=True):
                 says = collision.predictions.get(who)
                 said = "" if says is None else prediction(says, datasets.CLASS_NAMES[one.dataset])
-                _picture(pictures.picture(image, 2 * WIDTH), f"{title}, {words}", said)
+                _picture(pictures.picture(image), f"{title}, {words}", said)
             for title, change in (("x̃ − x", moved[0]), ("x̃′ − x′", moved[1])):
-                pixels = pictures.difference(change, factor, 2 * WIDTH, dark=screen.dark())
+                pixels = pictures.difference(change, factor, dark=screen.dark())
                 _picture(pixels, f"{title}, ×{factor:g}", "difference, amplified")
     st.caption(
         f"Distances are ℓ2 norms. Without features the two images would meet at {half_apart(first):.4f}, half their "

@@ -26,11 +26,13 @@ STATE_COLOURS: Final[dict[str, Literal["gray", "blue", "green", "red", "orange"]
 }
 # Text that streamlit draws with a contrast below 4.5:1 and for which the theme has no setting: what is chosen and the
 # value of a slider in the dark theme (3.8:1 and 4.1:1), the keys that press a button (2.6:1 in dark, 3.9:1 in light).
-_LEGIBLE: Final = """<style>
+# The pixels of a pair's images are enlarged, not smoothed.
+_STYLE: Final = """<style>
 button[data-variant=segmented_control][data-selected=true], div[data-testid=stSliderThumbValue] {
   color: light-dark(#7a1fa2, #c792f5) !important;
 }
 button[data-testid=stBaseButton-primary] kbd { opacity: 1; }
+div[class*=st-key-pair_pictures] img { image-rendering: pixelated; }
 </style>"""
 _SPECIAL = re.compile(r"([!-/:-@\[-`{-~])")
 
@@ -56,7 +58,7 @@ def begin(title: str) -> None:
         st.rerun()
     filters.keep(title)
     st.title(title, anchor=False)
-    st.html(_LEGIBLE + saving.SCRIPT + back.SCRIPT + menu.SCRIPT, unsafe_allow_javascript=True)
+    st.html(_STYLE + saving.SCRIPT + back.SCRIPT + menu.SCRIPT, unsafe_allow_javascript=True)
 
 
 @st.cache_resource(show_spinner="Opening the database …")
