@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
@@ -130,13 +130,13 @@ def _logs(db: Database, alive: list[WorkerRecord]) -> None:
 
 
 def _table(db: Database, listed: list[AuditRecord]) -> None:
-    layers = {one.name: tuple(layer.name for layer in one.layers if layer.main) for one in networks.all(db)}
+    main = words.main_layers(networks.all(db))
     rows = pd.DataFrame(
         {
             "id": [audit.id for audit in listed],
             "state": [audit.state for audit in listed],
             "network": [words.network_of(audit) for audit in listed],
-            "question": [_question(audit, layers) for audit in listed],
+            "question": [words.describe(audit, main) for audit in listed],
             "note": [audit.note for audit in listed],
             "tags": [" ".join(f"#{tag}" for tag in audit.tags) for audit in listed],
             "progress": [100 * audit.done / audit.total if audit.total else 0.0 for audit in listed],
@@ -163,14 +163,6 @@ def _table(db: Database, listed: list[AuditRecord]) -> None:
             "progress": st.column_config.ProgressColumn(format="%.0f %%", min_value=0, max_value=100, width=110),
         },
     )
-
-
-def _question(audit: AuditRecord, layers: Mapping[str, tuple[str, ...]]) -> str:
-    """What an audit asks, in a line of the table; `layers` are those of each network that are offered first."""
-    text, spec = words.describe(audit), audit.spec
-    if isinstance(spec, AuditSpec) and len(spec.layers) > 1 and spec.layers == layers.get(spec.network):
-        return f"all {len(spec.layers)} layers" + text.removeprefix(", ".join(spec.layers))
-    return text
 
 
 def _tick(ids: list[int]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import streamlit as st
 
 from charts import sparkline, style
-from pages.parts import known, progress, screen, words
+from pages.parts import known, progress, question, screen, words
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec
 from store import audits, networks, shipped, supervisor, workers
@@ -16,6 +17,7 @@ from store.database import Database
 from store.records import AuditRecord, NetworkRecord
 
 RECENT = 8
+JUST_COME = timedelta(minutes=1)
 
 
 def main() -> None:
@@ -36,9 +38,11 @@ def main() -> None:
             _card(network, bars)
     if recent:
         st.subheader("Recent audits", anchor=False)
+        main = words.main_layers(shelf)
         for audit in recent[:RECENT]:
-            _line(audit)
+            _line(audit, words.describe(audit, main))
         st.page_link("pages/audits.py", label="All audits →")
+    _look_for_audits(db, shelf, recent)
 
 
 def _empty(db: Database) -> None:
@@ -55,12 +59,32 @@ def _empty(db: Database) -> None:
     screen.look_for_networks(db)
 
 
+def _look_for_audits(db: Database, shelf: list[NetworkRecord], recent: list[AuditRecord]) -> None:
+    """For a minute after bundled networks have come, look each second for the audits that come with them."""
+
+    def young() -> bool:
+        now = datetime.now(UTC)
+        return any(network.source == "zoo" and now - network.created < JUST_COME for network in shelf)
+
+    if not young():
+        return
+
+    @st.fragment(run_every=1.0)
+    def look() -> None:
+        found = {audit.id for audit in audits.recent(db, 50, kind="audit")}
+        if not young() or found != {audit.id for audit in recent}:
+            st.rerun()
+
+    look()
+
+
 def _next_step(shelf: list[NetworkRecord], recent: list[AuditRecord]) -> None:
     if any(audit.worker is None or audit.worker.host != shipped.HOST for audit in recent):
         return  # somebody has asked something; what came with Strata was asked by nobody here
     with st.container(border=True):
         st.markdown("**Start here.** Ask how robust each layer is; the first answer takes under a minute.")
-        words.link_to_explore(f"→ Explore {screen.escape(shelf[0].name)}", {"network": shelf[0].name})
+        (name,) = question.shown_first([network.name for network in shelf], 1)
+        words.link_to_explore(f"→ Explore {screen.escape(name)}", {"network": name})
 
 
 def _running(db: Database) -> None:
@@ -96,9 +120,7 @@ class Bars:
 def _card(network: NetworkRecord, bars: dict[int, Bars]) -> None:
     with st.container(border=True, width=320, gap="small"):
         st.markdown(f"**{screen.escape(network.name)}**")
-        trained = words.training(network)
-        uploaded = network.source == "upload" and not trained.startswith("uploaded")
-        st.caption(screen.escape(f"uploaded, {trained}" if uploaded else trained))
+        st.caption(screen.escape(words.training(network)))
         accuracies = words.accuracies(network)
         if accuracies:
             st.caption(screen.escape(accuracies))
@@ -108,7 +130,7 @@ def _card(network: NetworkRecord, bars: dict[int, Bars]) -> None:
         if network.id in bars:
             _draw(network, bars[network.id], [one for one in bars.values() if one.dataset == bars[network.id].dataset])
         else:
-            st.caption("No audit yet.")
+            st.caption("No finished audit yet.")
         words.link_to_explore("Explore →", {"network": network.name})
 
 
@@ -158,12 +180,12 @@ def _mean_distances(audit_id: int, sha256: str, key: str, _db: Database, _spec: 
     }
 
 
-def _line(audit: AuditRecord) -> None:
+def _line(audit: AuditRecord, asks: str) -> None:
     assert isinstance(audit.spec, AuditSpec)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(audit.state, color=screen.STATE_COLOURS[audit.state])
         words.link_to_explore(screen.escape(audit.spec.network), words.address(audit.spec))
-        st.caption(f"{screen.escape(words.describe(audit))} · {words.ago(audit.created)}")
+        st.caption(f"{screen.escape(asks)} · {words.ago(audit.created)}")
 
 
 main()

@@ -32,8 +32,11 @@ def main() -> None:
         screen.look_for_networks(db)
         return
     _table(shelf)
-    chosen = next((one for one in shelf if one.name == st.query_params.get("show", "")), None)
+    named = st.query_params.get("show", "")
+    chosen = next((one for one in shelf if one.name == named), None)
     if chosen is None:
+        if named:
+            st.warning(f"The address names {screen.escape(named)}, which is not on the shelf.")
         st.caption("Tick a row to see a network closely.")
         return
     _details(db, chosen)
@@ -122,6 +125,8 @@ def _remove(db: Database, network_id: int) -> None:
         networks.remove(db, network_id)
     except StoreError as error:
         st.toast(screen.escape(str(error)))
+    else:
+        st.query_params.pop("show", None)
 
 
 def _rename(db: Database, network: NetworkRecord) -> None:

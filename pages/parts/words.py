@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,18 +15,28 @@ from robustness_core import datasets
 from robustness_core.spec import AuditSpec
 from store.records import AuditRecord, NetworkRecord
 
+Layers = Mapping[str, tuple[str, ...]]
+
 _BUDGETS = ("from", "to", "budgets")  # a pair needs no budgets
 
 
-def describe(audit: AuditRecord) -> str:
-    """What an audit asks, in a line."""
+def main_layers(shelf: Sequence[NetworkRecord]) -> Layers:
+    """The layers of each network, by its name, that are asked for at first."""
+    return {network.name: tuple(layer.name for layer in network.layers if layer.main) for network in shelf}
+
+
+def describe(audit: AuditRecord, main: Layers | None = None) -> str:
+    """What an audit asks, in a line; with the `main` layers of its network it says that it asks all of these."""
     spec = audit.spec
     if not isinstance(spec, AuditSpec):
         layers = ", ".join(series.layer for series in spec.series)
         return f"pair {spec.left[2]} and {spec.right[2]} at {layers}"
     m = ", ".join("none" if value is None else str(value) for value in spec.m)
+    layers = ", ".join(spec.layers)
+    if main is not None and len(spec.layers) > 1 and spec.layers == main.get(spec.network):
+        layers = f"all {len(spec.layers)} layers"
     return (
-        f"{', '.join(spec.layers)}; m {m}; N {spec.projections}; S {spec.samples}; "
+        f"{layers}; m {m}; N {spec.projections}; S {spec.samples}; "
         f"{spec.classes[0]} against {spec.classes[1]} of {spec.dataset}; {spec.method}"
     )
 
@@ -97,11 +107,16 @@ def duration(audit: AuditRecord) -> str:
 
 
 def training(network: NetworkRecord) -> str:
-    """How a network was trained, from its card: PGD, ε = 2, on mnist."""
+    """How a network was trained, from its card: PGD, ε = 2, on mnist; of an uploaded one, that it is one."""
+    said = _training(network)
+    return f"uploaded, {said}" if network.source == "upload" else said
+
+
+def _training(network: NetworkRecord) -> str:
     how = part(network.card, "training")
     method = {"pgd": "PGD", "trades": "TRADES", "benign": "benign"}.get(str(how.get("method", "")))
     if method is None:
-        return "training not stated" if network.source == "zoo" else "uploaded, training not stated"
+        return "training not stated"
     budget = how.get("epsilon")
     words = method if method == "benign" or budget is None else f"{method}, ε = {budget:g}"
     dataset = how.get("dataset", network.card.get("dataset"))

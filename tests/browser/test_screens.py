@@ -320,7 +320,7 @@ def test_row_of_an_audit_and_its_address_name_each_other(page: Page, filled) -> 
     expect(ticked).to_have_text(str(newest))
 
 
-def test_screens_without_networks_see_them_arrive(page: Page, empty) -> None:
+def test_screens_without_networks_see_them_and_their_audits_arrive(page: Page, empty) -> None:
     db, address = empty
     opened = {name: page.context.new_page() for name in ("", "pairs", "compare", "scaling", "networks")}
     for name, tab in opened.items():
@@ -332,6 +332,11 @@ def test_screens_without_networks_see_them_arrive(page: Page, empty) -> None:
         for tab in opened.values():
             expect(tab.get_by_text(re.compile("bundled"))).to_have_count(0)
             expect(tab.get_by_test_id("stException")).to_have_count(0)
+        home = opened[""]
+        expect(home.get_by_text("No finished audit yet")).to_have_count(2)
+        synthetic.finish(db, synthetic.question("first-made-up"))  # as those that come with Strata, a little later
+        expect(home.get_by_text("Recent audits")).to_be_visible()
+        expect(home.get_by_text("No finished audit yet")).to_have_count(1)
     finally:
         for network in added:
             networks.remove(db, network.id)

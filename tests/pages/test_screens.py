@@ -104,6 +104,13 @@ def test_network_is_renamed_annotated_and_removed_with_what_depends_on_it(db, op
     screen.button(key=f"remove_{network.id}").click().run()
     assert not screen.exception
     assert networks.by_id(db, network.id) is None
+    assert not screen.warning  # of an address that still named it
+
+
+def test_an_address_that_names_no_network_of_the_shelf_says_so(db, open_screen) -> None:
+    synthetic.network(db)
+    (warning,) = open_screen("networks", show="gone").warning
+    assert warning.value == "The address names gone, which is not on the shelf."
 
 
 def test_compare_and_scaling_queue_what_is_missing(db, open_screen) -> None:
@@ -234,9 +241,18 @@ def test_empty_list_of_audits_says_what_is_not_there(db, open_screen) -> None:
 def test_home_offers_its_next_step_beside_what_came_with_strata(db, open_screen) -> None:
     synthetic.network(db)
     enter_shipped(db)
-    assert "Start here" in text_of(open_screen("home"))
+    screen = open_screen("home")
+    assert "Start here" in text_of(screen)
+    assert any("all 4 layers; m 10" in caption.value.replace("\\", "") for caption in screen.caption)
     audits.submit(db, synthetic.question())
     assert "Start here" not in text_of(open_screen("home"))
+
+
+def test_home_sends_a_newcomer_to_a_network_whose_images_are_at_hand(db, open_screen) -> None:
+    synthetic.network(db, "cifar10-large-pgd0.5")
+    synthetic.network(db, "mnist-medium-pgd2")
+    first, *_ = open_screen("home").get("page_link")
+    assert first.proto.label == "→ Explore mnist\\-medium\\-pgd2"
 
 
 def test_home_says_how_a_worker_starts_that_runs_elsewhere(db, open_screen) -> None:
