@@ -5,15 +5,16 @@ distances.
 
 Prints one line a figure: what was measured, the time, the bound. First paint (the browser's own first contentful paint)
 and drawing are warm: the median of five visits after a first one, in a browser that keeps the program, as a reader's
-does. An interaction is timed as the browser sees it, drawing included, and on the server: from the first message that
-the browser sends until the one that says that the script is through. Other work on the machine shows in the load
-average that is printed first.
+does. An interaction is timed as the browser sees it, drawing included, and on the server: from the message that the
+browser sends until the last byte of the answer. A relay between the two takes that time, since a browser that draws
+takes in late what has long arrived. Other work on the machine shows in the load average that is printed first.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
+import asyncio
+import itertools
 import os
 import re
 import shutil
@@ -21,19 +22,20 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 import store
 from benchmarks import synthetic
-from store import audits
+from robustness_core import datasets
+from robustness_core.spec import sample_indices
+from store import audits, networks
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
@@ -58,7 +60,7 @@ def main() -> None:
             if path is None:
                 sys.exit("Chromium is missing: install it with `apt-get install chromium`.")
             browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-            measure(browser, f"http://127.0.0.1:{args.port}")
+            measure(browser, Relay(args.port))
             megabytes = memory(process.pid)
             print(f"{'memory of the web process':<72}{megabytes:8.0f} MB    (bound 400 MB)")
             browser.close()
@@ -78,9 +80,21 @@ def fill(url: str, distances: int) -> int:
         spec = synthetic.question(("small-made-up", "second-made-up")[number % 2], samples).replace(seed=number)
         made += synthetic.finish(db, spec.replace(projections=4 if made < distances else 1), seed=number).total
     made += synthetic.finish(db, synthetic.question()).total
+    keep_collisions(db)
     print(f"audits: {len(audits.recent(db, 1000))}")
     db.close()
     return made
+
+
+def keep_collisions(db: store.Database) -> None:
+    """A collision at every layer for all pairs of the question that Explore asks by default."""
+    spec = synthetic.question()
+    network = networks.by_name(db, spec.network)
+    assert network is not None
+    labels = datasets.load(spec.dataset, spec.split).labels
+    left, right = (sample_indices(labels, label, spec.samples, spec.seed).tolist() for label in spec.classes)
+    for first, second in itertools.product(left, right):
+        synthetic.keep_collisions(db, spec, network.sha256, first, second)
 
 
 @contextmanager
@@ -105,7 +119,49 @@ def dashboard(url: str, folder: Path, port: int) -> Iterator[subprocess.Popen[by
             process.wait(20)
 
 
-def measure(browser: Browser, address: str) -> None:
+class Relay:
+    """Passes all bytes between browser and server, and notes when those of the session's websocket pass by."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.asked: list[float] = []  # when the browser sent something
+        self.answered: list[float] = []  # when the server did
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, daemon=True).start()
+        start = asyncio.start_server(self._connected, "127.0.0.1", 0)
+        server = asyncio.run_coroutine_threadsafe(start, loop).result(10)
+        self.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, to = await asyncio.open_connection("127.0.0.1", self._port)
+        first = await reader.read(65536)
+        to.write(first)
+        session = first.startswith(b"GET /_stcore/stream")
+        await asyncio.gather(
+            self._pass(reader, to, self.asked if session else []),
+            self._pass(there, writer, self.answered if session else []),
+        )
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moments: list[float]) -> None:
+        try:
+            while data := await reader.read(65536):
+                if len(data) > 16:  # less is a ping
+                    moments.append(time.perf_counter())
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        writer.close()
+
+    def answer(self, since: float) -> float:
+        """Seconds from the browser's first message after `since` to the last byte before it asks something else."""
+        asked = [moment for moment in self.asked if moment > since]
+        until = asked[1] if len(asked) > 1 else float("inf")
+        return max(moment for moment in self.answered if asked[0] < moment < until) - asked[0]
+
+
+def measure(browser: Browser, relay: Relay) -> None:
+    address = relay.address
     curves = ".st-key-figure_curves .legendtext"
     paints = {
         "home": ("", "h1"),
@@ -126,30 +182,43 @@ def measure(browser: Browser, address: str) -> None:
         report(f"  its figure or table drawn (first visit {visits[0][1]:.2f} s)", drawn, 2.0)
     page.context.close()
     page = fresh(browser)
-    page.goto(f"{address}/explore?network=small-made-up")
-    page.wait_for_selector(".st-key-figure_matrix .nsewdrag")
-    page.wait_for_timeout(2000)
-    interactions(page)
-    page.goto(f"{address}/explore?network={BIG}&S={LARGE}")
-    page.wait_for_selector(".st-key-figure_matrix .nsewdrag")
-    page.wait_for_timeout(3000)
-    timed(page, "click on a cell of a matrix of 100 x 100", click_cell, PAIR_OPEN)
-    page.context.close()
 
+    def opened(path: str, sign: str) -> None:
+        page.goto(f"{address}/{path}")
+        page.wait_for_selector(sign)
+        page.wait_for_timeout(3000)
 
-def interactions(page: Page) -> None:
     def slide(page: Page) -> None:
-        page.get_by_role("slider", name=re.compile("Budget")).focus()
+        page.get_by_role("slider", name=re.compile("Budget|Weak|Amplification")).focus()
         page.keyboard.press("ArrowRight")
 
-    def toggle(page: Page) -> None:
-        page.get_by_text("Input space", exact=True).click()
+    def press(name: str) -> Callable[[Page], None]:
+        return lambda page: page.get_by_role("button", name=name).click()
 
     moved = "[...document.querySelectorAll('.ytitle')].some(one => one.textContent.includes('ε = 2.1'))"
-    timed(page, "slider of the budget", slide, moved)
     gone = "![...document.querySelectorAll('.legendtext')].some(one => one.textContent === 'input space')"
-    timed(page, "hide the input space", toggle, gone)
-    timed(page, "click on a cell of a matrix of 20 x 20", click_cell, PAIR_OPEN)
+    matrix, picture = ".st-key-figure_matrix .nsewdrag", "[data-testid=stImage]"
+    opened("explore?network=small-made-up", matrix)
+    timed(page, relay, "Explore: slider of the budget", slide, moved)
+    timed(
+        page,
+        relay,
+        "Explore: hide the input space",
+        lambda page: page.get_by_text("Input space", exact=True).click(),
+        gone,
+    )
+    timed(page, relay, "Explore: click on a cell of 20 x 20", click_cell, PAIR_OPEN)
+    timed(page, relay, "Explore: the next pair", press("Farther"), PAIR_OPEN)
+    opened(f"explore?network={BIG}&S={LARGE}", matrix)
+    timed(page, relay, "Explore: click on a cell of 100 x 100", click_cell, PAIR_OPEN)
+    opened("pairs?network=small-made-up", picture)
+    timed(page, relay, "Pairs: the next pair at every layer", press("Farther"), PAIR_OPEN)
+    timed(page, relay, "Pairs: amplify the differences", slide, "true")
+    opened("compare?networks=small-made-up&networks=second-made-up", ".st-key-figure_depth .legendtext")
+    timed(page, relay, "Compare: slider of the budget", slide, moved)
+    opened("learn", ".st-key-figure_levels .plot-container")
+    timed(page, relay, "Learn: slider of the weak features", slide, "location.search.includes('weak=5')")
+    page.context.close()
 
 
 def click_cell(page: Page) -> None:
@@ -176,28 +245,15 @@ def paint(page: Page, address: str, sign: str) -> tuple[float, float]:
     return float(first) / 1000, drawn
 
 
-def timed(page: Page, what: str, act: Callable[[Page], None], until: str) -> None:
+def timed(page: Page, relay: Relay, what: str, act: Callable[[Page], None], until: str) -> None:
     """Report how long `act` takes until the browser shows it, and how long the server is at work on it."""
-    sent: list[float] = []
-    through: list[float] = []
-
-    def received(frame: dict[str, Any]) -> None:
-        message = ForwardMsg.FromString(base64.b64decode(frame["response"]["payloadData"]))
-        if message.WhichOneof("type") == "script_finished":
-            through.append(frame["timestamp"])
-
-    wire = page.context.new_cdp_session(page)
-    wire.on("Network.webSocketFrameSent", lambda frame: sent.append(frame["timestamp"]))
-    wire.on("Network.webSocketFrameReceived", received)
-    wire.send("Network.enable")
     began = time.perf_counter()
     act(page)
     page.wait_for_function(until)
     seen = time.perf_counter() - began
     page.wait_for_timeout(1500)  # the script may still be at work below what was waited for
-    wire.detach()
     report(what, seen, 1.0)
-    report("  on the server", min(moment for moment in through if moment > sent[0]) - sent[0], 0.3)
+    report("  on the server", relay.answer(began), 0.3)
 
 
 def memory(pid: int) -> float:

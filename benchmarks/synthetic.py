@@ -91,6 +91,16 @@ def finish(db: Database, spec: AuditSpec, *, share: float = 1.0, seed: int = 0) 
     return audits.get(db, claimed.id)
 
 
+def keep_collisions(db: Database, spec: AuditSpec, sha256: str, left: int, right: int) -> None:
+    """Put a made-up collision of two stored images into every series of a question; all four images are called 7."""
+    ids = images.ids(db, spec.dataset, spec.split, [left, right])
+    shape = (3, 32, 32) if spec.dataset == "cifar10" else (1, 28, 28)
+    for series in spec.series(sha256):
+        one, other = (np.full(shape, level, dtype=np.float32) for level in (0.2, 0.3))
+        says = {who: [0.0] * 7 + [9.0] + [0.0] * 2 for who in ("left", "right", "collision_left", "collision_right")}
+        distances.put_collision(db, distances.series(db, series).id, ids[left], ids[right], one, other, says)
+
+
 def distances_of(rng: np.random.Generator, rows: int, columns: int, depth: int) -> NDArray[np.float64]:
     """Made-up distances that grow with the layer."""
     near = rng.uniform(0.7, 1.3, (rows, 1)) * rng.uniform(0.7, 1.3, (1, columns))

@@ -3,14 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import store
-from robustness_core.spec import AuditSpec
-from store import distances, images
 
 ROOT = Path(__file__).resolve().parents[2]
 Open = Callable[..., AppTest]
@@ -50,13 +47,3 @@ def words(screen: AppTest) -> str:
     """All text of a screen that a reader sees, one string."""
     kinds = ("title", "subheader", "markdown", "caption", "info", "error", "success", "warning", "text")
     return "\n".join(str(element.value) for kind in kinds for element in screen.get(kind))
-
-
-def keep_collisions(db: store.Database, spec: AuditSpec, sha256: str, left: int, right: int) -> None:
-    """Put a made-up collision of two stored images into every series of a question; all four images are called 7."""
-    ids = images.ids(db, spec.dataset, spec.split, [left, right])
-    shape = (3, 32, 32) if spec.dataset == "cifar10" else (1, 28, 28)
-    for series in spec.series(sha256):
-        met = [np.full(shape, level, dtype=np.float32) for level in (0.2, 0.3)]
-        says = {who: [0.0] * 7 + [9.0] + [0.0] * 2 for who in ("left", "right", "collision_left", "collision_right")}
-        distances.put_collision(db, distances.series(db, series).id, ids[left], ids[right], *met, says)

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import synthetic
 from robustness_core.spec import AuditSpec
 from store import audits, workers
-from tests.pages.conftest import keep_collisions, words
+from tests.pages.conftest import words
 
 NAME = "small-made-up"
 
@@ -191,7 +191,7 @@ def test_stored_pair_is_shown_stepped_through_and_opened_in_pairs(db, open_scree
     synthetic.finish(db, spec)
     closest = open_screen("explore", layers=["conv1", "logits"]).dataframe[1].value
     first = (int(closest.iloc[0]["x"]), int(closest.iloc[0]["x′"]))
-    keep_collisions(db, spec, network.sha256, *first)
+    synthetic.keep_collisions(db, spec, network.sha256, *first)
     screen = open_screen("explore", layers=["conv1", "logits"], pair=f"{first[0]}-{first[1]}")
     assert not screen.exception
     assert words(screen).count("says **7** (100%)") == 4
@@ -288,7 +288,7 @@ def test_the_pair_stays_open_on_the_way_through_other_screens(db, open_screen) -
     synthetic.finish(db, spec)
     first = open_screen("explore").dataframe[1].value.iloc[0]
     pair = f"{first['x']}-{first['x′']}"
-    keep_collisions(db, spec, network.sha256, int(first["x"]), int(first["x′"]))
+    synthetic.keep_collisions(db, spec, network.sha256, int(first["x"]), int(first["x′"]))
     screen = open_screen("explore", network=network.name, pair=pair)
     for name in ("scaling", "pairs", "explore"):
         screen.query_params.clear()

@@ -11,7 +11,7 @@ from benchmarks import synthetic
 from pages.parts import pair
 from store import audits, workers
 from store.records import CollisionRecord
-from tests.pages.conftest import keep_collisions, words
+from tests.pages.conftest import words
 
 LAYERS = ["conv1", "conv2", "fc1", "logits"]
 
@@ -31,7 +31,7 @@ def closest_of(db, network, spec) -> tuple[int, int]:
     distance = answer.groups["logits", 10][0].matrix.distance
     i, j = np.unravel_index(distance.argmin(), distance.shape)
     chosen = int(answer.sample.left[i]), int(answer.sample.right[j])
-    keep_collisions(db, spec, network.sha256, *chosen)
+    synthetic.keep_collisions(db, spec, network.sha256, *chosen)
     return chosen
 
 
