@@ -68,7 +68,7 @@ def small_multiples(
         axes[f"yaxis{number}"] = {
             **grid[f"yaxis{number}"],
             **style.axis("loss (nats)" if leftmost else "", dark),
-            "range": [-0.012, style.LOG2 * 1.08],
+            "range": style.LOSS_RANGE,
         }
     return style.figure(
         traces,
@@ -126,7 +126,7 @@ def loss_by_depth(
     layers = {tuple(curve.layer for curve in curves) for curves in networks.values()}
     names = [style.safe(name) for name in layers.pop()] if len(layers) == 1 else []
     named = {"tickvals": list(range(1, len(names) + 1)), "ticktext": names} if names else {}
-    loss_axis: style.Part = {"range": [-0.012, style.LOG2 * 1.08]} if base is None else {}
+    loss_axis: style.Part = {"range": style.LOSS_RANGE} if base is None else {}
     return style.figure(
         traces,
         x="relative depth (0 first layer, 1 logits)" if relative else "layer",

@@ -93,7 +93,7 @@ def layer_curves(
             "title": {"text": "accuracy under PGD", "font": {"color": grey}}, "tickfont": {"color": grey},
         }  # fmt: skip
     if overlays:
-        more["yaxis"] = {"range": [-0.012, style.LOG2 * 2.0]}
+        more["yaxis"] = {"range": [style.LOSS_RANGE[0], style.LOG2 * 2.0]}
     return frame(epsilon, traces, input_space, lines=lines, notes=notes, dark=dark, **more)
 
 
@@ -130,7 +130,7 @@ def frame(
         shapes=[style.across(style.LOG2, grey), *lines],
         annotations=[limit, *notes],
         xaxis={"range": [float(epsilon[0]), float(epsilon[-1])], "unifiedhovertitle": {"text": "ε = %{x:.3f}"}},
-        **{"yaxis": {"range": [-0.012, style.LOG2 * 1.08]}, **layout},
+        **{"yaxis": {"range": style.LOSS_RANGE}, **layout},
     )
 
 

@@ -148,7 +148,7 @@ def loss_so_far(epsilons: Floats, losses: Floats, at: float, *, dark: bool = Fal
         y=style.LOSS_TITLE,
         dark=dark,
         shapes=[style.across(style.LOG2, style.reference_colour(dark))],
-        yaxis={"range": [-0.012, style.LOG2 * 1.08]},
+        yaxis={"range": style.LOSS_RANGE},
     )
 
 

@@ -14,6 +14,7 @@ Part = dict[str, Any]  # of a figure, in plotly's words: a trace, a line, a note
 LOG2 = math.log(2.0)
 EPSILON_TITLE = "budget ε (ℓ2 norm, pixels in [0, 1])"
 LOSS_TITLE = "optimal loss (nats)"
+LOSS_RANGE = (-0.012, LOG2 * 1.08)  # a line at 0 is seen whole, and one at log 2
 
 # The plasma scale, from which the ends that vanish on the background are cut: early layers are cool, deep ones warm.
 _PLASMA = (

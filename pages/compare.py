@@ -13,7 +13,6 @@ from charts import compare
 from charts.curves import Curve, value_at
 from pages.parts import asking, export, known, progress, question, report, screen, take_away, words
 from robustness_core.spec import AuditSpec
-from store import networks
 from store.database import Database
 from store.records import NetworkRecord
 
@@ -29,12 +28,8 @@ class Side:
 
 
 def main() -> None:
-    screen.begin("Compare")
-    db = screen.database()
-    shelf = {network.name: network for network in networks.all(db)}
-    if len(shelf) < 2:
-        screen.ask_for_a_network(db, "A comparison needs two networks on the shelf.", 2)
-        return
+    db, found = screen.begin_with_networks("Compare", 2, "A comparison needs two networks on the shelf.")
+    shelf = {network.name: network for network in found}
     left, right = st.columns([1, 2.8], gap="large")
     with left:
         sides = _ask(shelf)

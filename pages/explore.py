@@ -28,7 +28,7 @@ from pages.parts import (
 )
 from robustness_core import datasets
 from robustness_core.spec import SpecError
-from store import StoreError, audits, networks
+from store import StoreError, audits
 from store.database import Database
 from store.records import AuditRecord
 
@@ -64,12 +64,7 @@ class Shown:
 
 
 def main() -> None:
-    screen.begin("Explore")
-    db = screen.database()
-    shelf = networks.all(db)
-    if not shelf:
-        screen.ask_for_a_network(db)
-        return
+    db, shelf = screen.begin_with_networks("Explore")
     left, right = st.columns([1, 2.8], gap="large")
     with left:
         asked = question.ask(shelf)

@@ -13,7 +13,7 @@ from charts import style
 from pages.parts import data, pair, question, screen, take_away, words
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec, SeriesSpec
-from store import distances, images, networks
+from store import distances, images
 from store.database import Database
 from store.records import NetworkRecord
 
@@ -36,12 +36,7 @@ class Asked:
 
 
 def main() -> None:
-    screen.begin("Pairs")
-    db = screen.database()
-    shelf = networks.all(db)
-    if not shelf:
-        screen.ask_for_a_network(db)
-        return
+    db, shelf = screen.begin_with_networks("Pairs")
     left, right = st.columns([1, 2.8], gap="large")
     with left:
         asked = _ask(shelf)

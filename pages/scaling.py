@@ -14,7 +14,7 @@ from charts import scaling, style
 from pages.parts import asking, captions, export, known, progress, question, report, screen, take_away
 from robustness_core.spec import AuditSpec
 from robustness_core.theory import ExponentFit, concentration_width, fit_exponent, square_root_law
-from store import networks, spectra
+from store import spectra
 from store.database import Database
 from store.records import LayerRecord, NetworkRecord, SpectrumRecord
 
@@ -68,12 +68,7 @@ class View:
 
 
 def main() -> None:
-    screen.begin("Scaling")
-    db = screen.database()
-    shelf = networks.all(db)
-    if not shelf:
-        screen.ask_for_a_network(db)
-        return
+    db, shelf = screen.begin_with_networks("Scaling")
     left, right = st.columns([1, 2.8], gap="large")
     with left:
         asked = _ask(db, shelf)

@@ -15,6 +15,7 @@ from streamlit.runtime.pages_manager import PagesManager
 import store
 from pages.parts import back, filters, menu, saving
 from store import networks
+from store.records import NetworkRecord
 from store.supervisor import elsewhere, ensure
 
 STATE_COLOURS: Final[dict[str, Literal["gray", "blue", "green", "red", "orange"]]] = {
@@ -104,14 +105,25 @@ def show(figure: go.Figure, key: str, filename: str, alt: str, **more: Any) -> A
     return st.plotly_chart(figure, key=f"figure_{key}", config=config, alt=alt, **more)
 
 
-def ask_for_a_network(db: store.Database, why: str = "No network is on the shelf yet.", least: int = 1) -> None:
-    """What a screen shows that needs `least` networks and finds fewer; once they are there it starts over."""
-    st.info(
-        f"{why} The worker puts the bundled ones there when it starts, which takes a few seconds; or add your own "
-        "under Networks."
-    )
-    st.page_link("pages/networks.py", label="Add a network →")
-    look_for_networks(db, least)
+def begin_with_networks(
+    title: str, least: int = 1, why: str = "No network is on the shelf yet."
+) -> tuple[store.Database, list[NetworkRecord]]:
+    """The start of a screen that shows networks of the shelf.
+
+    Where there are fewer than `least` it says so and how they come, ends, and starts over once they are there.
+    """
+    begin(title)
+    db = database()
+    shelf = networks.all(db)
+    if len(shelf) < least:
+        st.info(
+            f"{why} The worker puts the bundled ones there when it starts, which takes a few seconds; or add your own "
+            "under Networks."
+        )
+        st.page_link("pages/networks.py", label="Add a network →")
+        look_for_networks(db, least)
+        st.stop()
+    return db, shelf
 
 
 def look_for_networks(db: store.Database, least: int = 1) -> None:
