@@ -40,4 +40,8 @@ def caption(
     )
     if known < total:
         text += f" {known:,} of {total:,} pairs are known; an unknown pair counts as no edge, which keeps the bound."
+        if projections > 1:
+            text += (
+                " Means are over the projections of which every pair is known, or while there is none over all begun."
+            )
     return text

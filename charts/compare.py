@@ -47,7 +47,7 @@ def small_multiples(
             if curve.known:
                 layer = style.safe(curve.layer)
                 traces.append({
-                    **place, "y": curve.losses.mean(axis=0), "name": layer, "legendgroup": layer,
+                    **place, "y": curve.averaged.mean(axis=0), "name": layer, "legendgroup": layer,
                     "line": {"color": colour, "width": curve.width}, "showlegend": same and layer not in named,
                     "hovertemplate": f"{style.safe(curve.label)}: %{{y:.4f}} nats at ε = %{{x:.2f}}<extra></extra>",
                 })  # fmt: skip
@@ -104,17 +104,18 @@ def loss_by_depth(
 
     Aligned by layer order, under the layers' names where all networks have the same, or if `relative` by depth from 0
     (first) to 1 (logits). `minus` names a network whose values are taken away from all (interpolated over relative
-    depth). Layers of which some pairs are unknown have hollow markers; the legend says how many are known.
+    depth); layers of which only a lower bound is known are left out then, for a difference of bounds is none. Layers of
+    which some pairs are unknown have hollow markers; the legend says how many are known.
     """
     colours = style.network_colours(list(networks), dark)
     base = None
-    if minus is not None and any(curve.known for curve in networks.get(minus, ())):
-        base = _at_depths(epsilon, networks[minus], at)
+    if minus is not None and any(not curve.lower for curve in networks.get(minus, ())):
+        base = _at_depths(epsilon, networks[minus], at, bounds=False)
     traces: list[style.Part] = []
     for index, (name, curves) in enumerate(networks.items()):
-        places = [place for place, curve in enumerate(curves, 1) if curve.known]
+        places = [place for place, curve in enumerate(curves, 1) if _is_drawn(curve, bounds=base is None)]
         shown = [curves[place - 1] for place in places]
-        depth, loss = _at_depths(epsilon, curves, at)
+        depth, loss = _at_depths(epsilon, curves, at, bounds=base is None)
         signs = ["circle" if curve.known == curve.total else "circle-open" for curve in shown]
         traces.append({
             "x": depth if relative else places, "y": loss if base is None else loss - np.interp(depth, *base),
@@ -139,11 +140,15 @@ def loss_by_depth(
     )
 
 
-def _at_depths(epsilon: Floats, curves: Sequence[Curve], at: float) -> tuple[Floats, Floats]:
-    """Relative depth and mean loss at budget `at` of the layers of which something is known."""
-    shown = np.array([curve.known > 0 for curve in curves], dtype=bool)
+def _is_drawn(curve: Curve, *, bounds: bool) -> bool:
+    return curve.known > 0 and (bounds or not curve.lower)
+
+
+def _at_depths(epsilon: Floats, curves: Sequence[Curve], at: float, *, bounds: bool) -> tuple[Floats, Floats]:
+    """Relative depth and mean loss at budget `at` of the layers that are drawn, with lower bounds or without."""
+    shown = np.array([_is_drawn(curve, bounds=bounds) for curve in curves], dtype=bool)
     depth = np.linspace(0.0, 1.0, len(curves)) if len(curves) > 1 else np.ones(len(curves))
-    loss = np.array([float(value_at(epsilon, curve.losses, at).mean()) for curve in curves])
+    loss = np.array([float(value_at(epsilon, curve.averaged, at).mean()) for curve in curves])
     return depth[shown], loss[shown]
 
 

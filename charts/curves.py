@@ -18,7 +18,8 @@ Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 class Curve:
     """The loss curves of one layer: `losses` is (N, E) nats, one row a projection; `m` is None without projection.
 
-    `known` of `total` pairs have a distance; while some are unknown the curve is a lower bound.
+    `known` of `total` pairs have a distance, those of each projection are `known_of` (N); left out it stands for equal
+    shares. While some pairs of a projection are unknown, its curve is a lower bound.
     """
 
     layer: str
@@ -27,6 +28,32 @@ class Curve:
     losses: Floats
     known: int
     total: int
+    known_of: tuple[int, ...] = ()
+
+    @property
+    def whole(self) -> list[int]:
+        """The projections, counted from 0, of which every pair is known."""
+        count = len(self.losses)
+        known_of = self.known_of or (self.known // count,) * count
+        return [index for index, known in enumerate(known_of) if known == self.total // count]
+
+    @property
+    def begun(self) -> list[int]:
+        """The projections, counted from 0, of which some pair is known."""
+        return [index for index, known in enumerate(self.known_of) if known] or list(range(len(self.losses)))
+
+    @property
+    def averaged(self) -> Floats:
+        """The rows of `losses` of which mean and band are: the whole projections, or while there is none those begun.
+
+        One that has hardly begun is not averaged with the others: its curve is 0 for want of pairs.
+        """
+        return self.losses[self.whole or self.begun]
+
+    @property
+    def lower(self) -> bool:
+        """Whether the mean is a lower bound for want of pairs: no projection is wholly known."""
+        return not self.whole
 
     @property
     def label(self) -> str:
@@ -39,7 +66,12 @@ class Curve:
 
 
 def partly(curves: Sequence[Curve]) -> str:
-    """` (25% known)` while some pairs of these curves are unknown, nothing once all are known."""
+    """` (25% known)` while some pairs of these curves are unknown, ` (1 of 3 projections)` where some are whole."""
+    counts = {(len(curve.whole), len(curve.losses)) for curve in curves}
+    if len(counts) == 1:
+        ((whole, count),) = counts
+        if 0 < whole < count:
+            return f" ({whole} of {count} projections)"
     known, total = sum(curve.known for curve in curves), sum(curve.total for curve in curves)
     return "" if known == total else f" ({100 * known // total}% known)"
 
@@ -74,7 +106,7 @@ def layer_curves(
     for index, (name, (x, y)) in enumerate((overlays or {}).items()):
         line = {"color": grey, "width": 2, "dash": style.dash(index + 3)}
         traces.append({"x": x, "y": y, "mode": "lines", "name": style.safe(name), "line": line,
-                       "hovertemplate": "%{y:.4f}"})  # fmt: skip
+                       "hovertemplate": "%{y:.4f} nats"})  # fmt: skip
     lines = [] if mark is None else [style.upright(mark, grey)]
     notes = []
     if final is not None and epsilon[0] < final < epsilon[-1]:
@@ -91,6 +123,7 @@ def layer_curves(
             "overlaying": "y", "side": "right", "range": [0, 1.0], "tickformat": ".0%", "showgrid": False,
             "tickmode": "linear", "tick0": 0, "dtick": 0.25, "zeroline": False,
             "title": {"text": "accuracy under PGD", "font": {"color": grey}}, "tickfont": {"color": grey},
+            "automargin": True,
         }  # fmt: skip
     if overlays:
         more["yaxis"] = {"range": [style.LOSS_RANGE[0], style.LOG2 * 2.0]}
@@ -143,18 +176,20 @@ def _traces(epsilon: Floats, curve: Curve, colour: str, single: bool) -> list[st
     shown: style.Part = {**common, "x": epsilon, "hovertemplate": "%{y:.4f} nats"}
     if single:
         line = {"color": colour, "width": 1.4, "dash": dash}
-        names = [name, *(f"{name}, projection {index + 1}" for index in range(1, len(curve.losses)))]
+        first, *others = curve.begun
+        names = {first: name, **{index: f"{name}, projection {index + 1}" for index in others}}
         return [
-            {**shown, "y": loss, "name": names[index], "showlegend": index == 0, "line": line}
-            for index, loss in enumerate(curve.losses)
+            {**shown, "y": curve.losses[index], "name": text, "showlegend": index == first, "line": line}
+            for index, text in names.items()
         ]
+    losses = curve.averaged
     mean: style.Part = {
-        **shown, "y": curve.losses.mean(axis=0), "name": name,
+        **shown, "y": losses.mean(axis=0), "name": name,
         "line": {"color": colour, "width": curve.width, "dash": dash},
     }  # fmt: skip
-    if len(curve.losses) == 1:
+    if len(losses) == 1:
         return [mean]
-    low, high = curve.losses.min(axis=0), curve.losses.max(axis=0)
+    low, high = losses.min(axis=0), losses.max(axis=0)
     band: style.Part = {
         **common, "x": np.concatenate([epsilon, epsilon[::-1]]), "y": np.concatenate([high, low[::-1]]),
         "fill": "toself", "fillcolor": style.translucent(colour, 0.2), "line": {"width": 0}, "hoverinfo": "skip",

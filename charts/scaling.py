@@ -120,12 +120,13 @@ def curves_by_m(
     epsilon: Floats, curves: Sequence[Curve], *, input_space: Floats | None = None, dark: bool = False
 ) -> go.Figure:
     """Loss curves of one layer, a line for each m; thin, with the share that is known, while some pairs are not."""
-    shown = [curve for curve in curves if curve.known]
     traces: list[style.Part] = []
-    for colour, curve in zip(style.palette(max(len(shown), 1), dark), shown, strict=False):
+    for colour, curve in zip(style.palette(max(len(curves), 1), dark), curves, strict=False):
+        if not curve.known:
+            continue
         name = "no projection" if curve.m is None else f"m = {curve.m}"
         traces.append({
-            "x": epsilon, "y": curve.losses.mean(axis=0), "mode": "lines", "name": name + partly([curve]),
+            "x": epsilon, "y": curve.averaged.mean(axis=0), "mode": "lines", "name": name + partly([curve]),
             "line": {"color": colour, "width": curve.width, "dash": "dash" if curve.m is None else "solid"},
             "hovertemplate": "%{y:.4f} nats",
         })  # fmt: skip

@@ -171,7 +171,7 @@ def _table(parts: list[export.Part], accuracies: dict[str, words.Line | None], a
     """A row a network: what is known, losses at both ends, accuracy of the pair at this budget and on all classes."""
 
     def loss(curve: Curve, epsilon: known.Floats) -> float | None:
-        return float(value_at(epsilon, curve.losses, at).mean()) if curve.known else None
+        return float(value_at(epsilon, curve.averaged, at).mean()) if curve.known else None
 
     rows = []
     for part in parts:

@@ -237,10 +237,13 @@ def _caption(view: View, shown: Shown) -> str:
 
 def _bars_caption(view: View, shown: Shown) -> str:
     many = view.question.spec.projections > 1
+    bounds = ""
+    if any(curve.known and curve.lower for curve in view.curves):
+        bounds = " Hatched: a lower bound, for pairs are unknown; no change is stated beside it."
     return (
         f"Bars: loss at ε = {shown.at:g}{', mean over projections, whiskers from min to max' if many else ''}. Below "
         "each layer stands the change from the one before: robustness is lost where it is above 0, gained where it is "
-        "below. Settings as above."
+        f"below.{bounds} Settings as above."
     )
 
 
@@ -255,20 +258,22 @@ def _table(view: View, at: float) -> pd.DataFrame:
     """A row a layer: its loss at the budget `at`, distances, sizes and certificate."""
     shapes = {layer.name: "×".join(str(size) for size in layer.shape) for layer in view.question.network.layers}
     epsilon = view.question.spec.epsilon.values()
+    start = float(np.interp(at, epsilon, known.input_space(view.question.spec)))
+    losses = [float(value_at(epsilon, curve.averaged, at).mean()) for curve in view.curves]
+    changes = attribution.changes_of([start, *losses], [False, *(curve.lower for curve in view.curves)])
     rows = []
     before: int | None = None
-    loss_before: float | None = None
-    for curve, group in zip(view.curves, view.answer.groups.values(), strict=True):
+    layers = zip(view.curves, view.answer.groups.values(), losses, changes, strict=True)
+    for curve, group, loss, change in layers:
         distance = np.concatenate([projection.matrix.distance.ravel() for projection in group])
         collided = np.concatenate([projection.matrix.collided.ravel() for projection in group])
         passes = np.concatenate([projection.matrix.passes.ravel() for projection in group])
         found = np.isfinite(distance)
-        loss = float(value_at(epsilon, curve.losses, at).mean()) if curve.known else None
         rows.append(
             {
                 "layer": curve.layer,
-                "loss": loss,
-                "change": None if loss is None or loss_before is None else loss - loss_before,
+                "loss": loss if curve.known else None,
+                "change": change,
                 "mean distance": float(distance[found].mean()) if found.any() else None,
                 "least distance": float(distance[found].min()) if found.any() else None,
                 "known": f"{curve.known:,} of {curve.total:,}",
@@ -279,7 +284,7 @@ def _table(view: View, at: float) -> pd.DataFrame:
                 "passes a pair": float(passes[found].mean()) if found.any() else None,
             }
         )
-        before, loss_before = curve.features, loss
+        before = curve.features
     return pd.DataFrame(rows)
 
 

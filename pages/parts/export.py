@@ -66,7 +66,7 @@ def _document(part: Part) -> dict[str, Any]:
                 "features": curve.features,
                 "m": m,
                 "projections": projections,
-                "mean_loss": curve.losses.mean(axis=0).tolist(),
+                "mean_loss": curve.averaged.mean(axis=0).tolist(),
             }
         )
     return {

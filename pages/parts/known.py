@@ -114,7 +114,8 @@ def curves(answer: Answer, features: dict[str, int]) -> list[Curve]:
     for (layer, m), group in answer.groups.items():
         losses = np.stack([_loss(projection, answer.spec) for projection in group])
         total = sum(projection.matrix.distance.size for projection in group)
-        drawn.append(Curve(layer, features[layer], m, losses, sum(p.known for p in group), total))
+        known_of = tuple(projection.known for projection in group)
+        drawn.append(Curve(layer, features[layer], m, losses, sum(known_of), total, known_of))
     return drawn
 
 

@@ -57,6 +57,52 @@ def test_partly_known_curve_says_so_and_unknown_one_is_left_out() -> None:
     assert {trace.name for trace in figure.data if trace.showlegend is not False} == {"conv1 (50% known)"}
 
 
+def of_projections(*known: int, layer: str = "conv1") -> curves.Curve:
+    """Three projections of four pairs each; the loss of one of which nothing is known is 0."""
+    losses = np.stack([*LOSSES, LOSSES[0]]) * (np.array(known) > 0)[:, None]
+    return curves.Curve(layer, 100, 10, losses, sum(known), 12, known)
+
+
+def test_mean_and_band_are_over_whole_projections() -> None:
+    """One that has hardly begun would pull the mean towards 0."""
+    one = of_projections(4, 1, 0)
+    (line,) = curves.layer_curves(EPSILON, [one], COLOURS).data  # one projection has no band
+    assert line.name == "conv1 (1 of 3 projections)"
+    np.testing.assert_allclose(line.y, LOSSES[0])
+    begun = of_projections(2, 2, 0)
+    line = curves.layer_curves(EPSILON, [begun], COLOURS).data[-1]
+    assert line.name == "conv1 (33% known)"
+    np.testing.assert_allclose(line.y, LOSSES.mean(axis=0))
+    assert (one.lower, begun.lower, of_projections(4, 4, 4).lower) == (False, True, False)
+    single = curves.layer_curves(EPSILON, [of_projections(0, 4, 1)], COLOURS, single=True)
+    assert [trace.name for trace in single.data] == [
+        "conv1 (1 of 3 projections)",
+        "conv1 (1 of 3 projections), projection 3",
+    ]
+
+
+def test_bars_of_lower_bounds_are_hatched_and_state_no_change() -> None:
+    drawn = [of_projections(4, 0, 0), of_projections(2, 1, 1, layer="logits")]
+    figure = attribution.loss_by_layer(EPSILON, drawn, 2.0, COLOURS, input_space=np.zeros(5))
+    bars, numbers = figure.data
+    np.testing.assert_allclose(bars.y, [0.0, 0.2, np.mean([0.2, 0.4, 0.2])])
+    assert bars.marker.pattern.shape == ("", "", "/")
+    assert list(numbers.text) == ["0.00", "0.20", "≥ 0.27"]
+    assert figure.layout.xaxis.ticktext == ("input", "conv1<br>+0.20", "logits")
+
+
+def test_differences_leave_lower_bounds_out() -> None:
+    networks = {
+        "a": [of_projections(4, 0, 0), of_projections(1, 1, 0, layer="logits")],
+        "b": [curve(), curve("logits")],
+    }
+    first, second = compare.loss_by_depth(EPSILON, networks, 2.0, minus="b").data
+    assert list(first.x) == [1]
+    np.testing.assert_allclose(first.y, 0.2 - 0.3)
+    np.testing.assert_allclose(second.y, [0, 0])
+    assert len(compare.loss_by_depth(EPSILON, networks, 2.0).data[0].x) == 2
+
+
 def test_partly_known_curve_is_thin_and_its_final_part_is_marked() -> None:
     figure = curves.layer_curves(EPSILON, [curve(known=4), curve("logits")], COLOURS, final=1.5)
     widths = [trace.line.width for trace in figure.data if trace.showlegend is not False]
