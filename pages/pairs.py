@@ -137,12 +137,12 @@ def _show(db: Database, asked: Asked, closest: pd.DataFrame, left: int, right: i
 
 def _draw(asked: Asked, there: pair.Found) -> float:
     """The pair at every layer; returns the factor by which differences are amplified."""
-    layers = [one.series.layer for one, _ in there]
+    layers = [kept.chosen.series.layer for kept in there]
     figure = charts.distance_by_layer(
         layers,
-        [pair.distance(one, found) for one, found in there],
+        [kept.distance for kept in there],
         style.layer_colours([layer.name for layer in asked.network.layers], screen.dark()),
-        half_apart=pair.half_apart(there[0][0]),
+        half_apart=pair.half_apart(there[0].chosen),
         chosen=asked.layer,
         dark=screen.dark(),
     )
@@ -176,12 +176,18 @@ def _caption(asked: Asked) -> str:
 
 
 def _take_away(name: str, there: pair.Found, factor: float, link: dict[str, str]) -> None:
+    network = link["network"]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        about = "Distance of the pair by layer, with the settings of each"
-        take_away.download("CSV", lambda: pair.by_layer(there).to_csv(index=False), f"{name}.csv", about)
-        take_away.download("JSON", lambda: pair.by_layer(there).to_json(orient="records"), f"{name}.json", about)
+        about = "Distance of the pair by layer, with certificate and settings of each"
+        take_away.download("CSV", lambda: pair.by_layer(there, network).to_csv(index=False), f"{name}.csv", about)
         take_away.download(
-            "Images as .npz", lambda: pair.as_npz(there), f"{name}.npz", "All images as float32, all logits, settings"
+            "JSON", lambda: pair.by_layer(there, network).to_json(orient="records"), f"{name}.json", about
+        )
+        take_away.download(
+            "Images as .npz",
+            lambda: pair.as_npz(there, network),
+            f"{name}.npz",
+            "All images as float32, all logits, settings",
         )
         take_away.download(
             "Images as .png",

@@ -18,11 +18,12 @@ from robustness_core import datasets
 from robustness_core.spec import TOLERANCE, SeriesSpec, SpecError
 from store import StoreError, audits, distances, images, workers
 from store.database import Database
-from store.records import AuditRecord, CollisionRecord, PairSpec
+from store.records import AuditRecord, CollisionRecord, DistanceMatrix, PairSpec
 
 WIDTH = 132  # of a picture, in pixels; on screen the browser enlarges it (`pages/parts/screen.py`)
 LISTED = 200  # closest pairs that a table lists
 FACTORS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # by which differences are amplified
+SAME = 1e-4  # of a distance: what float32 may take from it when its collision is kept
 WHO = ("left", "collision_left", "collision_right", "right")  # the four images, as predictions name them
 SIGNS = ("x", "x̃", "x̃′", "x′")
 
@@ -38,13 +39,47 @@ class Chosen:
     right: int
 
 
-def stored(db: Database, chosen: Chosen) -> CollisionRecord | None:
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A pair with the collision that was kept of it, and what is known of its distance: a matrix of one cell.
+
+    The two may differ: a distance that came with Strata, or was found by a machine that rounds otherwise, stays as it
+    is when the worker of this machine searches the pair again for its pictures.
+    """
+
+    chosen: Chosen
+    collision: CollisionRecord
+    known: DistanceMatrix
+
+    @property
+    def pictured(self) -> float:
+        """The larger of the two moves of the kept collision, an l2 norm."""
+        moves = zip((self.collision.left, self.collision.right), originals(self.chosen), strict=True)
+        return max(float(np.linalg.norm(there.astype(np.float64) - here)) for there, here in moves)
+
+    @property
+    def distance(self) -> float:
+        """The distance that tables and curves state of this pair."""
+        value = float(self.known.distance[0, 0])
+        return value if np.isfinite(value) else self.pictured
+
+    @property
+    def other(self) -> bool:
+        """Whether the distance is that of another collision than the one kept."""
+        return abs(self.pictured - self.distance) > SAME * self.distance
+
+
+def stored(db: Database, chosen: Chosen) -> Kept | None:
     """The collision of the pair if it was kept."""
     series = distances.find(db, chosen.series)
     ids = images.ids(db, chosen.dataset, chosen.split, [chosen.left, chosen.right])
     if series is None or len(ids) < 2:
         return None
-    return distances.get_collision(db, series.id, ids[chosen.left], ids[chosen.right])
+    both = ids[chosen.left], ids[chosen.right]
+    collision = distances.get_collision(db, series.id, *both)
+    if collision is None:
+        return None
+    return Kept(chosen, collision, distances.matrix(db, series.id, both[:1], both[1:]))
 
 
 def request(db: Database, chosen: Sequence[Chosen]) -> AuditRecord | None:
@@ -117,13 +152,13 @@ def steps(closest: pd.DataFrame, left: int, right: int) -> None:
         st.caption(f"Number {place + 1} by distance")
 
 
-Found = list[tuple[Chosen, CollisionRecord]]
+Found = list[Kept]
 
 
 def gather(db: Database, chosen: Sequence[Chosen]) -> tuple[Found, list[Chosen]]:
     """The collisions of these pairs that are kept, and the pairs of which none is."""
-    kept = [(one, stored(db, one)) for one in chosen]
-    return [(one, found) for one, found in kept if found is not None], [one for one, found in kept if found is None]
+    kept = {one: stored(db, one) for one in chosen}
+    return [found for found in kept.values() if found], [one for one, found in kept.items() if found is None]
 
 
 def wait_for(db: Database, chosen: Sequence[Chosen], lacking: Sequence[Chosen]) -> None:
@@ -154,15 +189,15 @@ def show(found: Found) -> float:
 
     Returns the factor by which differences are amplified.
     """
-    first = found[0][0]
+    first = found[0].chosen
     left, right = originals(first)
     factor = amplification(found)
-    for one, collision in found:
+    for kept in found:
+        one, collision = kept.chosen, kept.collision
         moved = (collision.left - left, collision.right - right)
         norms = [float(np.linalg.norm(change)) for change in moved]
-        st.markdown(
-            f"**{screen.escape(one.series.layer)}**: distance **{max(norms):.4f}**, the larger of the two moves"
-        )
+        layer = screen.escape(one.series.layer)
+        st.markdown(f"**{layer}**: distance **{kept.distance:.4f}**, {_whose(kept)}")
         with st.container(horizontal=True, gap="small", key=f"pair_pictures_{one.series.key}"):
             shown = (left, collision.left, collision.right, right)
             told = (f"image {first.left}", f"moved {norms[0]:.3f}", f"moved {norms[1]:.3f}", f"image {first.right}")
@@ -175,8 +210,14 @@ def show(found: Found) -> float:
                 _picture(pixels, f"{title}, ×{factor:g}", "difference, amplified")
     st.caption(
         f"Distances are ℓ2 norms. Without features the two images would meet at {half_apart(first):.4f}, half their "
-        "distance."
+        "distance. Of one-channel images, differences are orange where x̃ is brighter and blue where it is darker; of "
+        "colour images they lie around mid-grey."
     )
+    if any(kept.other for kept in found):
+        st.caption(
+            "A distance stays as it was first found, with its certificate; these pictures are of a later search, which "
+            "can end at another collision."
+        )
     return factor
 
 
@@ -192,16 +233,16 @@ def half_apart(chosen: Chosen) -> float:
     return float(np.linalg.norm(left.astype(np.float64) - right)) / 2
 
 
-def distance(chosen: Chosen, collision: CollisionRecord) -> float:
-    """The larger of the two moves of a collision, an l2 norm."""
-    moves = zip((collision.left, collision.right), originals(chosen), strict=True)
-    return max(float(np.linalg.norm(there.astype(np.float64) - here)) for there, here in moves)
+def _whose(kept: Kept) -> str:
+    if not kept.other:
+        return "the larger of the two moves"
+    return f"of another collision, found before; the larger of the moves pictured is {kept.pictured:.4f}"
 
 
 def amplification(found: Found) -> float:
     """The slider of the factor by which differences are shown."""
-    (first, collision), *_ = found
-    left, right = originals(first)
+    collision = found[0].collision
+    left, right = originals(found[0].chosen)
     return float(
         st.select_slider(
             "Amplification of differences",
@@ -215,20 +256,22 @@ def amplification(found: Found) -> float:
 
 def as_png(found: Found, factor: float) -> bytes:
     """All pictures of a pair as one PNG on white, a row a layer, differences amplified by `factor`."""
-    left, right = originals(found[0][0])
+    left, right = originals(found[0].chosen)
     rows = []
-    for one, collision in found:
+    for kept in found:
+        collision = kept.collision
         moved = (collision.left - left, collision.right - right)
         shown = [pictures.picture(image, WIDTH) for image in (left, collision.left, collision.right, right)]
         shown += [pictures.difference(change, factor, WIDTH) for change in moved]
-        rows.append((f"{one.series.layer}: distance {distance(one, collision):.4f}", shown))
+        rows.append((f"{kept.chosen.series.layer}: the larger move is {kept.pictured:.4f}", shown))
     titles = ("x", "x~", "x~'", "x'", f"x~ - x, x{factor:g}", f"x~' - x', x{factor:g}")
     return pictures.sheet(titles, rows)
 
 
 def logits(found: Found, layer: str) -> pd.DataFrame:
     """A row a class: the logits of x, x̃, x̃′ and x′ at one layer's collision; empty if it is not there."""
-    for one, collision in found:
+    for kept in found:
+        one, collision = kept.chosen, kept.collision
         if one.series.layer == layer:
             names = datasets.CLASS_NAMES[one.dataset]
             says = {
@@ -242,31 +285,42 @@ def logits(found: Found, layer: str) -> pd.DataFrame:
     return pd.DataFrame()
 
 
-def by_layer(found: Found) -> pd.DataFrame:
-    """A row a layer: the distance of the pair with all that is needed to repeat it."""
-    return pd.DataFrame(
-        {
-            "image": one.left,
-            "image_other": one.right,
-            "dataset": one.dataset,
-            "split": one.split,
-            "half_apart": half_apart(one),
-            "distance": distance(one, collision),
-            "network_sha256": one.series.network,
-            **{name: value for name, value in asdict(one.series).items() if name != "network"},
-        }
-        for one, collision in found
-    )
+def by_layer(found: Found, network: str) -> pd.DataFrame:
+    """A row a layer: the distance of the pair at `network` with its certificate and all that is needed to repeat it."""
+    rows = []
+    for kept in found:
+        one, known = kept.chosen, kept.known
+        certified = np.isfinite(known.distance[0, 0])
+        rows.append(
+            {
+                "network": network,
+                "network_sha256": one.series.network,
+                "image": one.left,
+                "image_other": one.right,
+                "dataset": one.dataset,
+                "split": one.split,
+                "half_apart": half_apart(one),
+                "distance": kept.distance,
+                "residual": float(known.residual[0, 0]) if certified else None,
+                "collided": bool(known.collided[0, 0]) if certified else None,
+                "pictured_distance": kept.pictured,
+                **{name: value for name, value in asdict(one.series).items() if name != "network"},
+                "devices": "; ".join(known.devices),
+                "versions": "; ".join(known.versions),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
-def as_npz(found: Found) -> bytes:
+def as_npz(found: Found, network: str) -> bytes:
     """The pair as a NumPy archive: x, x_other (C, H, W), for each layer its collision and logits, and `settings`.
 
     `settings` is the table of `by_layer` as JSON, a list with an object a layer.
     """
-    arrays: dict[str, Any] = dict(zip(("x", "x_other"), originals(found[0][0]), strict=True))
-    arrays["settings"] = np.array(by_layer(found).to_json(orient="records"))
-    for one, collision in found:
+    arrays: dict[str, Any] = dict(zip(("x", "x_other"), originals(found[0].chosen), strict=True))
+    arrays["settings"] = np.array(by_layer(found, network).to_json(orient="records"))
+    for kept in found:
+        one, collision = kept.chosen, kept.collision
         arrays[f"{one.series.layer}/x"] = collision.left
         arrays[f"{one.series.layer}/x_other"] = collision.right
         for who, values in collision.predictions.items():

@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks import synthetic
 from pages.parts import pair
 from store import audits, workers
-from store.records import CollisionRecord
+from store.records import CollisionRecord, DistanceMatrix
 from tests.pages.conftest import words
 
 LAYERS = ["conv1", "conv2", "fc1", "logits"]
@@ -43,6 +43,16 @@ def test_closest_pair_is_shown_at_every_layer_with_its_logits(db, first, open_sc
     assert [layer for layer in LAYERS if f"**{layer}**: distance" in words(screen)] == LAYERS
     assert list(screen.dataframe[1].value["x̃"]) == [0.0] * 7 + [9.0] + [0.0] * 2
     assert audits.recent(db, kind="pair") == []  # nothing was lacking, so nothing was asked
+
+
+def test_a_distance_is_that_of_the_tables_also_where_the_pictures_are_of_another_collision(
+    db, first, open_screen
+) -> None:
+    """The made-up collisions of the fixture have nothing to do with the made-up distances."""
+    text = words(open_screen("pairs", pair=f"{first[0]}-{first[1]}"))
+    least = open_screen("pairs").dataframe[0].value["distance"].iloc[0]
+    assert f"**logits**: distance **{least:.4f}**, of another collision, found before; the larger of the moves" in text
+    assert "can end at another collision" in text
 
 
 def test_stepping_goes_through_the_order_of_the_chosen_layer(db, first, open_screen) -> None:
@@ -91,24 +101,28 @@ def test_downloads_hold_every_picture_also_in_colour(monkeypatch) -> None:
     left, right, met, other = rng.random((4, 3, 32, 32), dtype=np.float32)
     monkeypatch.setattr(pair, "originals", lambda chosen: (left, right))
     says = {"left": [1.0, 2.0]}
+    moved = max(np.linalg.norm(met - left), np.linalg.norm(other - right))
+    cell = np.array([[moved]], dtype=np.float64)
+    known = DistanceMatrix(cell, 0 * cell + 1e-6, cell > 0, cell, ("cpu",), ("torch 2",))
     found = [
-        (
+        pair.Kept(
             pair.Chosen(SeriesSpec("n", layer, 10, 0), "cifar10", "train", 5, 6),
             CollisionRecord(1, 2, 3, met, other, says),
+            known,
         )
         for layer in ("conv1", "logits")
     ]
-    archive = np.load(BytesIO(pair.as_npz(found)))
+    archive = np.load(BytesIO(pair.as_npz(found, "net")))
     np.testing.assert_array_equal(archive["x"], left)
     np.testing.assert_array_equal(archive["logits/x_other"], other)
     np.testing.assert_array_equal(archive["conv1/logits_left"], [1.0, 2.0])
     settings = json.loads(str(archive["settings"]))
     assert [row["layer"] for row in settings] == ["conv1", "logits"]
     assert settings[1].items() >= {"image": 5, "image_other": 6, "dataset": "cifar10", "m": 10, "seed": 0}.items()
-    assert settings[0]["distance"] == pytest.approx(pair.distance(*found[0]))
+    assert [settings[0][name] for name in ("distance", "pictured_distance")] == pytest.approx([moved, moved])
+    assert settings[0].items() >= {"network": "net", "residual": 1e-6, "collided": True, "devices": "cpu"}.items()
     assert settings[0]["half_apart"] == pytest.approx(np.linalg.norm(left.astype(float) - right) / 2)
     sheet = np.asarray(Image.open(BytesIO(pair.as_png(found, 5.0))))
     picture = np.rint(np.moveaxis(left, 0, -1) * 255).astype(np.uint8).repeat(4, axis=0).repeat(4, axis=1)
     top, side = 18 + 8 + 18, 8
     np.testing.assert_array_equal(sheet[top : top + 128, side : side + 128], picture)
-    assert pair.distance(*found[0]) == pytest.approx(max(np.linalg.norm(met - left), np.linalg.norm(other - right)))
