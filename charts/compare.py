@@ -107,12 +107,12 @@ def loss_by_depth(
     depth); layers of which only a lower bound is known are left out then, for a difference of bounds is none. Layers of
     which some pairs are unknown have hollow markers; the legend says how many are known.
     """
-    colours = style.network_colours(list(networks), dark)
+    looks = style.network_looks(list(networks), dark)
     base = None
     if minus is not None and any(not curve.lower for curve in networks.get(minus, ())):
         base = _at_depths(epsilon, networks[minus], at, bounds=False)
     traces: list[style.Part] = []
-    for index, (name, curves) in enumerate(networks.items()):
+    for name, curves in networks.items():
         places = [place for place, curve in enumerate(curves, 1) if _is_drawn(curve, bounds=base is None)]
         shown = [curves[place - 1] for place in places]
         depth, loss = _at_depths(epsilon, curves, at, bounds=base is None)
@@ -120,7 +120,7 @@ def loss_by_depth(
         traces.append({
             "x": depth if relative else places, "y": loss if base is None else loss - np.interp(depth, *base),
             "mode": "lines+markers", "name": style.safe(name) + partly(curves),
-            "line": {"color": colours[name], "width": 2.2, "dash": style.dash(index)},
+            "line": {"color": looks[name][0], "width": 2.2, "dash": looks[name][1]},
             "marker": {"size": 8, "symbol": signs}, "text": [style.safe(curve.label) for curve in shown],
             "hovertemplate": "%{text}: %{y:.4f} nats",
         })  # fmt: skip
@@ -159,14 +159,14 @@ def accuracy_by_budget(
 
     `networks` maps name -> (budgets, accuracies in [0, 1]), or None where none is measured; `at` is marked.
     """
-    colours = style.network_colours(list(networks), dark)
+    looks = style.network_looks(list(networks), dark)
     traces: list[style.Part] = [
         {
             "x": line[0], "y": line[1], "mode": "lines+markers", "name": style.safe(name), "marker": {"size": 6},
-            "line": {"color": colours[name], "width": 2.2, "dash": style.dash(index)},
+            "line": {"color": looks[name][0], "width": 2.2, "dash": looks[name][1]},
             "hovertemplate": "%{y:.1%} at ε = %{x:.2f}",
         }
-        for index, (name, line) in enumerate(networks.items())
+        for name, line in networks.items()
         if line is not None
     ]  # fmt: skip
     return style.figure(

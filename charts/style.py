@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ _PLASMA = (
 )  # fmt: skip
 _LIGHT_RANGE = (0.0, 0.64)
 _DARK_RANGE = (0.4, 1.0)
+_APART = 33  # with it the names of the bundled networks of one data set want different looks
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
@@ -62,12 +64,19 @@ def layer_colours(layers: Sequence[str], dark: bool = False) -> dict[str, str]:
     return {name: colours.get(name.removesuffix(".pre"), fallback) for name in layers}
 
 
-def network_colours(names: Sequence[str], dark: bool = False) -> dict[str, str]:
-    """Colours for networks side by side: the eight of Okabe and Ito that are readable on the background."""
+def network_looks(names: Sequence[str], dark: bool = False) -> dict[str, tuple[str, str]]:
+    """Colour and line pattern of networks side by side: of Okabe and Ito those readable on the background.
+
+    A network has the look that its name gives it, wherever it stands; of two that want the same the later one takes the
+    next that is free, so up to six all differ.
+    """
     light = ("#0072b2", "#b34f00", "#007a5a", "#a8518a", "#5b5b5b", "#a06a00")
     night = ("#56b4e9", "#ff9d5c", "#2bc99a", "#e5a0cb", "#c8c8c8", "#f0e442")
-    chosen = night if dark else light
-    return {name: chosen[i % len(chosen)] for i, name in enumerate(names)}
+    count, looks = len(light), dict[str, int]()
+    for name in names:
+        wanted = [(zlib.crc32(name.encode(), _APART) + step) % count for step in range(count)]
+        looks[name] = next((look for look in wanted if look not in looks.values()), wanted[0])
+    return {name: ((night if dark else light)[look], dash(look)) for name, look in looks.items()}
 
 
 def dash(index: int) -> str:

@@ -130,12 +130,13 @@ def _logs(db: Database, alive: list[WorkerRecord]) -> None:
 
 
 def _table(db: Database, listed: list[AuditRecord]) -> None:
-    main = words.main_layers(networks.all(db))
+    shelf = networks.all(db)
+    main = words.main_layers(shelf)
     rows = pd.DataFrame(
         {
             "id": [audit.id for audit in listed],
             "state": [audit.state for audit in listed],
-            "network": [words.network_of(audit) for audit in listed],
+            "network": [words.network_of(audit, shelf) for audit in listed],
             "question": [words.describe(audit, main) for audit in listed],
             "note": [audit.note for audit in listed],
             "tags": [" ".join(f"#{tag}" for tag in audit.tags) for audit in listed],
@@ -195,7 +196,8 @@ def _details(db: Database, listed: list[AuditRecord]) -> None:
     st.subheader(f"Audit {audit.id}", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(audit.state, color=screen.STATE_COLOURS[audit.state])
-        st.markdown(f"**{screen.escape(words.network_of(audit))}**: {screen.escape(words.describe(audit))}")
+        network = words.network_of(audit, networks.all(db))
+        st.markdown(f"**{screen.escape(network)}**: {screen.escape(words.describe(audit))}")
     if audit.active:
         progress.strip(db, audit)
     elif audit.error:
@@ -211,6 +213,7 @@ def _details(db: Database, listed: list[AuditRecord]) -> None:
             with st.popover("Remove"):
                 st.markdown("Forget this audit? Its distances stay known.")
                 st.button("Remove it", key=f"remove_{audit.id}", on_click=_remove, args=(db, audit.id))
+        screen.link_button()
     _notes(db, audit)
     if audit.worker is not None:
         with st.expander("Worker and its log"):

@@ -91,6 +91,8 @@ def main() -> None:
                 lambda: _report(view, shown),
                 {"network": asked.network.name},
             )
+        else:
+            screen.link_button({"network": asked.network.name})
 
 
 def _start(db: Database, asked: question.Question) -> None:
@@ -177,7 +179,10 @@ def _choose_shown(view: View, shown: Shown) -> None:
         shown.single = st.toggle("Single projections", key="single", bind=question.BOUND) and spec.projections > 1
         shown.input_space = st.toggle("Input space", value=True, key="input", bind=question.BOUND)
         whole = spec.m[0] is not None and st.toggle(
-            "No projection", key="whole", bind=question.BOUND, help="The same layers with all their features, m ≥ nj"
+            "Also without projection",
+            key="whole",
+            bind=question.BOUND,
+            help="Draws the same layers with all their features too, m ≥ nj",
         )
         measured = (words.fab_loss(network, spec) or words.pgd_accuracy(network, spec)) is not None
         shown.attacks = measured and st.toggle(

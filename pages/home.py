@@ -17,6 +17,7 @@ from store.database import Database
 from store.records import AuditRecord, NetworkRecord
 
 RECENT = 8
+FINISHED = 300  # audits among which the bars of the cards are looked for
 JUST_COME = timedelta(minutes=1)
 
 
@@ -33,7 +34,8 @@ def main() -> None:
     _running(db)
     st.subheader("Networks", anchor=False)
     with st.container(horizontal=True, gap="medium"):
-        bars = {network.id: found for network in shelf if (found := _bars(db, network, recent)) is not None}
+        done = audits.recent(db, FINISHED, "done", kind="audit")
+        bars = {network.id: found for network in shelf if (found := _bars(db, network, done)) is not None}
         for network in shelf:
             _card(network, bars)
     if recent:
@@ -154,12 +156,12 @@ def _draw(network: NetworkRecord, shown: Bars, alike: list[Bars]) -> None:
     st.caption(f"Mean distance by layer {m}; full height is {top:.2f}, the largest on {shown.dataset}")
 
 
-def _bars(db: Database, network: NetworkRecord, recent: list[AuditRecord]) -> Bars | None:
+def _bars(db: Database, network: NetworkRecord, done: list[AuditRecord]) -> Bars | None:
     """What the last finished audit of more than one layer found, if its images are on this machine."""
-    for audit in recent:
+    for audit in done:
         spec = audit.spec
         whole = isinstance(spec, AuditSpec) and spec.network == network.name and len(spec.layers) > 1
-        if audit.state == "done" and whole and isinstance(spec, AuditSpec) and len(spec.m) == 1:
+        if whole and isinstance(spec, AuditSpec) and len(spec.m) == 1:
             try:
                 distances = _mean_distances(audit.id, network.sha256, spec.key, db, spec)
             except datasets.DatasetError:

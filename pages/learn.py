@@ -27,6 +27,7 @@ def main() -> None:
     idea = st.segmented_control("Idea", IDEAS, default=IDEAS[0], key="idea", bind=BOUND, required=True)
     left, right = st.columns([1, 1.5], gap="large")
     {"Features": _features, "Distance": _distance, "Search": _search, "Conflicts": _conflicts}[idea](left, right)
+    screen.link_button({"idea": idea})
 
 
 def _features(left: st.delta_generator.DeltaGenerator, right: st.delta_generator.DeltaGenerator) -> None:
@@ -76,7 +77,7 @@ def _distance(left: st.delta_generator.DeltaGenerator, right: st.delta_generator
         x, other = _points()
     feature = toy.linear(degrees) if kind == "linear" else toy.piecewise_linear(degrees)
     axis, points = toy.grid()
-    found = toy.meet(feature, x, other)
+    found = toy.meet_linear(degrees, x, other) if kind == "linear" else toy.meet(feature, x, other)
     with right:
         figure = learn.meeting(
             axis,

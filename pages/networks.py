@@ -78,6 +78,7 @@ def _details(db: Database, network: NetworkRecord) -> None:
         words.link_to_explore("Audit it in Explore →", {"network": network.name})
         with st.popover("Remove"):
             _offer_removal(db, network)
+        screen.link_button()
     st.caption(screen.escape(f"{words.training(network)}. {words.accuracies(network)}"))
     st.code(network.architecture, language=None, wrap_lines=True)
     normalisation = "none" if network.mean is None else f"mean {network.mean}, std {network.std}"

@@ -117,7 +117,9 @@ def _say_nothing_known(asked: Asked) -> None:
         f"No distance at {screen.escape(asked.layer)} is known yet. Name two images among the settings, and the worker "
         "computes that one pair; or ask for all pairs in Explore."
     )
-    words.link_to_explore("Explore →", words.address(asked.spec))
+    with st.container(horizontal=True):
+        words.link_to_explore("Explore →", words.address(asked.spec))
+        screen.link_button({"network": asked.network.name, "layer": asked.layer})
 
 
 def _show(db: Database, asked: Asked, closest: pd.DataFrame, left: int, right: int) -> None:

@@ -116,19 +116,20 @@ def _view(db: Database, asked: Asked) -> View:
 def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
     view = _view(db, asked)
     answer = view.part.answer
+    link = {"network": asked.network.name}
     if idle and answer.missing:
         duration = asking.duration(db, [asking.Lack(asked.network, asked.spec, answer.missing)])
         st.info(f"{answer.missing:,} of {answer.total:,} pairs are not known yet; Start computes them, about "
                 f"{duration}.")  # fmt: skip
     if answer.known == 0:
         st.info("Nothing is known of this layer yet.")
+        screen.link_button(link)
         return
     figures = _figures(view, dark=screen.dark())
     for key, (heading, figure, words) in figures.items():
         st.subheader(heading, anchor=False)
         screen.show(figure, key, f"strata-{key}", HEADINGS_ALT[key])
         st.caption(screen.escape(words))
-    link = {"network": asked.network.name}
     take_away.show(f"strata-scaling-{asked.spec.key[:8]}", [view.part], lambda: _report(view), link,
                    {"Distances": lambda: _table(view)} if view.dimensions else {})  # fmt: skip
 

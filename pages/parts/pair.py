@@ -178,7 +178,7 @@ def wait_for(db: Database, chosen: Sequence[Chosen], lacking: Sequence[Chosen]) 
     def wait() -> None:
         if not audits.get(db, asked.id).active or any(stored(db, one) is not None for one in lacking):
             st.rerun()
-        words = "The worker computes this pair before anything else …" if workers.alive(db) else progress.NO_WORKER
+        words = "The worker computes this pair before anything else …" if workers.alive(db) else progress.no_worker()
         progress.line(db, asked, 1 - len(lacking) / len(chosen), words)
 
     wait()
@@ -248,8 +248,9 @@ def amplification(found: Found) -> float:
             "Amplification of differences",
             FACTORS,
             value=pictures.suggested_amplification(collision.left - left, collision.right - right),
-            format_func=lambda value: f"×{value:g}",
+            format_func=lambda value: f"{value:g}",
             key="amplification",
+            bind="query-params",
         )
     )
 

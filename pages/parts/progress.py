@@ -10,12 +10,11 @@ import streamlit as st
 from pages.parts import screen, words
 from robustness_core.datasets import DatasetError
 from robustness_core.spec import AuditSpec
-from store import StoreError, audits, workers
+from store import StoreError, audits, supervisor, workers
 from store.database import Database
 from store.records import AuditRecord
 
 POLL_SECONDS = 0.7
-NO_WORKER = "Waiting: no worker is alive. Start one on the Audits screen."
 
 
 def active(db: Database, networks: Collection[str]) -> list[AuditRecord]:
@@ -72,7 +71,7 @@ def _words(db: Database, audit: AuditRecord) -> str:
     if audit.state == "queued":
         alive = workers.alive(db)
         if not alive:
-            return NO_WORKER
+            return no_worker()
         return "Waiting for a worker; another audit is before this one." if _someone_busy(db) else "Starting …"
     text = f"{audit.done:,} of {audit.total:,} pairs"
     left = time_left(audit)
@@ -83,6 +82,12 @@ def _words(db: Database, audit: AuditRecord) -> str:
     if audit.worker is not None:
         text += f" · {screen.escape(audit.worker.host)}, {screen.escape(audit.worker.device)}"
     return text
+
+
+def no_worker() -> str:
+    """What is said of work that waits while no worker is alive."""
+    how = "where it shall run: python -m worker" if supervisor.elsewhere() else "on the Audits screen"
+    return f"Waiting: no worker is alive. Start one {how}."
 
 
 def _someone_busy(db: Database) -> bool:

@@ -41,9 +41,12 @@ def describe(audit: AuditRecord, main: Layers | None = None) -> str:
     )
 
 
-def network_of(audit: AuditRecord) -> str:
-    """The network of an audit; a pair knows only the start of its hash."""
-    return audit.spec.network if isinstance(audit.spec, AuditSpec) else audit.spec.series[0].network[:8]
+def network_of(audit: AuditRecord, shelf: Sequence[NetworkRecord] = ()) -> str:
+    """The network of an audit; a pair knows only its hash, for which the name on the shelf stands if it is there."""
+    if isinstance(audit.spec, AuditSpec):
+        return audit.spec.network
+    sha256 = audit.spec.series[0].network
+    return next((network.name for network in shelf if network.sha256 == sha256), sha256[:8])
 
 
 def class_label(dataset: str, number: int) -> str:
@@ -145,7 +148,8 @@ Line = tuple[NDArray[np.float64], NDArray[np.float64]]
 def fab_loss(network: NetworkRecord, spec: AuditSpec) -> Line | None:
     """Loss under FAB over budgets that the card states for the sample's classes; None if it states none."""
     measured = part(part(network.card, "evaluation"), "audited")
-    same = measured.get("dataset") == spec.dataset and measured.get("classes") == list(spec.classes)
+    asked = {"dataset": spec.dataset, "split": spec.split, "classes": list(spec.classes)}
+    same = {name: measured.get(name) for name in asked} == asked
     return _line(measured.get("epsilon"), measured.get("fab_loss")) if same else None
 
 

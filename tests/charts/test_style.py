@@ -1,5 +1,7 @@
 """Colours: in order, readable on both backgrounds, the same for the same layer; text: nothing is read as HTML."""
 
+from pathlib import Path
+
 import pytest
 
 from charts import style
@@ -30,9 +32,19 @@ def test_palette_is_ordered_by_lightness_and_readable(count: int, dark: bool) ->
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_network_and_reference_colours_are_readable(dark: bool) -> None:
-    colours = [*style.network_colours(list("abcdef"), dark).values(), style.reference_colour(dark)]
+    looks = style.network_looks(list("abcdef"), dark).values()
+    colours = [*(colour for colour, _ in looks), style.reference_colour(dark)]
     assert len(set(colours)) == 7
+    assert len({dash for _, dash in looks}) == 6
     assert min(contrast(c, BACKGROUND[dark]) for c in colours) >= 3.0
+
+
+def test_a_network_keeps_its_look_wherever_it_stands() -> None:
+    for dataset in ("mnist", "cifar10"):
+        bundled = sorted(path.stem for path in Path("zoo").glob(f"{dataset}-*.safetensors"))
+        alone = {name: style.network_looks([name])[name] for name in bundled}
+        assert style.network_looks(bundled[::-1]) == alone
+        assert len(set(alone.values())) == len(bundled) > 2
 
 
 def test_layer_before_its_activation_has_the_colour_of_the_layer() -> None:

@@ -4,6 +4,7 @@ import re
 import sys
 from datetime import UTC, datetime
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from pages.parts import screen as parts
 from pages.parts import upload, words
 from robustness_core.spec import AuditSpec, EpsilonGrid
 from store import audits, images, networks, shipped, workers
-from store.records import DistanceMatrix, LayerRecord
+from store.records import DistanceMatrix, LayerRecord, PairSpec
 from tests.pages.conftest import words as text_of
 
 SCREENS = ("home", "explore", "pairs", "compare", "scaling", "audits", "networks", "learn")
@@ -292,6 +293,39 @@ def test_bars_of_all_cards_of_a_data_set_have_one_scale(db, open_screen, monkeyp
     assert tops[0] == tops[1] > 2
     said = [caption.value for caption in screen.caption if caption.value.startswith("Mean distance")]
     assert said == [f"Mean distance by layer at m = 10; full height is {tops[0]:.2f}, the largest on mnist-5k"] * 2
+
+
+def test_bars_of_a_card_stay_however_many_audits_came_to_nothing(db, open_screen) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question())
+    for seed in range(1, 55):
+        audits.cancel(db, audits.submit(db, synthetic.question().replace(seed=seed)).id)
+    assert "Mean distance by layer" in text_of(open_screen("home"))
+
+
+def test_single_pairs_name_their_network_as_the_shelf_does(db, open_screen) -> None:
+    network = synthetic.network(db)
+    synthetic.finish(db, synthetic.question())
+    series = tuple(synthetic.question().series(network.sha256)[:1])
+    asked = audits.submit(db, PairSpec(series, ("mnist-5k", "train", 1), ("mnist-5k", "train", 2)))
+    screen = open_screen("audits", pairs="true", audit=str(asked.id))
+    assert screen.dataframe[0].value["network"].iloc[0] == network.name
+
+
+def test_fab_loss_is_drawn_over_the_sample_that_it_was_measured_on() -> None:
+    measured = {"dataset": "mnist-5k", "split": "train", "classes": [3, 7], "epsilon": [0, 1], "fab_loss": [0.0, 0.5]}
+    network = SimpleNamespace(card={"evaluation": {"audited": measured}})
+    assert words.fab_loss(network, synthetic.question()) is not None
+    assert words.fab_loss(network, synthetic.question().replace(split="test")) is None
+
+
+@pytest.mark.parametrize("name", ["explore", "pairs", "scaling", "learn", "audits", "networks"])
+def test_link_of_a_screen_can_be_copied_also_where_nothing_is_known(name, db, open_screen) -> None:
+    synthetic.network(db, "unknown")
+    asked = audits.submit(db, synthetic.question("unknown"))
+    query = {"audits": {"audit": str(asked.id)}, "networks": {"show": "unknown"}}.get(name, {})
+    screen = open_screen(name, **query)
+    assert sum("copy-link" in str(block.proto) for block in screen.get("html")) == 1
 
 
 def test_learn_starts_where_the_feature_matters(open_screen) -> None:

@@ -12,7 +12,12 @@ LEFT, RIGHT = np.array([-0.9, -0.5]), np.array([0.9, 0.6])
 def test_distance_of_a_linear_feature_is_half_of_what_it_sees(degrees: int) -> None:
     direction = np.array([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))])
     found = toy.meet(toy.linear(degrees), LEFT, RIGHT)
-    assert found.distance == pytest.approx(abs(direction @ (LEFT - RIGHT)) / 2, abs=0.03)  # twice the grid's spacing
+    exact = toy.meet_linear(degrees, LEFT, RIGHT)
+    assert exact.distance == pytest.approx(abs(direction @ (LEFT - RIGHT)) / 2)
+    assert exact.left @ direction == pytest.approx(exact.right @ direction) == pytest.approx(exact.level)
+    moves = [np.linalg.norm(exact.left - LEFT), np.linalg.norm(exact.right - RIGHT)]
+    assert moves == pytest.approx([exact.distance, exact.distance])
+    assert found.distance == pytest.approx(exact.distance, abs=0.03)  # twice the grid's spacing
 
 
 def test_piecewise_linear_distance_is_at_most_half_the_way() -> None:
