@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from pages.parts import export
+from pages.parts import export, words
+from robustness_core import shelf
 from robustness_core.spec import AuditSpec
+from store.records import NetworkRecord
 
 _STYLE = """body{font-family:system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#0f1218;
 background:#fff;line-height:1.5}table{border-collapse:collapse;font-size:.9rem}td,th{border:1px solid #d0d0d8;
 padding:.3rem .6rem;text-align:right}td:first-child,th:first-child{text-align:left}pre{background:#f4f3f8;padding:1rem;
 overflow-x:auto;white-space:pre-wrap;word-break:break-word}"""
+
+_SUFFIXES = {"torch": "pt", "onnx": "onnx"}  # of files, by the format of a network
 
 
 def page(
@@ -41,7 +46,7 @@ def page(
         for heading, table in tables.items()
     ]
     settings = [export.settings(part) for part in parts]
-    commands = "\n".join(command(part.answer.spec) for part in parts)
+    commands = "\n".join(command(part.answer.spec, part.network) for part in parts)
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         *drawn,
@@ -58,20 +63,43 @@ def page(
     return f'<!DOCTYPE html><html lang="en"><head>{head}</head><body>{"".join(sections)}</body></html>'
 
 
-def command(spec: AuditSpec) -> str:
-    """The command that computes the same without browser and database; the network by its name or its file."""
-    words: list[Any] = ["python", "-m", "robustness_core", "audit", f"--network={spec.network}"]
-    words += ["--dataset", spec.dataset]
-    words += ["--classes", *spec.classes, "--samples", spec.samples, "--layers", ",".join(spec.layers)]
-    words += ["--m", *("none" if m is None else m for m in spec.m), "--projections", spec.projections]
-    words += ["--seed", spec.seed, "--method", spec.method, "--preset", spec.preset, "--split", spec.split]
-    words += [
-        "--epsilon",
-        f"{spec.epsilon.start:g}:{spec.epsilon.stop:g}:{spec.epsilon.count}",
-        "--json",
-        f"{Path(spec.network).stem}.json",
-    ]
-    return shlex.join(str(word) for word in words)
+def command(spec: AuditSpec, network: NetworkRecord) -> str:
+    """The command that computes the same without browser and database.
+
+    A bundled network goes by the name of its file, whatever it is called on the shelf. Any other is not known to the
+    command: a placeholder stands for its file, and a line above says which file that is.
+    """
+    bundled = shelf.name_of(network.sha256)
+    name = _file_name(network.name)
+    file = f"{name}.{_SUFFIXES.get(network.format, 'safetensors')}"
+    said: list[Any] = ["python", "-m", "robustness_core", "audit", f"--network={bundled or file}"]
+    said += ["--dataset", spec.dataset]
+    said += ["--classes", *spec.classes, "--samples", spec.samples, "--layers", ",".join(spec.layers)]
+    said += ["--m", *("none" if m is None else m for m in spec.m), "--projections", spec.projections]
+    said += ["--seed", spec.seed, "--method", spec.method, "--preset", spec.preset, "--split", spec.split]
+    start, stop = _exactly(spec.epsilon.start), _exactly(spec.epsilon.stop)
+    said += ["--epsilon", f"{start}:{stop}:{spec.epsilon.count}", "--json", f"{name}.json"]
+    line = shlex.join(str(word) for word in said)
+    return line if bundled else f"# {file} stands for {_which_file(network)}\n{line}"
+
+
+def _file_name(name: str) -> str:
+    """The name of a network as that of a file that every shell and system takes; two names never give the same."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    return plain if plain == name else f"{plain or 'network'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _which_file(network: NetworkRecord) -> str:
+    """Which file holds a network that is not bundled, in one line."""
+    uploaded = words.part(network.card, "inspected").get("sha256", network.sha256)
+    copy = "" if uploaded == network.sha256 else f"; that of its copy on the shelf is {network.sha256}"
+    called = " ".join("".join(letter if letter.isprintable() else " " for letter in network.name).split())
+    return f"the file with the SHA-256 {uploaded}{copy}; on the shelf the network is called {called}"
+
+
+def _exactly(budget: float) -> str:
+    """A budget so that it reads back as the same number: 8, 0.1, 0.3333333333333333."""
+    return repr(float(budget)).removesuffix(".0")
 
 
 def latex(caption: str) -> str:

@@ -268,11 +268,11 @@ def test_report_is_whole_safe_and_its_command_asks_the_same(db) -> None:
     assert "<b>x" not in page
     assert "<script src" not in page  # plotly's code is inside
     assert page.count("Plotly.newPlot(") == 2
-    assert page.count(html.escape(report.command(spec))) == 2  # one for each network of a comparison
+    assert page.count(html.escape(report.command(spec, network))) == 2  # one for each network of a comparison
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    asked = parser.parse_args(shlex.split(report.command(spec))[4:])
-    assert (asked.network, asked.layers, asked.m, asked.seed) == (name, "conv1,logits", ["none"], 3)
+    asked = parser.parse_args(shlex.split(report.command(spec, network), comments=True)[4:])
+    assert (asked.layers, asked.m, asked.seed) == ("conv1,logits", ["none"], 3)
     assert (asked.samples, asked.preset, asked.epsilon, asked.classes) == (5, "fast", "0:8:81", [3, 7])
 
 

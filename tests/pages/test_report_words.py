@@ -1,0 +1,63 @@
+"""What a report says in words: the command that repeats it, and its caption in LaTeX."""
+
+import argparse
+import hashlib
+import re
+import shlex
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import synthetic
+from pages.parts import report
+from robustness_core import shelf
+from robustness_core.commands import audit as command
+from robustness_core.spec import EpsilonGrid
+from store.records import NetworkRecord
+
+MADE_UP = NetworkRecord(
+    1, "made-up", "a" * 64, "upload", "torch", "fc 10", (1, 28, 28), None, None, synthetic.SMALL,
+    {"inspected": {"sha256": "e" * 64}}, "", (), datetime(2026, 1, 1, tzinfo=UTC),
+)  # fmt: skip
+
+
+def _asked_by(text: str) -> argparse.Namespace:
+    """What the command of a report asks, as a shell hands it over."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(shlex.split(text, comments=True)[4:])
+
+
+def test_command_names_a_bundled_network_by_its_file_whatever_the_shelf_calls_it() -> None:
+    sha256 = hashlib.sha256(shelf.find("cifar10-large-pgd0.5").read_bytes()).hexdigest()
+    for name, file in (("cifar10-large-pgd0.5", "cifar10-large-pgd0.5.json"), ("njord", "njord.json")):
+        network = replace(MADE_UP, name=name, sha256=sha256)
+        text = report.command(synthetic.question(name), network)
+        assert "#" not in text
+        asked = _asked_by(text)
+        assert (asked.network, str(asked.json)) == ("cifar10-large-pgd0.5", file)
+        assert shelf.find(asked.network).is_file()
+
+
+def test_command_says_which_file_an_uploaded_network_is() -> None:
+    files = set()
+    for name in ("mnist-small-pgd2", "../a b", "../a-b", "$(reboot)\nreboot #", "-x", "网络", "网络二"):
+        network = replace(MADE_UP, name=name)
+        comment, line = report.command(synthetic.question(name), network).split("\n")
+        asked = _asked_by(line)
+        assert comment.startswith(f"# {asked.network} stands for the file with the SHA-256 {'e' * 64};")
+        assert network.sha256 in comment
+        assert comment.endswith(" ".join(name.split()))
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", str(asked.json))
+        assert asked.network == f"{asked.json.stem}.pt"
+        files.add(asked.json)
+    assert len(files) == 7
+
+
+@given(st.floats(0, 1e6), st.floats(1e-6, 1e6), st.integers(2, 2001))
+def test_command_of_a_report_asks_for_the_very_same_budgets(start: float, more: float, count: int) -> None:
+    grid = EpsilonGrid(start, start + more, count)
+    asked = _asked_by(report.command(synthetic.question().replace(epsilon=grid), MADE_UP))
+    assert EpsilonGrid.parse(asked.epsilon) == grid
