@@ -7,6 +7,7 @@ import html
 import json
 import re
 import shlex
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,55 @@ background:#fff;line-height:1.5}table{border-collapse:collapse;font-size:.9rem}t
 padding:.3rem .6rem;text-align:right}td:first-child,th:first-child{text-align:left}pre{background:#f4f3f8;padding:1rem;
 overflow-x:auto;white-space:pre-wrap;word-break:break-word}"""
 
+# What captions hold beside letters of ASCII, longer formulas before their parts.
+_FORMULAS = {
+    "√m‖L(x−x′)‖ / (2‖L‖F)": r"$\sqrt{m}\,\|L(x-x')\| / (2\|L\|_F)$",
+    "f(x) = Lx + k": "$f(x) = Lx + k$",
+    "‖L‖F": r"$\|L\|_F$",
+    "√r4": r"$\sqrt{r_4}$",
+    "√m": r"$\sqrt{m}$",
+    "S²": "$S^2$",
+    "x̃′": r"$\tilde{x}'$",
+    "x̃": r"$\tilde{x}$",
+    "x′": "$x'$",
+    "ℓ2": r"$\ell_2$",
+    "ℓ₂": r"$\ell_2$",
+    "nj": "$n_j$",
+    "r4": "$r_4$",
+    "≥": r"$\ge$",
+    "≤": r"$\le$",
+    "≪": r"$\ll$",
+    "∝": r"$\propto$",
+    "×": r"$\times$",
+    "÷": r"$\div$",
+    "·": r"$\cdot$",
+    "−": "$-$",
+    "√": r"$\surd$",
+    "‖": r"$\|$",
+    "′": "$'$",
+    "ε": r"$\varepsilon$",
+    "ℓ": r"$\ell$",
+    "²": "$^2$",
+    "₂": "$_2$",
+    "–": "--",
+    "…": r"\dots{}",
+    "→": r"$\to$",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+}
+_WORDS = {"nj", "r4"}  # formulas only where they stand alone: not in the name of a network
+_LATEX = re.compile(
+    "|".join(rf"(?<![^\s(]){text}(?![^\s).,:;])" if text in _WORDS else re.escape(text) for text in _FORMULAS)
+    + r"|[^\x00-\x7f][\u0300-\u036f]*|[!-~][\u0300-\u036f]+"
+)
+_ACCENTS = {  # combining letter -> LaTeX's sign
+    "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0308": '"', "\u030a": "r",
+    "\u030c": "v", "\u0327": "c",
+}  # fmt: skip
 _SUFFIXES = {"torch": "pt", "onnx": "onnx"}  # of files, by the format of a network
 
 
@@ -103,9 +153,21 @@ def _exactly(budget: float) -> str:
 
 
 def latex(caption: str) -> str:
-    """A caption with LaTeX's own letters escaped and the symbols of the text as mathematics."""
-    escaped = "".join(f"\\{letter}" if letter in "&%$#_{}" else letter for letter in caption.replace("\\", ""))
-    symbols = {"≥": r"$\ge$", "ε": r"$\varepsilon$", "S²": "$S^2$", "²": "$^2$", "×": r"$\times$", "nj": "$n_j$"}
-    for symbol, formula in symbols.items():
-        escaped = escaped.replace(symbol, formula)
-    return rf"\caption{{{escaped}}}"
+    """A caption for LaTeX, in ASCII: its own letters escaped, formulas and symbols of the text as mathematics.
+
+    Accented letters become LaTeX's accents; of any other letter, which only names can hold, stands its number.
+    """
+    plain = " ".join(unicodedata.normalize("NFC", caption).replace("\\", "").split())
+    return rf"\caption{{{_LATEX.sub(lambda found: _in_latex(found[0]), plain)}}}"
+
+
+def _in_latex(text: str) -> str:
+    """A formula, symbol or letter of a caption in LaTeX."""
+    if text in _FORMULAS:
+        return _FORMULAS[text]
+    letter, *accents = unicodedata.normalize("NFD", text)
+    if letter.isascii() and accents and all(accent in _ACCENTS for accent in accents):
+        for accent in accents:
+            letter = rf"\{_ACCENTS[accent]}{{{letter}}}"
+        return letter
+    return "".join(f"U+{ord(letter):04X}" for letter in text)

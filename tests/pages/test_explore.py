@@ -276,12 +276,6 @@ def test_report_is_whole_safe_and_its_command_asks_the_same(db) -> None:
     assert (asked.samples, asked.preset, asked.epsilon, asked.classes) == (5, "fast", "0:8:81", [3, 7])
 
 
-def test_caption_for_latex_escapes_its_letters() -> None:
-    from pages.parts import report
-
-    assert report.latex("a_b & 5% \\input{x}, S² at ε") == (r"\caption{a\_b \& 5\% input\{x\}, $S^2$ at $\varepsilon$}")
-
-
 def test_the_pair_stays_open_on_the_way_through_other_screens(db, open_screen) -> None:
     network = synthetic.network(db)
     spec = synthetic.question()

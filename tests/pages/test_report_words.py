@@ -61,3 +61,19 @@ def test_command_of_a_report_asks_for_the_very_same_budgets(start: float, more: 
     grid = EpsilonGrid(start, start + more, count)
     asked = _asked_by(report.command(synthetic.question().replace(epsilon=grid), MADE_UP))
     assert EpsilonGrid.parse(asked.epsilon) == grid
+
+
+def test_caption_for_latex_escapes_its_letters() -> None:
+    assert report.latex("a_b & 5% \\input{x}, S² at ε") == (r"\caption{a\_b \& 5\% input\{x\}, $S^2$ at $\varepsilon$}")
+    assert report.latex("10^3 ~ 2 < 3") == r"\caption{10\textasciicircum{}3 \textasciitilde{} 2 $<$ 3}"
+    assert report.latex("Müller's čas 网") == r"""\caption{M\"{u}ller's \v{c}as U+7F51}"""
+
+
+def test_caption_for_latex_has_formulas_where_the_text_has_and_keeps_names() -> None:
+    text = report.latex("njord on my-nj-net, ranjit_nj and r48: m ≥ nj; nj = 9, r4 (nj)")
+    assert text == r"\caption{njord on my-nj-net, ranjit\_nj and r48: m $\ge$ $n_j$; $n_j$ = 9, $r_4$ ($n_j$)}"
+    law = report.latex("the law √m‖L(x−x′)‖ / (2‖L‖F) for 1 ≪ m ≪ √r4, ‖L‖F, √m, x̃′ − x′, ℓ2 and ℓ₂ ∝ 3×3")
+    assert law.isascii()
+    for formula in (r"$\sqrt{m}\,\|L(x-x')\| / (2\|L\|_F)$", r"$\ll$ m $\ll$ $\sqrt{r_4}$", r"$\|L\|_F$, $\sqrt{m}$",
+                    r"$\tilde{x}'$ $-$ $x'$, $\ell_2$ and $\ell_2$ $\propto$ 3$\times$3"):  # fmt: skip
+        assert formula in law

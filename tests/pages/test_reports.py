@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 
@@ -145,3 +146,34 @@ def test_report_of_explore_shows_what_the_screen_shows(db, open_screen, monkeypa
     assert "N = 2 projections (a line each)" in page
     assert "PGD accuracy, right axis" in page
     assert "input space" not in page
+
+
+EVERY_CAPTION = {
+    "explore": {"network": "second", "attacks": "true", "single": "true"},
+    "compare": {"networks": ["small-made-up", "second"], "minus": "second"},
+    "scaling": LAW,
+    "pairs": {"network": "second"},
+    "learn": {"idea": "Distance"},
+}
+
+
+@pytest.mark.parametrize("name", EVERY_CAPTION)
+def test_every_caption_of_a_screen_is_ascii_in_latex(name, affine, db, open_screen) -> None:
+    from pages.parts import report
+
+    pair = {"classes": [3, 7], "clean": 0.9, "images": 50, "epsilon": [1.0, 3.0], "pgd": [0.6, 0.2]}
+    second = synthetic.network(db, "second", {"evaluation": {"class_pair": pair}})
+    for network in ("small-made-up", "second"):
+        synthetic.finish(db, synthetic.question(network, samples=4).replace(projections=2))
+    affine()
+    if name == "pairs":
+        shown = open_screen("pairs", network="second", S="4", N="2").dataframe[0].value.iloc[0]
+        question = synthetic.question("second", samples=4).replace(projections=2)
+        synthetic.keep_collisions(db, question, second.sha256, int(shown["x"]), int(shown["x′"]))
+    screen = open_screen(name, **{"S": "4", "N": "2", **EVERY_CAPTION[name]})
+    assert not screen.exception
+    said = [re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", caption.value) for caption in screen.caption]
+    assert any(not text.isascii() for text in said)
+    for text in said:
+        assert report.latex(text).isascii()
+        assert "U+" not in report.latex(text)
