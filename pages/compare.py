@@ -74,10 +74,7 @@ def _ask(shelf: dict[str, NetworkRecord]) -> list[Side]:
 
 def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
     answers = [known.answer(db, side.spec, side.network.sha256) for side in sides]
-    parts = [
-        export.Part(side.network, answer, known.curves(answer, side.network.features))
-        for side, answer in zip(sides, answers, strict=True)
-    ]
+    parts = [_part(side, answer) for side, answer in zip(sides, answers, strict=True)]
     if idle:
         _standing(db, parts)
     epsilon = sides[0].spec.epsilon.values()
@@ -128,7 +125,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
     st.caption(screen.escape(caption))
     take_away.show(
         f"strata-compare-{parts[0].answer.spec.key[:8]}",
-        parts,
+        lambda: parts,
         lambda: report.page(
             f"Robustness layer by layer: {', '.join(names)}",
             parts,
@@ -138,6 +135,13 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
         ),
         {"networks": names},
     )
+
+
+def _part(side: Side, answer: known.Answer) -> export.Part:
+    """What is drawn of one network, with the overlays of its panel and its accuracies."""
+    images = export.Overlay("input space", side.spec.epsilon.values(), known.input_space(side.spec))
+    accuracy = export.of_card("PGD accuracy", words.pgd_accuracy(side.network, side.spec))
+    return export.Part(side.network, answer, known.curves(answer, side.network.features), (images, *accuracy))
 
 
 def _caption(parts: list[export.Part], at: float) -> str:

@@ -87,7 +87,7 @@ def main() -> None:
             _pairs(view)
             take_away.show(
                 f"strata-{asked.spec.key[:8]}",
-                [_part(view)],
+                lambda: [_part(view, shown)],
                 lambda: _report(view, shown),
                 {"network": asked.network.name},
             )
@@ -413,15 +413,26 @@ def _report(view: View, shown: Shown) -> str:
     """The report of what is shown, in the light theme whatever the screen's."""
     return report.page(
         f"{view.question.network.name}: robustness layer by layer",
-        [_part(view)],
+        [_part(view, shown)],
         _figures(view, shown),
         {f"Layers at ε = {shown.at:g}": _table(view, shown.at)},
         f"{_caption(view, shown)} {_bars_caption(view, shown)}",
     )
 
 
-def _part(view: View) -> export.Part:
-    return export.Part(view.question.network, view.answer, view.curves)
+def _part(view: View, shown: Shown) -> export.Part:
+    """What is shown, with every overlay that is on."""
+    spec, network = view.question.spec, view.question.network
+    epsilon = spec.epsilon.values()
+    overlays = [export.Overlay("input space", epsilon, known.input_space(spec))] if shown.input_space else []
+    overlays += [
+        export.Overlay("no projection", epsilon, curve.averaged.mean(axis=0), curve=curve)
+        for curve in shown.unprojected
+    ]
+    if shown.attacks:
+        overlays += export.of_card("FAB loss", words.fab_loss(network, spec))
+        overlays += export.of_card("PGD accuracy", words.pgd_accuracy(network, spec))
+    return export.Part(network, view.answer, view.curves, tuple(overlays))
 
 
 main()

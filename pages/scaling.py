@@ -109,7 +109,8 @@ def _view(db: Database, asked: Asked) -> View:
     if layer.affine and (spectrum := spectra.find(db, asked.network.id, layer.name)) is not None:
         lengths = spectra.lengths(db, spectrum.id, answer.left_ids, answer.right_ids)
         law = Law(spectrum, float(lengths.mean())) if np.isfinite(lengths).all() else None
-    part = export.Part(asked.network, answer, known.curves(answer, asked.network.features))
+    images = export.Overlay("input space", asked.spec.epsilon.values(), known.input_space(asked.spec))
+    part = export.Part(asked.network, answer, known.curves(answer, asked.network.features), (images,))
     return View(layer, part, list(groups), measured, law)
 
 
@@ -130,7 +131,7 @@ def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
         st.subheader(heading, anchor=False)
         screen.show(figure, key, f"strata-{key}", HEADINGS_ALT[key])
         st.caption(screen.escape(words))
-    take_away.show(f"strata-scaling-{asked.spec.key[:8]}", [view.part], lambda: _report(view), link,
+    take_away.show(f"strata-scaling-{asked.spec.key[:8]}", lambda: [view.part], lambda: _report(view), link,
                    {"Distances": lambda: _table(view)} if view.dimensions else {})  # fmt: skip
 
 

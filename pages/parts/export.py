@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,32 @@ from store.records import NetworkRecord
 
 
 @dataclass(frozen=True, eq=False)
+class Overlay:
+    """A line that is drawn beside the layers: `y` (E,) over the budgets `x` (E,), losses in nats or shares in [0, 1].
+
+    `kind` names it as the screen does. `curve` is the layer whose line it is; None where it is that of no layer.
+    """
+
+    kind: Literal["input space", "no projection", "FAB loss", "PGD accuracy"]
+    x: Floats
+    y: Floats
+    unit: Literal["nats", "share"] = "nats"
+    curve: Curve | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Part:
-    """What a screen shows of one network: what is known of its question, and the curves drawn from it."""
+    """What a screen shows of one network: what is known of its question, the curves drawn from it, and overlays."""
 
     network: NetworkRecord
     answer: Answer
     curves: Sequence[Curve]
+    overlays: tuple[Overlay, ...] = ()
+
+
+def of_card(kind: Literal["FAB loss", "PGD accuracy"], line: tuple[Floats, Floats] | None) -> tuple[Overlay, ...]:
+    """The overlay of a line that the network's card states; nothing if it states none."""
+    return () if line is None else (Overlay(kind, *line, "share" if kind == "PGD accuracy" else "nats"),)
 
 
 def settings(part: Part) -> dict[str, Any]:
@@ -77,22 +97,34 @@ def _document(part: Part) -> dict[str, Any]:
         "right_indices": answer.sample.right.tolist(),
         "epsilon": answer.spec.epsilon.values().tolist(),
         "layers": layers,
+        "overlays": [_overlay(overlay) for overlay in part.overlays],
         "settings": settings(part),
     }
 
 
+def _overlay(overlay: Overlay) -> dict[str, Any]:
+    said = {"kind": overlay.kind, "unit": overlay.unit, "x": overlay.x.tolist(), "y": overlay.y.tolist()}
+    if overlay.curve is None:
+        return said
+    curve = overlay.curve
+    pairs = {"known_pairs": curve.known, "total_pairs": curve.total}
+    return {**said, "layer": curve.layer, "features": curve.features, "m": curve.m, **pairs}
+
+
 def as_csv(parts: Sequence[Part]) -> str:
-    """One row a budget, layer and projection; the settings are columns, so that rows of two files can be mixed."""
+    """One row a budget, layer and projection, and one a budget of each overlay.
+
+    The settings are columns, so that rows of two files can be mixed; what does not apply to a row is empty.
+    """
     return str(pd.concat([frame for part in parts for frame in _frames(part)]).to_csv(index=False))
 
 
 def _frames(part: Part) -> list[pd.DataFrame]:
-    """A frame a layer and projection."""
-    answer, origin = part.answer, _columns(part)
+    """A frame a layer and projection, and one an overlay."""
+    answer = part.answer
     frames = []
     for curve, group in zip(part.curves, answer.groups.values(), strict=True):
         for projection, loss in zip(group, curve.losses, strict=True):
-            frame = pd.DataFrame({"epsilon": answer.spec.epsilon.values(), "loss": loss})
             columns = {
                 "layer": curve.layer,
                 "features": curve.features,
@@ -101,10 +133,34 @@ def _frames(part: Part) -> list[pd.DataFrame]:
                 "known_pairs": projection.known,
                 "total_pairs": projection.matrix.distance.size,
                 "mean_distance": np.nanmean(projection.matrix.distance) if projection.known else "",
-                **origin,
             }
-            frames.append(frame.assign(**{name: _plain(value) for name, value in columns.items()}))
+            frames.append(_frame(part, "layer", answer.spec.epsilon.values(), loss, "", columns))
+    for overlay in part.overlays:
+        loss, accuracy = (overlay.y, "") if overlay.unit == "nats" else ("", overlay.y)
+        frames.append(_frame(part, overlay.kind, overlay.x, loss, accuracy, _layer_of(overlay)))
     return frames
+
+
+def _frame(
+    part: Part, kind: str, x: Floats, loss: Floats | str, accuracy: Floats | str, columns: dict[str, object]
+) -> pd.DataFrame:  # fmt: skip
+    """The rows of one line, all of the same columns."""
+    frame = pd.DataFrame({"kind": kind, "epsilon": x, "loss": loss, "accuracy": accuracy})
+    return frame.assign(**{name: _plain(value) for name, value in {**columns, **_columns(part)}.items()})
+
+
+def _layer_of(overlay: Overlay) -> dict[str, object]:
+    """The columns of an overlay that say which layer it is of."""
+    curve = overlay.curve
+    return {
+        "layer": "" if curve is None else curve.layer,
+        "features": "" if curve is None else curve.features,
+        "m": "" if curve is None or curve.m is None else curve.m,
+        "projection_seed": "",
+        "known_pairs": "" if curve is None else curve.known,
+        "total_pairs": "" if curve is None else curve.total,
+        "mean_distance": "",
+    }
 
 
 def with_settings(table: pd.DataFrame, part: Part) -> str:

@@ -165,7 +165,7 @@ def _in_latex(text: str) -> str:
     """A formula, symbol or letter of a caption in LaTeX."""
     if text in _FORMULAS:
         return _FORMULAS[text]
-    letter, *accents = unicodedata.normalize("NFD", text)
+    letter, *accents = list(unicodedata.normalize("NFD", text))
     if letter.isascii() and accents and all(accent in _ACCENTS for accent in accents):
         for accent in accents:
             letter = rf"\{_ACCENTS[accent]}{{{letter}}}"

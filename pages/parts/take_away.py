@@ -26,23 +26,26 @@ def download(label: str, content: Callable[[], str | bytes], file: str, about: s
 
 def show(
     name: str,
-    parts: Sequence[export.Part],
+    parts: Callable[[], Sequence[export.Part]],
     report: Callable[[], str],
     link: Mapping[str, str | Sequence[str]],
     tables: Mapping[str, Callable[[], pd.DataFrame]] | None = None,
 ) -> None:
-    """The row of downloads; files are called `name`. `report` is called when it is asked for.
+    """The row of downloads; files are called `name`. `parts` and `report` are called again when they are asked for.
 
     `link`: what a copied link names whatever the address says (see `screen.link_button`). `tables`: heading -> what
     other figures of the screen draw, made when it is asked for; the settings of the first part become their columns.
     """
+    shown = parts()
     st.subheader("Take away", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        download("CSV", lambda: export.as_csv(parts), f"{name}.csv", "Curves, a row a budget, layer and projection")
-        download("JSON", lambda: export.as_json(parts), f"{name}.json", "Curves, distances, residuals and settings")
+        download("CSV", lambda: export.as_csv(parts()), f"{name}.csv", "All lines as drawn, a row a budget")
+        download(
+            "JSON", lambda: export.as_json(parts()), f"{name}.json", "All lines, distances, residuals and settings"
+        )
         for heading, table in (tables or {}).items():
             about = f"{heading} as the figures draw them, with the settings"
-            download(f"{heading} as CSV", partial(_csv, table, parts[0]), f"{name}-{heading.lower()}.csv", about)
+            download(f"{heading} as CSV", partial(_csv, table, shown[0]), f"{name}-{heading.lower()}.csv", about)
         download(
             "Report",
             report,
@@ -50,8 +53,8 @@ def show(
             "One HTML file that works offline: figures, tables, settings, the command that repeats it",
         )
         screen.link_button(link)
-    devices = sorted({device for part in parts for device in part.answer.devices})
-    versions = sorted({version for part in parts for version in part.answer.versions})
+    devices = sorted({device for part in shown for device in part.answer.devices})
+    versions = sorted({version for part in shown for version in part.answer.versions})
     if devices:
         st.caption(screen.escape(f"Computed on {', '.join(devices)} with {', '.join(versions)}."))
 

@@ -93,7 +93,7 @@ def test_report_of_scaling_holds_the_law_and_the_command(affine, db, open_screen
     assert "--m 1 2 5" in page
     for m in (1, 2, 5):
         assert f"<td>{math.sqrt(m) * 16 / (2 * 8):.4f}</td>" in page
-    assert len(found["CSV"].splitlines()) == 1 + 81 * 3 * 2
+    assert len(found["CSV"].splitlines()) == 1 + 81 * 3 * 2 + 81  # and the input space
     distances = pd.read_csv(StringIO(found["Distances as CSV"]))
     np.testing.assert_allclose(distances["law"], np.sqrt([1, 2, 5]))
     of_curves = pd.read_csv(StringIO(found["CSV"])).groupby("m")["mean_distance"].mean()
@@ -177,3 +177,63 @@ def test_every_caption_of_a_screen_is_ascii_in_latex(name, affine, db, open_scre
     for text in said:
         assert report.latex(text).isascii()
         assert "U+" not in report.latex(text)
+
+
+FAB = {"dataset": "mnist-5k", "classes": [3, 7], "epsilon": [0.0, 2.0], "fab_loss": [0.1, 0.9]}
+PAIR = {"classes": [3, 7], "clean": 0.9, "epsilon": [1.0, 3.0], "pgd": [0.6, 0.2]}
+ALL = {"input": "true", "whole": "true", "attacks": "true"}
+NONE = {"input": "false", "whole": "false", "attacks": "false"}
+
+
+@pytest.mark.parametrize("toggles", [ALL, NONE, {**NONE, "attacks": "true"}])
+def test_what_explore_draws_beside_the_layers_is_taken_away(toggles, db, open_screen, monkeypatch) -> None:
+    from pages.parts import known
+
+    synthetic.network(db, "measured", {"evaluation": {"class_pair": PAIR, "audited": FAB}})
+    asked = synthetic.question("measured", samples=4, layers=["conv1", "logits"])
+    synthetic.finish(db, asked)
+    synthetic.finish(db, asked.replace(m=(None,)))
+    found = downloads(monkeypatch)
+    screen = open_screen("explore", network="measured", S="4", layers=["conv1", "logits"], **toggles)
+    assert not screen.exception
+    rows = pd.read_csv(StringIO(found["CSV"]))
+    counts = {"layer": 2 * 81}
+    if toggles["input"] == "true":
+        counts["input space"] = 81
+    if toggles["whole"] == "true":
+        counts["no projection"] = 2 * 81
+    if toggles["attacks"] == "true":
+        counts |= {"FAB loss": 2, "PGD accuracy": 3}
+    assert rows["kind"].value_counts().to_dict() == counts
+    document = json.loads(found["JSON"])
+    assert len(document["layers"]) == 2
+    overlays = document["overlays"]
+    assert {line["kind"] for line in overlays} == set(counts) - {"layer"}
+    for line in overlays:
+        mine = rows[(rows["kind"] == line["kind"]) & (rows["layer"].fillna("") == line.get("layer", ""))]
+        np.testing.assert_array_equal(mine["epsilon"], line["x"])
+        column, other = ("accuracy", "loss") if line["unit"] == "share" else ("loss", "accuracy")
+        np.testing.assert_array_equal(mine[column], line["y"])
+        assert mine[other].isna().all()
+        if line["kind"] == "no projection":
+            assert line["m"] is None
+            assert mine["m"].isna().all()
+            assert set(mine["features"]) == {line["features"]}
+        if line["kind"] == "input space":
+            np.testing.assert_array_equal(line["y"], known.input_space(asked))
+        if line["kind"] == "PGD accuracy":
+            assert (line["x"], line["y"]) == ([0.0, 1.0, 3.0], [0.9, 0.6, 0.2])
+
+
+def test_accuracies_and_input_space_of_a_comparison_are_taken_away(db, open_screen, monkeypatch) -> None:
+    for name, card in {"measured": {"evaluation": {"class_pair": PAIR}}, "second": {}}.items():
+        synthetic.network(db, name, card)
+        synthetic.finish(db, synthetic.question(name, samples=4))
+    found = downloads(monkeypatch)
+    assert not open_screen("compare", networks=["measured", "second"], S="4").exception
+    rows = pd.read_csv(StringIO(found["CSV"]))
+    first, second = (dict(of_one["kind"].value_counts()) for _, of_one in rows.groupby("network"))
+    assert first == {"layer": 4 * 81, "input space": 81, "PGD accuracy": 3}
+    assert second == {"layer": 4 * 81, "input space": 81}
+    kinds = [[line["kind"] for line in document["overlays"]] for document in json.loads(found["JSON"])]
+    assert kinds == [["input space", "PGD accuracy"], ["input space"]]
