@@ -17,6 +17,8 @@ from store.database import Database
 from store.records import NetworkRecord
 
 MOST = 6
+# Of the numbers in the table of networks; each stands there at the chosen budget.
+FORMATS = {"loss of first layer": "%.4f", "loss of logits": "%.4f", "PGD accuracy": "%.1f %%"}
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,14 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
             screen.show(accuracy, "accuracy", "strata-accuracy", alt)
         else:
             st.info("No card states an accuracy under PGD for these two classes.")
-    st.dataframe(table, hide_index=True, placeholder="–", alt="Networks with loss and accuracies")
+    formats = {f"{name} at ε = {at:g}": form for name, form in FORMATS.items()}
+    st.dataframe(
+        table,
+        hide_index=True,
+        placeholder="–",
+        column_config=screen.number_columns(formats),
+        alt="Networks with loss and accuracies",
+    )
     st.subheader("Curves", anchor=False)
     screen.show(multiples, "multiples", "strata-compare", "Layer curves of each network on the same axes")
     caption = _caption(parts, at)
@@ -132,6 +141,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
             [figure for figure in figures(dark=False) if figure is not None],
             {"Networks": table},
             caption,
+            formats,
         ),
         {"networks": names},
     )
@@ -172,7 +182,7 @@ def _standing(db: Database, parts: list[export.Part]) -> None:
 
 
 def _table(parts: list[export.Part], accuracies: dict[str, words.Line | None], at: float) -> pd.DataFrame:
-    """A row a network: what is known, losses at both ends, accuracy of the pair at this budget and on all classes."""
+    """A row a network: what is known, losses at both ends, accuracy of the pair at this budget, on all classes."""
 
     def loss(curve: Curve, epsilon: known.Floats) -> float | None:
         return float(value_at(epsilon, curve.averaged, at).mean()) if curve.known else None
@@ -188,9 +198,9 @@ def _table(parts: list[export.Part], accuracies: dict[str, words.Line | None], a
                 "pairs known": f"{part.answer.known:,} of {part.answer.total:,}",
                 f"loss of first layer at ε = {at:g}": loss(part.curves[0], epsilon),
                 f"loss of logits at ε = {at:g}": loss(part.curves[-1], epsilon),
-                f"PGD accuracy at ε = {at:g}": None
+                f"PGD accuracy at ε = {at:g}": None  # in per cent
                 if line is None or at > line[0][-1]
-                else float(np.interp(at, *line)),
+                else 100 * float(np.interp(at, *line)),
                 "all classes": words.accuracies(part.network),
             }
         )

@@ -167,7 +167,7 @@ def _draw(view: View, shown: Shown, final: float | None = None) -> None:
         hide_index=True,
         width="stretch",
         placeholder="–",
-        column_config={name: st.column_config.NumberColumn(format=text) for name, text in FORMATS.items()},
+        column_config=screen.number_columns(FORMATS),
         alt="Layers with sizes, distances and losses",
     )
 
@@ -417,6 +417,7 @@ def _report(view: View, shown: Shown) -> str:
         _figures(view, shown),
         {f"Layers at ε = {shown.at:g}": _table(view, shown.at)},
         f"{_caption(view, shown)} {_bars_caption(view, shown)}",
+        FORMATS,
     )
 
 

@@ -8,7 +8,7 @@ import json
 import re
 import shlex
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -82,8 +82,13 @@ def page(
     figures: Sequence[go.Figure],
     tables: Mapping[str, pd.DataFrame],
     caption: str,
+    formats: Mapping[str, str] | None = None,
 ) -> str:
-    """The report as HTML; plotly's own code is inside, so the figures work offline. `tables`: heading -> table."""
+    """The report as HTML; plotly's own code is inside, so the figures work offline.
+
+    `tables`: heading -> table; `formats`: name of a column -> format of its numbers, as the screen has them.
+    """
+    written = {name: _writer(form) for name, form in (formats or {}).items()}
     drawn = [
         figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False, "responsive": True})
         for number, figure in enumerate(figures)
@@ -91,7 +96,9 @@ def page(
     shown = [
         f"<h2>{html.escape(heading)}</h2>"
         + '<div style="overflow-x:auto">'
-        + table.to_html(index=False, escape=True, na_rep="–", float_format=lambda value: f"{value:.4f}", border=0)
+        + table.to_html(
+            index=False, escape=True, na_rep="–", float_format="{:.4f}".format, formatters=written, border=0
+        )
         + "</div>"
         for heading, table in tables.items()
     ]
@@ -111,6 +118,11 @@ def page(
     ]
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return f'<!DOCTYPE html><html lang="en"><head>{head}</head><body>{"".join(sections)}</body></html>'
+
+
+def _writer(form: str) -> Callable[[float], str]:
+    """What makes text of the numbers of a column, of those that are missing too."""
+    return lambda value: "–" if pd.isna(value) else form % value
 
 
 def command(spec: AuditSpec, network: NetworkRecord) -> str:

@@ -105,6 +105,11 @@ def show(figure: go.Figure, key: str, filename: str, alt: str, **more: Any) -> A
     return st.plotly_chart(figure, key=f"figure_{key}", config=config, alt=alt, **more)
 
 
+def number_columns(formats: Mapping[str, str]) -> dict[str, Any]:
+    """The columns of a table whose numbers have a format of their own, name -> format as in `"%.4f" % number`."""
+    return {name: st.column_config.NumberColumn(format=form) for name, form in formats.items()}
+
+
 def begin_with_networks(
     title: str, least: int = 1, why: str = "No network is on the shelf yet."
 ) -> tuple[store.Database, list[NetworkRecord]]:

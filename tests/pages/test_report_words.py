@@ -7,6 +7,7 @@ import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,3 +78,10 @@ def test_caption_for_latex_has_formulas_where_the_text_has_and_keeps_names() -> 
     for formula in (r"$\sqrt{m}\,\|L(x-x')\| / (2\|L\|_F)$", r"$\ll$ m $\ll$ $\sqrt{r_4}$", r"$\|L\|_F$, $\sqrt{m}$",
                     r"$\tilde{x}'$ $-$ $x'$, $\ell_2$ and $\ell_2$ $\propto$ 3$\times$3"):  # fmt: skip
         assert formula in law
+
+
+def test_table_of_a_report_has_the_formats_of_the_screen() -> None:
+    table = pd.DataFrame({"layer": ["a", "b"], "passes": [110.5, None], "change": [0.25, -0.5], "loss": [0.5, None]})
+    page = report.page("t", [], [], {"Layers": table}, "", {"passes": "%.0f", "change": "%+.4f", "share": "%.1f %%"})
+    cells = re.findall("<td>(.*?)</td>", page)
+    assert cells == ["a", "110", "+0.2500", "0.5000", "b", "–", "-0.5000", "–"]

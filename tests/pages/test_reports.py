@@ -128,8 +128,12 @@ def test_a_comparison_shows_the_accuracies_that_cards_state(db, open_screen, mon
     screen = open_screen("compare", networks=list(cards), S="4", at="2")
     assert not screen.exception
     (table,) = screen.dataframe
-    assert table.value["PGD accuracy at ε = 2"].fillna(-1).tolist() == pytest.approx([0.4, -1])
+    assert table.value["PGD accuracy at ε = 2"].fillna(-1).tolist() == pytest.approx([40, -1])
+    assert json.loads(table.proto.columns)["PGD accuracy at ε = 2"]["type_config"]["format"] == "%.1f %%"
     assert found["Report"].count("Plotly.newPlot(") == 3
+    first, second = re.findall(r"<tr>(?:\s*<td>.*</td>)+\s*</tr>", found["Report"])
+    assert "<td>40.0 %</td>" in first
+    assert "<td>–</td>" in second
 
 
 def test_report_of_explore_shows_what_the_screen_shows(db, open_screen, monkeypatch) -> None:
@@ -146,6 +150,12 @@ def test_report_of_explore_shows_what_the_screen_shows(db, open_screen, monkeypa
     assert "N = 2 projections (a line each)" in page
     assert "PGD accuracy, right axis" in page
     assert "input space" not in page
+    (table,) = (one.value for one in screen.dataframe if "passes a pair" in one.value)
+    assert "<td>89</td>" in page
+    assert "89.0000" not in page
+    for change in table["change"]:
+        assert f"<td>{'–' if math.isnan(change) else f'{change:+.4f}'}</td>" in page
+    assert "<td>+" in page
 
 
 EVERY_CAPTION = {
