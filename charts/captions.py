@@ -5,6 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 
+def images_of(dataset: str, split: str, classes: tuple[int, int], samples: int) -> str:
+    """The images of a question: mnist (train), class 3 against 7, S = 20 images a class."""
+    return f"{dataset} ({split}), class {classes[0]} against {classes[1]}, S = {samples} images a class"
+
+
+def dimensions_of(m: Sequence[int | None]) -> str:
+    """The projection dimensions of a question: 1, 2, none (m ≥ nj)."""
+    return ", ".join("none (m ≥ nj)" if value is None else str(value) for value in m)
+
+
+def method_of(method: str, preset: str, version: int, seed: int) -> str:
+    """How a question is answered: method balanced, preset default, version 2, seed 0."""
+    return f"method {method}, preset {preset}, version {version}, seed {seed}"
+
+
 def caption(
     *,
     network: str,
@@ -29,13 +44,11 @@ def caption(
     `drawn`: what the figure draws of several projections.
     """
     sizes = ", ".join(f"{layer} ({features[layer]:,})" if layer in features else layer for layer in layers)
-    dimensions = ", ".join("none (m ≥ nj)" if value is None else str(value) for value in m)
     many = "1 projection" if projections == 1 else f"{projections} projections ({drawn})"
     text = (
-        f"Optimal loss of {network} on {dataset} ({split}), class {classes[0]} against {classes[1]}, "
-        f"S = {samples} images a class, all S² pairs. Layers with their features nj: {sizes}. "
-        f"Projection dimension m: {dimensions}; N = {many}. "
-        f"Method {method}, preset {preset}, version {version}; seed {seed}. "
+        f"Optimal loss of {network} on {images_of(dataset, split, classes, samples)}, all S² pairs. "
+        f"Layers with their features nj: {sizes}. "
+        f"Projection dimension m: {dimensions_of(m)}; N = {many}; {method_of(method, preset, version, seed)}. "
         "Distances are of collisions that were found, so every curve is a lower bound of the optimal loss."
     )
     if known < total:

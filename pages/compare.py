@@ -11,7 +11,7 @@ import streamlit as st
 
 from charts import compare
 from charts.curves import Curve, value_at
-from pages.parts import asking, export, known, progress, question, report, screen, take_away, words
+from pages.parts import asking, captions, export, known, progress, question, report, screen, take_away, words
 from robustness_core.spec import AuditSpec
 from store.database import Database
 from store.records import NetworkRecord
@@ -89,16 +89,15 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
             help="Shows differences to this network.",
         )  # fmt: skip
 
+    # Differences are drawn once a layer of the network that is taken away is known for good, see `loss_by_depth`.
+    taken = next((part.network.name for part in parts if part.network.name == minus and _has_base(part)), None)
     accuracies = {part.network.name: words.pgd_accuracy(part.network, part.answer.spec) for part in parts}
-
     measured = any(accuracies.values())
 
     def figures(*, dark: bool) -> tuple[go.Figure, go.Figure, go.Figure | None]:
         curves = {part.network.name: part.curves for part in parts}
         return (
-            compare.loss_by_depth(
-                epsilon, curves, at, relative=relative, minus=None if minus == "nothing" else minus, dark=dark
-            ),
+            compare.loss_by_depth(epsilon, curves, at, relative=relative, minus=taken, dark=dark),
             compare.small_multiples(
                 epsilon,
                 curves,
@@ -110,10 +109,12 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
         )
 
     table = _table(parts, accuracies, at)
+    means = ", means over projections" if _many(parts) else ""
     by_depth, multiples, accuracy = figures(dark=screen.dark())
     left, right = st.columns([3, 2])
     with left:
-        screen.show(by_depth, "depth", "strata-depth", f"Loss by layer of each network at the budget ε = {at:g}")
+        alt = f"{_what(taken)} of each network at the budget ε = {at:g}{means}"
+        screen.show(by_depth, "depth", "strata-depth", alt)
     with right:
         if accuracy is not None:
             alt = "Accuracy of each network under PGD over the budget"
@@ -129,8 +130,8 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
         alt="Networks with loss and accuracies",
     )
     st.subheader("Curves", anchor=False)
-    screen.show(multiples, "multiples", "strata-compare", "Layer curves of each network on the same axes")
-    caption = _caption(parts, at)
+    screen.show(multiples, "multiples", "strata-compare", f"Layer curves of each network on the same axes{means}")
+    caption = _caption(parts, at, taken, [part.network for part in parts if accuracies[part.network.name]])
     st.caption(screen.escape(caption))
     take_away.show(
         f"strata-compare-{parts[0].answer.spec.key[:8]}",
@@ -154,19 +155,49 @@ def _part(side: Side, answer: known.Answer) -> export.Part:
     return export.Part(side.network, answer, known.curves(answer, side.network.features), (images, *accuracy))
 
 
-def _caption(parts: list[export.Part], at: float) -> str:
-    spec = parts[0].answer.spec
-    m = "no projection" if spec.m[0] is None else f"m = {spec.m[0]}"
+def _has_base(part: export.Part) -> bool:
+    """Whether something can be taken away from the other networks: a layer of which more than a bound is known."""
+    return any(not curve.lower for curve in part.curves)
+
+
+def _many(parts: list[export.Part]) -> bool:
+    """Whether means over several projections are drawn."""
+    return any(len(curve.losses) > 1 for curve in parts[0].curves)
+
+
+def _what(taken: str | None) -> str:
+    """What the first figure draws; `taken` is the network whose losses are taken away."""
+    return "Optimal loss by layer" if taken is None else f"Difference to {taken} in optimal loss by layer"
+
+
+def _caption(parts: list[export.Part], at: float, taken: str | None, measured: list[NetworkRecord]) -> str:
+    """What the figures draw: losses or differences to the network `taken`, and the accuracies of those `measured`."""
     names = ", ".join(part.network.name for part in parts)
-    version = next(iter(parts[0].answer.groups.values()))[0].spec.method_version
-    return (
-        f"Optimal loss by layer of {names} at the budget ε = {at:g}, and over ε. {spec.dataset} ({spec.split}), class "
-        f"{spec.classes[0]} against {spec.classes[1]}, S = {spec.samples}, {m}, N = {spec.projections}, method "
-        f"{spec.method}, preset {spec.preset}, version {version}, seed {spec.seed}. Lines run from the first layer "
-        "(dark or cool) to the logits (light or warm); dotted: input space; dashed: log 2. Unknown pairs count as no "
-        "edge, so every curve is a lower bound; thin lines and hollow markers lack pairs. Accuracy: test images of the "
-        "two classes, asked for these two only, under PGD of 40 steps."
-    )
+    over = "over ε" if taken is None else "the losses themselves over ε"
+    bound = "a lower bound"
+    if taken is not None:
+        bound += " and a difference is none; layers of which no projection is wholly known have no difference"
+    sentences = [
+        f"{_what(taken)} of {names} at the budget ε = {at:g}, and {over}.",
+        f"{captions.settings(parts[0].answer)}.",
+        "Over ε lines run from the first layer (dark or cool) to the logits (light or warm); dotted: input space; "
+        "dashed: log 2.",
+        f"Unknown pairs count as no edge, so every curve is {bound}; thin lines and hollow markers lack pairs.",
+    ]
+    if _many(parts):
+        sentences.insert(2, "Means over projections are drawn.")
+    if measured:
+        sentences.append(f"Accuracy: {_tested(measured)}, asked for these two only, under PGD of 40 steps.")
+    return " ".join(sentences)
+
+
+def _tested(measured: list[NetworkRecord]) -> str:
+    """On how many images accuracies are measured, network by network where the numbers differ."""
+    counts = [words.pgd_images(network) for network in measured]
+    if len(set(counts)) == 1:
+        return f"{counts[0]} of the two classes"
+    each = "; ".join(f"{network.name}: {count}" for network, count in zip(measured, counts, strict=True))
+    return f"images of the two classes ({each})"
 
 
 def _standing(db: Database, parts: list[export.Part]) -> None:

@@ -235,7 +235,8 @@ def _caption(view: View, shown: Shown) -> str:
         )
     if shown.attacks and words.pgd_accuracy(network, spec):
         sentences.append(
-            "PGD accuracy, right axis: test images of the two classes, asked for these two only, under L2 PGD."
+            f"PGD accuracy, right axis: {words.pgd_images(network)} of the two classes, asked for these two only, "
+            "under L2 PGD."
         )
     return " ".join(sentences)
 

@@ -127,16 +127,17 @@ def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
         screen.link_button(link)
         return
     figures = _figures(view, dark=screen.dark())
+    about = captions.in_short(answer, asked.network)
     for key, (heading, figure, words) in figures.items():
         st.subheader(heading, anchor=False)
         screen.show(figure, key, f"strata-{key}", HEADINGS_ALT[key])
-        st.caption(screen.escape(words))
+        st.caption(screen.escape(words if key == "by_m" else f"{heading}: {about}. {words}"))
     take_away.show(f"strata-scaling-{asked.spec.key[:8]}", lambda: [view.part], lambda: _report(view), link,
                    {"Distances": lambda: _table(view)} if view.dimensions else {})  # fmt: skip
 
 
 def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]:
-    """Key -> heading, figure and the words below it."""
+    """Key -> heading, figure and the words below it; those of the first alone state all settings."""
     answer, dimensions = view.part.answer, view.dimensions
     spec = answer.spec
     by_m = scaling.curves_by_m(
@@ -218,7 +219,8 @@ def _table(view: View) -> pd.DataFrame:
 
 def _report(view: View) -> str:
     figures = _figures(view, dark=False)
-    caption = " ".join(words for _, _, words in figures.values())
+    first, *others = figures.values()
+    caption = " ".join([first[2], *(f"{heading}: {words}" for heading, _, words in others)])
     title = f"{view.part.network.name}: {view.layer.name} under projections"
     return report.page(
         title, [view.part], [figure for _, figure, _ in figures.values()], {"Distances": _table(view)}, caption

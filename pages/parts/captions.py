@@ -25,9 +25,27 @@ def of_question(answer: Answer, network: NetworkRecord, *, drawn: str = "mean; b
         projections=spec.projections,
         method=spec.method,
         preset=spec.preset,
-        version=next(iter(answer.groups.values()))[0].spec.method_version,
+        version=_version(answer),
         seed=spec.seed,
         known=answer.known,
         total=answer.total,
         drawn=drawn,
     )
+
+
+def settings(answer: Answer) -> str:
+    """On which images and how a question is answered, in short, for a caption of several networks."""
+    spec = answer.spec
+    images = captions.images_of(spec.dataset, spec.split, spec.classes, spec.samples)
+    method = captions.method_of(spec.method, spec.preset, _version(answer), spec.seed)
+    return f"{images}; m = {captions.dimensions_of(spec.m)}; N = {spec.projections}; {method}"
+
+
+def in_short(answer: Answer, network: NetworkRecord) -> str:
+    """Of which network and layers a figure is, and its settings, for a figure that stands below the first."""
+    layers = ", ".join(f"{layer} (nj = {network.features[layer]:,})" for layer in answer.spec.layers)
+    return f"{layers} of {network.name}; {settings(answer)}"
+
+
+def _version(answer: Answer) -> int:
+    return next(iter(answer.groups.values()))[0].spec.method_version

@@ -164,6 +164,12 @@ def pgd_accuracy(network: NetworkRecord, spec: AuditSpec) -> Line | None:
     return _line(budgets, values)
 
 
+def pgd_images(network: NetworkRecord) -> str:
+    """What `pgd_accuracy` is measured on: 250 test images; without their number where the card does not state it."""
+    count = part(part(network.card, "evaluation"), "class_pair").get("images")
+    return f"{count} test images" if isinstance(count, int) else "test images"
+
+
 def _line(x: object, y: object) -> Line | None:
     try:
         line = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)

@@ -45,7 +45,14 @@ def test_scaling_of_an_affine_layer_states_its_norms_once_they_are_measured(affi
     next(button for button in screen.button if button.label == "Start").click().run()
     assert audits.recent(db)[0].state == "queued"
     affine()
-    text = words(open_screen("scaling", **LAW)).replace("\\", "")
+    screen = open_screen("scaling", **LAW)
+    text = words(screen).replace("\\", "")
+    about = (
+        "conv1.pre (nj = 3,136) of small-made-up; mnist-5k (train), class 3 against 7, S = 4 images a class; "
+        "m = 1, 2, 5; N = 2; method balanced, preset default, version 2, seed 0. "
+    )
+    assert f"Distance against m: {about}Fitted exponent" in text
+    assert f"Spread over projections: {about}Relative standard deviation" in text
     assert "‖L‖F = 8 and r4 = 400 (exact)" in text
     assert "√r4 = 20" in text
 
@@ -247,3 +254,36 @@ def test_accuracies_and_input_space_of_a_comparison_are_taken_away(db, open_scre
     assert second == {"layer": 4 * 81, "input space": 81}
     kinds = [[line["kind"] for line in document["overlays"]] for document in json.loads(found["JSON"])]
     assert kinds == [["input space", "PGD accuracy"], ["input space"]]
+
+
+def test_caption_of_a_comparison_says_what_is_drawn(db, open_screen) -> None:
+    cards = [{"evaluation": {"class_pair": {**PAIR, "images": count}}} for count in (250, 50)]
+    for name, card in zip(("one", "two", "bare", "begun"), [*cards, {}, {}], strict=True):
+        synthetic.network(db, name, card)
+        asked = synthetic.question(name, samples=4).replace(projections=2)
+        synthetic.finish(db, asked, share=0.5 if name == "begun" else 1.0)
+
+    def said(*names: str, **query: str) -> tuple[str, str]:
+        screen = open_screen("compare", networks=list(names), S="4", at="2", **query)
+        assert not screen.exception
+        figures = (figure.proto.alt for figure in screen.get("plotly_chart"))
+        return words(screen).replace("\\", ""), "; ".join(figures)
+
+    text, alt = said("one", "two")
+    assert "Optimal loss by layer of one, two at the budget ε = 2, and over ε." in text
+    assert "S = 4 images a class; m = 10; N = 1; method balanced" in text
+    assert "Means over projections" not in text
+    assert "Accuracy: images of the two classes (one: 250 test images; two: 50 test images), asked" in text
+    assert "Optimal loss by layer of each network at the budget ε = 2;" in alt
+    assert "means" not in alt
+    text, alt = said("one", "bare", minus="one", N="2")
+    assert "Difference to one in optimal loss by layer of one, bare at the budget ε = 2, and the losses" in text
+    assert "N = 2; method balanced" in text
+    assert "Means over projections are drawn." in text
+    assert "Accuracy: 250 test images of the two classes, asked" in text
+    assert "Difference to one in optimal loss by layer of each network at the budget ε = 2, means over" in alt
+    assert "same axes, means over projections" in alt
+    text, alt = said("bare", "begun", minus="begun")  # of which only bounds are known: nothing can be taken away
+    assert "Optimal loss by layer of bare, begun at the budget ε = 2, and over ε." in text
+    assert "Accuracy: " not in text
+    assert "Difference" not in alt
