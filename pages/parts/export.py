@@ -76,7 +76,7 @@ def _document(part: Part) -> dict[str, Any]:
                 "distances": _nested(projection.matrix.distance),
                 "residuals": _nested(projection.matrix.residual),
                 "collided": projection.matrix.collided.tolist(),
-                "loss": loss.tolist(),
+                "loss": loss.tolist() if projection.known else None,
             }
             for projection, loss in zip(group, curve.losses, strict=True)
         ]
@@ -134,7 +134,8 @@ def _frames(part: Part) -> list[pd.DataFrame]:
                 "total_pairs": projection.matrix.distance.size,
                 "mean_distance": np.nanmean(projection.matrix.distance) if projection.known else "",
             }
-            frames.append(_frame(part, "layer", answer.spec.epsilon.values(), loss, "", columns))
+            stated = loss if projection.known else ""
+            frames.append(_frame(part, "layer", answer.spec.epsilon.values(), stated, "", columns))
     for overlay in part.overlays:
         loss, accuracy = (overlay.y, "") if overlay.unit == "nats" else ("", overlay.y)
         frames.append(_frame(part, overlay.kind, overlay.x, loss, accuracy, _layer_of(overlay)))

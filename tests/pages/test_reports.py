@@ -196,7 +196,7 @@ def test_every_caption_of_a_screen_is_ascii_in_latex(name, affine, db, open_scre
         assert "U+" not in report.latex(text)
 
 
-FAB = {"dataset": "mnist-5k", "classes": [3, 7], "epsilon": [0.0, 2.0], "fab_loss": [0.1, 0.9]}
+FAB = {"dataset": "mnist-5k", "split": "train", "classes": [3, 7], "epsilon": [0.0, 2.0], "fab_loss": [0.1, 0.9]}
 PAIR = {"classes": [3, 7], "clean": 0.9, "epsilon": [1.0, 3.0], "pgd": [0.6, 0.2]}
 ALL = {"input": "true", "whole": "true", "attacks": "true"}
 NONE = {"input": "false", "whole": "false", "attacks": "false"}
@@ -240,6 +240,21 @@ def test_what_explore_draws_beside_the_layers_is_taken_away(toggles, db, open_sc
             np.testing.assert_array_equal(line["y"], known.input_space(asked))
         if line["kind"] == "PGD accuracy":
             assert (line["x"], line["y"]) == ([0.0, 1.0, 3.0], [0.9, 0.6, 0.2])
+
+
+def test_loss_of_a_projection_of_which_nothing_is_known_is_taken_away_as_unknown(db, open_screen, monkeypatch) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question(samples=4))
+    found = downloads(monkeypatch)
+    open_screen("explore", S="4", N="2")
+    for layer in json.loads(found["JSON"])["layers"]:
+        whole, unknown = layer["projections"]
+        assert unknown["loss"] is None
+        assert layer["mean_loss"] == whole["loss"]
+    rows = pd.read_csv(StringIO(found["CSV"]))
+    layers = rows[rows["kind"] == "layer"]
+    assert layers[layers["known_pairs"] == 0]["loss"].isna().all()
+    assert layers[layers["known_pairs"] > 0]["loss"].notna().all()
 
 
 def test_accuracies_and_input_space_of_a_comparison_are_taken_away(db, open_screen, monkeypatch) -> None:
