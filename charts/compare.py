@@ -119,7 +119,7 @@ def loss_by_depth(
         signs = ["circle" if curve.known == curve.total else "circle-open" for curve in shown]
         traces.append({
             "x": depth if relative else places, "y": loss if base is None else loss - np.interp(depth, *base),
-            "mode": "lines+markers", "name": style.safe(name) + partly(curves),
+            "mode": "lines+markers", "name": style.safe(name) + partly(curves), "legendgroup": style.safe(name),
             "line": {"color": looks[name][0], "width": 2.2, "dash": looks[name][1]},
             "marker": {"size": 8, "symbol": signs}, "text": [style.safe(curve.label) for curve in shown],
             "hovertemplate": "%{text}: %{y:.4f} nats",

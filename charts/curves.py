@@ -172,7 +172,7 @@ def _traces(epsilon: Floats, curve: Curve, colour: str, single: bool) -> list[st
     name = style.safe(curve.label)
     pre_activation = curve.layer.endswith(".pre")
     dash = "dash" if curve.m is None else "dashdot" if pre_activation else "solid"
-    common: style.Part = {"mode": "lines", "legendgroup": f"{name} {curve.m}"}
+    common: style.Part = {"mode": "lines", "legendgroup": f"{style.safe(curve.layer)} {curve.m}"}
     shown: style.Part = {**common, "x": epsilon, "hovertemplate": "%{y:.4f} nats"}
     if single:
         line = {"color": colour, "width": 1.4, "dash": dash}

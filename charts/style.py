@@ -147,7 +147,6 @@ def figure(
         "showlegend": True,
         "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "font": {"color": ink}},
         "hoverlabel": {"namelength": -1},
-        "uirevision": "keep",
         "dragmode": "zoom",
         "xaxis": axis(x, dark),
         "yaxis": axis(y, dark),

@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 import store
-from pages.parts import back, filters, menu, saving
+from pages.parts import back, filters, legend, menu, saving
 from store import networks
 from store.records import NetworkRecord
 from store.supervisor import elsewhere, ensure
@@ -59,7 +59,7 @@ def begin(title: str) -> None:
         st.rerun()
     filters.keep(title)
     st.title(title, anchor=False)
-    st.html(_STYLE + saving.SCRIPT + back.SCRIPT + menu.SCRIPT, unsafe_allow_javascript=True)
+    st.html(_STYLE + saving.SCRIPT + legend.SCRIPT + back.SCRIPT + menu.SCRIPT, unsafe_allow_javascript=True)
 
 
 @st.cache_resource(show_spinner="Opening the database …")

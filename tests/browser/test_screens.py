@@ -255,6 +255,112 @@ def test_filters_stay_from_screen_to_screen(page: Page, filled) -> None:
     expect(page.get_by_text("All 48 pairs are known")).to_be_visible()
 
 
+CURVES = ".st-key-figure_curves .js-plotly-plot"
+
+
+def drawn(page: Page) -> tuple[list[str], list[float], list[float]]:
+    """Of the curves: the lines that the reader has hidden, and the ranges of both axes."""
+    return tuple(
+        page.evaluate(
+            "one => { const { _fullData, _fullLayout } = document.querySelector(one); return ["
+            "_fullData.filter(line => line.visible === 'legendonly').map(line => line.name),"
+            "_fullLayout.xaxis.range, _fullLayout.yaxis.range]; }",
+            CURVES,
+        )
+    )
+
+
+def test_what_was_hidden_and_zoomed_stays_while_the_question_is_the_same(page: Page, filled) -> None:
+    page.goto(f"{filled[1]}/explore?{KNOWN_TINY}")
+    figure = page.locator(CURVES)
+    expect(figure.locator(".legendtoggle")).to_have_count(4)
+    settled(page)
+    page.wait_for_timeout(500)  # plotly binds its clicks after it has drawn
+    whole = drawn(page)
+    figure.locator(".legendtoggle").nth(2).click()
+    page.wait_for_function("one => document.querySelector(one)._fullData[2].visible === 'legendonly'", arg=CURVES)
+    box = figure.locator(".nsewdrag").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 100, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 400, box["y"] + 250, steps=5)
+    page.mouse.up()
+    page.wait_for_function("one => document.querySelector(one)._fullLayout.xaxis.range[0] > 0", arg=CURVES)
+    chosen = drawn(page)
+    assert chosen[0] == ["conv1"]
+    budget = (
+        "([one, x]) => document.querySelector(one)?._fullLayout?.shapes.some(shape => Math.abs(shape.x0 - x) < 1e-9)"
+    )
+    page.get_by_role("slider", name=re.compile("^Budget ε")).focus()
+    for key, x in (("ArrowRight", 2.1), ("ArrowLeft", 2.0)):
+        page.keyboard.press(key)
+        page.wait_for_function(budget, arg=[CURVES, x])
+        settled(page)
+        page.wait_for_timeout(500)  # a figure is given to plotly more than once
+        assert drawn(page) == chosen
+    figure.locator(".nsewdrag").first.dblclick()
+    page.wait_for_function("one => document.querySelector(one)._fullLayout.xaxis.range[0] === 0", arg=CURVES)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(budget, arg=[CURVES, 2.1])
+    settled(page)
+    page.wait_for_timeout(500)
+    assert drawn(page) == (["conv1"], *whole[1:])
+    page.get_by_role("spinbutton", name="Sample S").fill("3")
+    page.keyboard.press("Tab")
+    page.wait_for_function("location.search.includes('S=3')")
+    settled(page)
+    expect(figure.locator(".legendtoggle")).to_have_count(4)
+    page.wait_for_timeout(500)
+    assert drawn(page) == whole
+
+
+def test_legend_is_used_by_the_keyboard_alone(page: Page, filled) -> None:
+    """Tab reaches every entry, Enter and Space toggle it, and a figure drawn anew leaves the keyboard where it was."""
+    page.goto(f"{filled[1]}/explore?{KNOWN_TINY}")
+    figure = page.locator(CURVES)
+    expect(figure.get_by_role("button", name="input space", exact=True)).to_be_attached()
+    settled(page)
+    page.get_by_role("slider", name=re.compile("^Budget ε")).focus()
+    for name in ("input space", "conv1.pre", "conv1"):
+        page.keyboard.press("Tab")
+        expect(figure.get_by_role("button", name=name, exact=True)).to_be_focused()
+    entry = figure.get_by_role("button", name="conv1", exact=True)
+    assert entry.evaluate("one => getComputedStyle(one).strokeWidth") == "2px"
+    for key, pressed in (("Enter", "false"), ("Enter", "true"), ("Space", "false")):
+        page.keyboard.press(key)
+        expect(entry).to_have_attribute("aria-pressed", pressed)
+        assert drawn(page)[0] == ([] if pressed == "true" else ["conv1"])
+        expect(entry).to_be_focused()
+    old = figure.element_handle()
+    page.get_by_role("slider", name=re.compile("^Budget ε")).focus()
+    page.keyboard.press("ArrowRight")
+    entry.focus()  # before the new figure comes
+    page.wait_for_function("one => !one.isConnected", arg=old)
+    expect(entry).to_be_focused()
+    expect(entry).to_have_attribute("aria-pressed", "false")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_bar_of_a_figure_leaves_its_legend_free(page: Page, filled, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.goto(f"{filled[1]}/explore?{KNOWN_TINY}&attacks=true")
+    figure = page.locator(CURVES)
+    expect(figure.locator(".legendtoggle")).to_have_count(6)
+    settled(page)
+    page.wait_for_timeout(500)
+    figure.hover()
+    free = figure.locator(".legendtoggle").evaluate_all(
+        "all => all.map(one => { const { left, right, top, bottom } = one.getBoundingClientRect();"
+        " return [left + 2, (left + right) / 2, right - 2].every("
+        "x => document.elementFromPoint(x, (top + bottom) / 2) === one); })"
+    )
+    assert free == [True] * 6
+    figure.locator(".legendtoggle").nth(1).click()
+    page.wait_for_function("one => document.querySelector(one)._fullData[1].visible === 'legendonly'", arg=CURVES)
+    figure.get_by_role("button", name="Zoom in").click()
+    page.wait_for_function("one => document.querySelector(one)._fullLayout.xaxis.range[0] > 0", arg=CURVES)
+
+
 def light(colour: tuple[float, ...]) -> float:
     """WCAG's relative luminance of red, green and blue up to 255."""
     red, green, blue = (

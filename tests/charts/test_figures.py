@@ -103,6 +103,13 @@ def test_differences_leave_lower_bounds_out() -> None:
     assert len(compare.loss_by_depth(EPSILON, networks, 2.0).data[0].x) == 2
 
 
+def test_entry_of_the_legend_keeps_its_group_while_pairs_become_known() -> None:
+    """By its group the browser knows an entry again that the reader has hidden."""
+    parts = [curve(known=4), curve(known=8)]
+    assert len({line.legendgroup for one in parts for line in curves.layer_curves(EPSILON, [one], COLOURS).data}) == 1
+    assert len({compare.loss_by_depth(EPSILON, {"a": [one]}, 2.0).data[0].legendgroup for one in parts}) == 1
+
+
 def test_partly_known_curve_is_thin_and_its_final_part_is_marked() -> None:
     figure = curves.layer_curves(EPSILON, [curve(known=4), curve("logits")], COLOURS, final=1.5)
     widths = [trace.line.width for trace in figure.data if trace.showlegend is not False]
