@@ -123,4 +123,4 @@ def test_downloads_hold_spec_seed_and_device(page: Page, filled, tmp_path: Path)
     with page.expect_download() as waiting:
         page.get_by_role("button", name="CSV", exact=True).click()
     waiting.value.save_as(tmp_path / "x.csv")
-    assert (tmp_path / "x.csv").read_text().count("\n") == 1 + 3 * 81
+    assert (tmp_path / "x.csv").read_text().count("\n") == 1 + (3 + 1) * 81  # three layers and the input space
