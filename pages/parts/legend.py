@@ -9,6 +9,7 @@ from __future__ import annotations
 # as the server made it, hence `plotly_react`. plotly's legend also knows nothing of the keyboard, so its entries become
 # buttons; and its bar lies over the legend, so it moves to the bottom (but where the legend is there).
 SCRIPT = """<style>
+.legendtoggle { visibility: visible; }  /* for the focus, while Streamlit still hides a new figure */
 .legendtoggle:focus { outline: none; }
 .legendtoggle:focus-visible { stroke: #9c4dcc !important; stroke-width: 2px !important; }
 .js-plotly-plot .modebar-group { background: #4a4f5c !important; }
@@ -71,7 +72,6 @@ if (!window.strataLegend) {
       toggle.role = "button";
       toggle.ariaLabel = toggle.parentNode.querySelector(".legendtext").textContent;
       toggle.ariaPressed = traceOf(toggle).visible === true;
-      if (document.activeElement === document.body && place(toggle) === focused) toggle.focus({ preventScroll: true });
     }
   };
   const met = new WeakSet();
@@ -86,6 +86,9 @@ if (!window.strataLegend) {
       again(plot);
       equip(plot);
     }
+    if (!focused || document.activeElement !== document.body) return;  // else the entry went with its figure
+    for (const toggle of document.querySelectorAll(".legendtoggle"))
+      if (place(toggle) === focused) toggle.focus({ preventScroll: true });
   }).observe(document.body, { childList: true, subtree: true });
   const look = (event) => {
     const toggle = event.target.closest?.(".legendtoggle");
