@@ -69,17 +69,21 @@ class Kept:
         return abs(self.pictured - self.distance) > SAME * self.distance
 
 
-def stored(db: Database, chosen: Chosen) -> Kept | None:
-    """The collision of the pair if it was kept."""
-    series = distances.find(db, chosen.series)
-    ids = images.ids(db, chosen.dataset, chosen.split, [chosen.left, chosen.right])
-    if series is None or len(ids) < 2:
-        return None
-    both = ids[chosen.left], ids[chosen.right]
-    collision = distances.get_collision(db, series.id, *both)
-    if collision is None:
-        return None
-    return Kept(chosen, collision, distances.matrix(db, series.id, both[:1], both[1:]))
+def stored(db: Database, chosen: Sequence[Chosen]) -> list[Kept | None]:
+    """The collisions of one pair of images in each of these series, as far as they were kept."""
+    first = chosen[0]
+    ids = images.ids(db, first.dataset, first.split, [first.left, first.right])
+    series = distances.find_all(db, [one.series for one in chosen])
+    if len(ids) < 2:
+        return [None] * len(chosen)
+    left, right = ids[first.left], ids[first.right]
+    known = distances.matrices(db, [record.id for record in series.values()], [left], [right])
+    found: list[Kept | None] = []
+    for one in chosen:
+        record = series.get(one.series.key)
+        collision = None if record is None else distances.get_collision(db, record.id, left, right)
+        found.append(None if record is None or collision is None else Kept(one, collision, known[record.id]))
+    return found
 
 
 def request(db: Database, chosen: Sequence[Chosen]) -> AuditRecord | None:
@@ -157,7 +161,7 @@ Found = list[Kept]
 
 def gather(db: Database, chosen: Sequence[Chosen]) -> tuple[Found, list[Chosen]]:
     """The collisions of these pairs that are kept, and the pairs of which none is."""
-    kept = {one: stored(db, one) for one in chosen}
+    kept = dict(zip(chosen, stored(db, chosen), strict=True))
     return [found for found in kept.values() if found], [one for one, found in kept.items() if found is None]
 
 
@@ -176,7 +180,7 @@ def wait_for(db: Database, chosen: Sequence[Chosen], lacking: Sequence[Chosen]) 
 
     @st.fragment(run_every=0.5)
     def wait() -> None:
-        if not audits.get(db, asked.id).active or any(stored(db, one) is not None for one in lacking):
+        if not audits.get(db, asked.id).active or any(stored(db, lacking)):
             st.rerun()
         words = "The worker computes this pair before anything else …" if workers.alive(db) else progress.no_worker()
         progress.line(db, asked, 1 - len(lacking) / len(chosen), words)
