@@ -55,6 +55,7 @@ def caption(
         text += f" {known:,} of {total:,} pairs are known; an unknown pair counts as no edge, which keeps the bound."
         if projections > 1:
             text += (
-                " Means are over the projections of which every pair is known, or while there is none over all begun."
+                " Means are over the projections of which every pair is known; while there is none, over all of which "
+                "some are."
             )
     return text

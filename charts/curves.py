@@ -117,7 +117,7 @@ def layer_curves(
     if accuracy is not None:
         traces.append({
             "x": accuracy[0], "y": accuracy[1], "yaxis": "y2", "mode": "lines+markers", "name": "PGD accuracy",
-            "line": {"color": grey, "width": 1.6, "dash": "longdash"}, "hovertemplate": "%{y:.1%} right at ε = %{x:g}",
+            "line": {"color": grey, "width": 1.6, "dash": "longdash"}, "hovertemplate": "%{y:.1%} right at ε = %{x:~g}",
         })  # fmt: skip
         more["yaxis2"] = {
             "overlaying": "y", "side": "right", "range": [0, 1.0], "tickformat": ".0%", "showgrid": False,
