@@ -347,8 +347,9 @@ def _matrix_caption(view: View, projection: known.Projection, layer: str) -> str
         if series.m is None
         else f"nj = {n:,}, m = {series.m}, projection seed {series.seed}"
     )
+    drawn = "every pair" if spec.samples <= matrix.LARGEST else f"the nearest {matrix.LARGEST} images of each class"
     return (
-        f"Distance of every pair at {layer} ({m}); {spec.dataset} ({spec.split}), class {spec.classes[0]} against "
+        f"Distance of {drawn} at {layer} ({m}); {spec.dataset} ({spec.split}), class {spec.classes[0]} against "
         f"{spec.classes[1]}, S = {spec.samples}; method {spec.method}, preset {spec.preset}, version "
         f"{series.method_version}. Click a cell to open its pair. A cross marks pairs for which no collision was "
         "verified."

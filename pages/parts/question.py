@@ -21,6 +21,7 @@ METHOD_HELP = (
 )
 
 
+LEAST = {"S": 1, "m": 1, "N": 1, "seed": 0}  # of the whole numbers in an address
 SHIPPED = ("mnist-medium-pgd2", "mnist-medium-trades2")  # of zoo/first-look.npz
 
 
@@ -86,11 +87,25 @@ def ask(shelf: Sequence[NetworkRecord]) -> Question | None:
     return None if spec is None else Question(network, spec)
 
 
+def _say_if_no_number() -> None:
+    """Say which numbers of an address cannot be; streamlit drops them when it makes their widgets."""
+    given = {key: st.query_params.get(key) for key in LEAST if key not in st.session_state}
+    strange = {
+        key: text
+        for key, text in given.items()
+        if text is not None and not (text.isdecimal() and int(text) >= LEAST[key])
+    }
+    if strange:
+        told = ", ".join(f"{key} = {text}" for key, text in strange.items())
+        st.warning(f"The address gives {screen.escape(told)}, which cannot be; another number is shown.")
+
+
 class Form:
     """The settings that every question has; `spec` makes a question of them or says why not, beside the widgets."""
 
     def __init__(self, input_shape: tuple[int, ...], *, one_m: bool = True, budgets: bool = True):
         """Show the widgets, for images of this shape; `one_m` also asks for m, `budgets` for the range of ε."""
+        _say_if_no_number()
         self.dataset, self.classes = _choose_images(input_shape)
         with st.container(horizontal=True, gap="small"):
             samples = st.number_input("Sample S", 1, None, 20, key="S", bind=BOUND, width=88, help="Images a class.")

@@ -108,6 +108,14 @@ def test_network_is_renamed_annotated_and_removed_with_what_depends_on_it(db, op
     assert not screen.warning  # of an address that still named it
 
 
+def test_numbers_of_an_address_that_cannot_be_are_named(db, open_screen) -> None:
+    synthetic.network(db)
+    screen = open_screen("explore", S="abc", m="-1", N="2")
+    (warning,) = screen.warning
+    assert "S \\= abc\\, m \\= \\-1, which cannot be" in warning.value
+    assert [screen.number_input(key=key).value for key in ("S", "m", "N")] == [20, 10, 2]
+
+
 def test_an_address_that_names_no_network_of_the_shelf_says_so(db, open_screen) -> None:
     synthetic.network(db)
     (warning,) = open_screen("networks", show="gone").warning
