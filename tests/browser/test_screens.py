@@ -231,7 +231,8 @@ def test_back_and_forward_between_screens_bring_each_back_as_it_was(page: Page, 
         page.wait_for_function("name => location.pathname === '/' + name.toLowerCase()", arg=there)
         settled(page)
     for step, name in ((page.go_back, "compare"), (page.go_back, "explore"), (page.go_forward, "compare")):
-        step()
+        with page.expect_event("load"):  # the address is loaded anew; before that it stands there over the old screen
+            step()
         page.wait_for_function("name => location.pathname === '/' + name && location.search.includes('S=4')", arg=name)
         settled(page)
         assert set(urlsplit(page.evaluate("location.href")).query.split("&")) == left[name]
