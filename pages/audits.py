@@ -11,7 +11,7 @@ from pages.parts import progress, screen, words
 from robustness_core.spec import AuditSpec
 from store import StoreError, audits, networks, shipped, supervisor, workers
 from store.database import Database
-from store.records import AuditRecord, AuditState, WorkerRecord
+from store.records import AuditRecord, AuditState, NetworkRecord, WorkerRecord
 
 SHOWN = 200
 STOP_HELP = "After its present block; its audit waits in the queue until a worker goes on with it."
@@ -53,8 +53,9 @@ def main() -> None:
         if not listed:
             _empty(db, state)
             return
-        _table(db, listed)
-        _details(db, listed)
+        shelf = networks.all(db)
+        _table(listed, shelf)
+        _details(db, listed, shelf)
 
     live()
 
@@ -129,8 +130,7 @@ def _logs(db: Database, alive: list[WorkerRecord]) -> None:
             st.code(logs.get(name, ""), language=None, height=320)
 
 
-def _table(db: Database, listed: list[AuditRecord]) -> None:
-    shelf = networks.all(db)
+def _table(listed: list[AuditRecord], shelf: list[NetworkRecord]) -> None:
     main = words.main_layers(shelf)
     rows = pd.DataFrame(
         {
@@ -184,7 +184,7 @@ def _select(ids: list[int]) -> None:
         st.query_params.pop("audit", None)
 
 
-def _details(db: Database, listed: list[AuditRecord]) -> None:
+def _details(db: Database, listed: list[AuditRecord], shelf: list[NetworkRecord]) -> None:
     wanted = st.query_params.get("audit", "")
     audit = next((one for one in listed if str(one.id) == wanted), None)
     if audit is None:
@@ -196,7 +196,7 @@ def _details(db: Database, listed: list[AuditRecord]) -> None:
     st.subheader(f"Audit {audit.id}", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(audit.state, color=screen.STATE_COLOURS[audit.state])
-        network = words.network_of(audit, networks.all(db))
+        network = words.network_of(audit, shelf)
         st.markdown(f"**{screen.escape(network)}**: {screen.escape(words.describe(audit))}")
     if audit.active:
         progress.strip(db, audit)

@@ -14,9 +14,13 @@ Feature = Callable[[Floats], Floats]  # (..., 2) -> (...)
 
 def linear(degrees: float) -> Feature:
     """A linear feature that looks in the direction `degrees`."""
-    angle = np.deg2rad(degrees)
-    direction = np.array([np.cos(angle), np.sin(angle)])
+    direction = _direction(degrees)
     return lambda points: np.asarray(points @ direction)
+
+
+def _direction(degrees: float) -> Floats:
+    angle = np.deg2rad(degrees)
+    return np.array([np.cos(angle), np.sin(angle)])
 
 
 def piecewise_linear(degrees: float) -> Feature:
@@ -72,8 +76,7 @@ class Meeting:
 
 def meet_linear(degrees: float, left: Floats, right: Floats) -> Meeting:
     """The closed form for `linear`: both points move half of their difference's part in its direction."""
-    angle = np.deg2rad(degrees)
-    direction = np.array([np.cos(angle), np.sin(angle)])
+    direction = _direction(degrees)
     half = float((left - right) @ direction) / 2
     met = left - half * direction
     return Meeting(abs(half), float(met @ direction), met, right + half * direction)
