@@ -1,4 +1,4 @@
-"""The web process: navigation over the screens, and a worker beside it."""
+"""The web process: its server, the navigation over the screens, and a worker beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.parts import login, screen
+from pages.parts import login, screen, shell
 
 PAGES = Path(__file__).parent / "pages"
 
@@ -36,4 +36,7 @@ def main() -> None:
     current.run()
 
 
-main()
+if __name__ == "__main__":  # streamlit runs this file anew for each visitor and each of their acts
+    main()
+else:  # the server imports it once, and serves what it finds under this name
+    app = st.App(__file__, middleware=shell.MIDDLEWARE)

@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 import store
-from pages.parts import back, filters, legend, menu, saving
+from pages.parts import filters
 from store import networks
 from store.records import NetworkRecord
 from store.supervisor import elsewhere, ensure
@@ -25,16 +25,6 @@ STATE_COLOURS: Final[dict[str, Literal["gray", "blue", "green", "red", "orange"]
     "failed": "red",
     "cancelled": "orange",
 }
-# Text that streamlit draws with a contrast below 4.5:1 and for which the theme has no setting: what is chosen and the
-# value of a slider in the dark theme (3.8:1 and 4.1:1), the keys that press a button (2.6:1 in dark, 3.9:1 in light).
-# The pixels of a pair's images are enlarged, not smoothed.
-_STYLE: Final = """<style>
-button[data-variant=segmented_control][data-selected=true], div[data-testid=stSliderThumbValue] {
-  color: light-dark(#7a1fa2, #c792f5) !important;
-}
-button[data-testid=stBaseButton-primary] kbd { opacity: 1; }
-div[class*=st-key-pair_pictures] img { image-rendering: pixelated; }
-</style>"""
 _SPECIAL = re.compile(r"([!-/:-@\[-`{-~])")
 
 
@@ -59,7 +49,6 @@ def begin(title: str) -> None:
         st.rerun()
     filters.keep(title)
     st.title(title, anchor=False)
-    st.html(_STYLE + saving.SCRIPT + legend.SCRIPT + back.SCRIPT + menu.SCRIPT, unsafe_allow_javascript=True)
 
 
 @st.cache_resource(show_spinner="Opening the database …")
@@ -96,7 +85,7 @@ def keep_a_worker() -> None:
 
 
 def show(figure: go.Figure, key: str, filename: str, alt: str, **more: Any) -> Any:
-    """Show a figure; its bar saves it as SVG, and as PNG (pages/parts/saving.py)."""
+    """Show a figure; its bar saves it as SVG, and as PNG (pages/assets/saving.js)."""
     config = {
         "displaylogo": False,
         "toImageButtonOptions": {"format": "svg", "filename": filename, "scale": 2},

@@ -242,6 +242,36 @@ def test_back_and_forward_between_screens_bring_each_back_as_it_was(page: Page, 
             expect(page.get_by_role("spinbutton", name="Sample S")).to_have_value("4")
 
 
+@pytest.mark.parametrize("pause", [50, 400])
+def test_back_twice_at_once_leads_two_screens_back(page: Page, filled, pause: int) -> None:
+    """The second Back comes while the screen that the first one named is only loading."""
+    _, address = filled
+    page.goto(f"{address}/explore?{KNOWN_TINY}")
+    for here, there in (("explore", "Compare"), ("compare", "Learn")):
+        page.wait_for_function("name => location.pathname === '/' + name && location.search.includes('S=4')", arg=here)
+        settled(page)
+        page.get_by_role("link", name=there, exact=True).first.click()
+    page.wait_for_function("location.pathname === '/learn'")
+    settled(page)
+    page.evaluate("setTimeout(() => history.back())")
+    page.wait_for_timeout(pause)
+    page.evaluate("setTimeout(() => history.back())")
+    page.wait_for_function("location.pathname === '/explore' && location.search.includes('mnist-small-pgd2')")
+    expect(page.get_by_text("All 48 pairs are known")).to_be_visible()
+
+
+def test_a_click_while_a_screen_still_loads_can_be_taken_back(page: Page, filled) -> None:
+    """The navigation stands before the screen does; whoever uses it then comes back to what the address named."""
+    _, address = filled
+    page.goto(f"{address}/explore?{KNOWN_TINY}")
+    page.get_by_role("link", name="Compare", exact=True).first.click()
+    page.wait_for_function("location.pathname === '/compare'")
+    settled(page)
+    page.go_back()
+    page.wait_for_function("location.pathname === '/explore' && location.search.includes('mnist-small-pgd2')")
+    expect(page.get_by_text("All 48 pairs are known")).to_be_visible()
+
+
 def test_filters_stay_from_screen_to_screen(page: Page, filled) -> None:
     """The screen and its address: S = 4, m = 2 and preset fast of one network, whichever way a reader goes."""
     _, address = filled

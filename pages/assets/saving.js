@@ -1,19 +1,11 @@
-"""SVG and PNG from every figure's own bar, fit for a paper: the browser's part of saving."""
-
-from __future__ import annotations
-
-# plotly's bar has one button, which saves a figure as it stands: without a background, with the letters of the screen
-# (another program has other ones, and then cuts the legend), in the dark theme in colours that vanish on paper. When a
-# figure is entered with the pointer or the keyboard, two buttons take its place. They save a copy on white, in a font
-# that every machine has or replaces by one of equal widths; text that is too light for white (below 4.5:1) becomes
-# dark, and lines and markers that are too light (below 3:1) keep their hue and become darker.
-SCRIPT = """<style>
-.modebar:focus-within { opacity: 1 !important; }
-.modebar-btn.save { font: 600 11px/22px system-ui, sans-serif !important; color: #fff !important; }
-</style>
-<script>
-if (!window.strataSaves) {
-  window.strataSaves = true;
+// SVG and PNG from every figure's own bar, fit for a paper: the browser's part of saving.
+//
+// plotly's bar has one button, which saves a figure as it stands: without a background, with the letters of the screen
+// (another program has other ones, and then cuts the legend), in the dark theme in colours that vanish on paper. When a
+// figure is entered with the pointer or the keyboard, two buttons take its place. They save a copy on white, in a font
+// that every machine has or replaces by one of equal widths; text that is too light for white (below 4.5:1) becomes
+// dark, and lines and markers that are too light (below 3:1) keep their hue and become darker.
+{
   const PAPER = "#ffffff", INK = "#1f2430", FONT = "Arial, Helvetica, sans-serif";
   const brush = document.createElement("canvas").getContext("2d");
   const channels = (colour) => {  // red, green, blue and opacity; nothing where the text is no colour
@@ -21,7 +13,7 @@ if (!window.strataSaves) {
     brush.fillStyle = colour;
     const text = brush.fillStyle;
     if (text === "#010203") return null;
-    if (text[0] !== "#") return text.match(/[\\d.]+/g).map(Number);
+    if (text[0] !== "#") return text.match(/[\d.]+/g).map(Number);
     return [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16)).concat(1);
   };
   const linear = (value) => value <= 10 ? value / 3295 : ((value / 255 + 0.055) / 1.055) ** 2.4;
@@ -72,4 +64,3 @@ if (!window.strataSaves) {
   document.addEventListener("pointerover", equip);
   document.addEventListener("focusin", equip);
 }
-</script>"""

@@ -1,31 +1,16 @@
-"""Legends and zooms of the figures, with the keyboard too and kept when a figure is drawn anew: the browser's part."""
-
-from __future__ import annotations
-
-# Streamlit names a figure by a hash of all it shows, so whenever that changes (a budget moves, an audit goes on) it
-# throws the figure away and makes a new one, and what the reader had hidden by the legend or zoomed into is lost.
-# Here it is noted, by the figure's key, and done again to the new figure while the question is the same: the address
-# without the words that only say what is drawn of it. Streamlit gives a new figure to plotly more than once, each time
-# as the server made it, hence `plotly_react`. plotly's legend also knows nothing of the keyboard, so its entries become
-# buttons; and its bar lies over the legend, so it moves to the bottom (but where the legend is there).
-SCRIPT = """<style>
-.legendtoggle { visibility: visible; }  /* for the focus, while Streamlit still hides a new figure */
-.legendtoggle:focus { outline: none; }
-.legendtoggle:focus-visible { stroke: #9c4dcc !important; stroke-width: 2px !important; }
-.js-plotly-plot .modebar-group { background: #4a4f5c !important; }
-.js-plotly-plot:not(.st-key-figure_multiples *) {
-  .modebar-container { top: auto !important; bottom: 26px; }
-  .modebar [data-title]::before { top: auto; bottom: 110%; margin: 0 -6px -12px 0; border-color: #69738a #0000 #0000; }
-  .modebar [data-title]::after { top: auto; bottom: 110%; }
-}
-</style>
-<script>
-if (!window.strataLegend) {
-  window.strataLegend = true;
+// Legends and zooms of the figures, with the keyboard too and kept when a figure is drawn anew: the browser's part.
+//
+// Streamlit names a figure by a hash of all it shows, so whenever that changes (a budget moves, an audit goes on) it
+// throws the figure away and makes a new one, and what the reader had hidden by the legend or zoomed into is lost.
+// Here it is noted, by the figure's key, and done again to the new figure while the question is the same: the address
+// without the words that only say what is drawn of it. Streamlit gives a new figure to plotly more than once, each time
+// as the server made it, hence `plotly_react`. plotly's legend also knows nothing of the keyboard, so its entries become
+// buttons; and its bar lies over the legend, so it moves to the bottom (but where the legend is there).
+{
   const drawing = ["at", "single", "input", "whole", "attacks", "layer", "projection", "pair", "relative", "minus"];
   const kept = {};  // by figure: the question, the names that are hidden, and the ranges of its axes
   let focused = "";  // the figure and the entry at which the keyboard is
-  const figure = (plot) => plot.closest("[class*=st-key-figure_]")?.className.match(/st-key-figure_\\S+/)[0];
+  const figure = (plot) => plot.closest("[class*=st-key-figure_]")?.className.match(/st-key-figure_\S+/)[0];
   const entry = (trace) => trace.legendgroup || trace.name;
   const traceOf = (toggle) => toggle.parentNode.__data__[0].trace;
   const place = (toggle) => `${figure(toggle)} ${entry(traceOf(toggle))}`;
@@ -51,7 +36,7 @@ if (!window.strataLegend) {
   const zoomed = (plot, changes) => {
     const { zoom } = memory(plot);
     for (const change of Object.keys(changes)) {
-      const [, axis, end] = change.match(/^([xy]axis\\d*)\\.(?:auto)?range(\\[)?/) ?? [];
+      const [, axis, end] = change.match(/^([xy]axis\d*)\.(?:auto)?range(\[)?/) ?? [];
       if (end) zoom[axis] = [...plot._fullLayout[axis].range];
       else delete zoom[axis];  // a whole range or an automatic one is plotly's way back
     }
@@ -106,4 +91,3 @@ if (!window.strataLegend) {
     Plotly.restyle(plot, { visible: pressed.visible === true ? "legendonly" : true }, group);
   });
 }
-</script>"""

@@ -1,15 +1,11 @@
-"""Back and forward between the screens, networks, layers and pairs that were looked at: the browser's part of it."""
-
-from __future__ import annotations
-
-# Streamlit replaces the address when a widget changes, so that Back would leave the screen, and makes an entry of the
-# history when the server changes it. On the way to another screen it empties the query of the old one, or writes the
-# new one's query behind the old path, and changes the path last. Instead, one act of the user that names another
-# thing to look at is one entry, and the entry that is left holds the address as the user saw it when acting. Whoever
-# goes back loads that address anew, since every screen is restored by its address.
-SCRIPT = """<script>
-if (!window.strataBack) {
-  window.strataBack = true;
+// Back and forward between the screens, networks, layers and pairs that were looked at: the browser's part of it.
+//
+// Streamlit replaces the address when a widget changes, so that Back would leave the screen, and makes an entry of the
+// history when the server changes it. On the way to another screen it empties the query of the old one, or writes the
+// new one's query behind the old path, and changes the path last. Instead, one act of the user that names another
+// thing to look at is one entry, and the entry that is left holds the address as the user saw it when acting. Whoever
+// goes back loads that address anew, since every screen is restored by its address.
+{
   const things = ["network", "networks", "layer", "one", "pair", "projection", "idea", "show", "audit"];
   const named = (url) => {
     const query = new URL(url ?? location.href, location.href).searchParams;
@@ -50,4 +46,3 @@ if (!window.strataBack) {
     location.reload();
   }, true);
 }
-</script>"""
