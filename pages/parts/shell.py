@@ -32,15 +32,14 @@ async def _with_parts(request: Request, go_on: RequestResponseEndpoint) -> Respo
         return await go_on(request)
     request.scope["headers"] = [header for header in request.scope["headers"] if header[0] not in _WITHOUT]
     answer = await go_on(request)
-    if not answer.headers.get("content-type", "").startswith("text/html"):
+    page = answer.headers.get("content-type", "").startswith("text/html")
+    if not page or "content-disposition" in answer.headers:  # a report to be saved stays as it is
         return answer
-    page = b"".join([part async for part in answer.body_iterator]).decode()  # type: ignore[attr-defined]
-    return Response(
-        page.replace("</body>", f"{parts()}</body>"),
-        answer.status_code,
-        {"cache-control": "no-store"},
-        "text/html",
-    )
+    text = b"".join([part async for part in answer.body_iterator]).decode()  # type: ignore[attr-defined]
+    whole = text.replace("</body>", f"{parts()}</body>")
+    sent = Response(whole, answer.status_code, {"cache-control": "no-cache"}, "text/html")
+    sent.raw_headers += [header for header in answer.raw_headers if header[0] == b"set-cookie"]
+    return sent
 
 
 MIDDLEWARE: Final = [Middleware(BaseHTTPMiddleware, dispatch=_with_parts)]

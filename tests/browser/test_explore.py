@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from pages.parts import shell
 from robustness_core.spec import AuditSpec
 from store import audits
 from tests.browser.conftest import TINY, shoot
@@ -124,3 +125,9 @@ def test_downloads_hold_spec_seed_and_device(page: Page, filled, tmp_path: Path)
         page.get_by_role("button", name="CSV", exact=True).click()
     waiting.value.save_as(tmp_path / "x.csv")
     assert (tmp_path / "x.csv").read_text().count("\n") == 1 + (3 + 1) * 81  # three layers and the input space
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Report", exact=True).click()
+    waiting.value.save_as(tmp_path / "x.html")
+    report = (tmp_path / "x.html").read_text()
+    assert "mnist-small-pgd2" in report
+    assert shell.parts() not in report  # it is a page of its own, not one of the dashboard

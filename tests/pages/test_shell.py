@@ -27,7 +27,7 @@ def ask(path: str, method: str = "GET", **headers: str) -> Answer:
 
     def page(request) -> HTMLResponse:
         known = request.headers.get("if-none-match") == '"old"'
-        return HTMLResponse("" if known else PAGE, 304 if known else 200, {"etag": '"old"'})
+        return HTMLResponse("" if known else PAGE, 304 if known else 200, {"etag": '"old"', "set-cookie": "a=1"})
 
     def missing(_) -> HTMLResponse:
         return HTMLResponse(PAGE, 404)
@@ -35,7 +35,15 @@ def ask(path: str, method: str = "GET", **headers: str) -> Answer:
     def file(_) -> PlainTextResponse:
         return PlainTextResponse("</body>", headers={"etag": '"file"'})
 
-    routes = [Route("/", page, methods=["GET", "POST"]), Route("/missing", missing), Route("/file", file)]
+    def report(_) -> HTMLResponse:
+        return HTMLResponse(PAGE, headers={"content-disposition": 'attachment; filename="report.html"'})
+
+    routes = [
+        Route("/", page, methods=["GET", "POST"]),
+        Route("/missing", missing),
+        Route("/file", file),
+        Route("/report", report),
+    ]
     server = Starlette(routes=routes, middleware=shell.MIDDLEWARE)
     sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": sent}
@@ -67,7 +75,8 @@ def test_a_page_that_the_browser_kept_is_sent_anew() -> None:
     answer = ask("/", **BROWSER, if_none_match='"old"')
     assert answer.status == 200
     assert "etag" not in answer.headers
-    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["set-cookie"] == "a=1"
 
 
 def test_everything_else_is_left_as_it_is() -> None:
@@ -75,6 +84,7 @@ def test_everything_else_is_left_as_it_is() -> None:
     assert ask("/file", **BROWSER).headers["etag"] == '"file"'
     assert ask("/", "POST", **BROWSER).text == PAGE
     assert ask("/", accept="*/*").text == PAGE
+    assert ask("/report", **BROWSER).text == PAGE
     assert ask("/missing", **BROWSER).status == 404
 
 
