@@ -23,9 +23,14 @@ class CheckpointFileError(ValueError):
 
 def write_whole(path: Path, content: bytes) -> None:
     """files.write_whole, with a sentence for the user if it cannot."""
+    _write({path: content})
+
+
+def _write(contents: Mapping[Path, bytes]) -> None:
     try:
-        files.write_whole(path, content)
+        files.write_together(contents)
     except OSError as error:
+        path = next(iter(contents))
         raise CheckpointFileError(f"{path} could not be written: {error.strerror or error}.") from error
 
 
@@ -35,20 +40,26 @@ def save(
     """Write `network.body` as safetensors under its own names, and `card` as JSON at `path` with suffix .json.
 
     The file's metadata hold the strings architecture, input_shape, mean and std (JSON; empty without normalisation).
-    `dtype` float16 halves the file; weights are stored as they are unless given. Raises CheckpointFileError.
+    `dtype` float16 halves the file; weights are stored as they are unless given. Weights and card replace older ones
+    together. Raises CheckpointFileError, also where a weight is not finite or beyond the range of `dtype`.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.body.state_dict().items()}
     if dtype is not None:
         state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise CheckpointFileError(
+                f"The weights {name} hold a number that is not finite as {kind}; nothing is saved."
+            )
     metadata = {
         "architecture": network.architecture,
         "input_shape": json.dumps(list(network.input_shape)),
         "mean": "" if network.mean is None else json.dumps(list(network.mean)),
         "std": "" if network.std is None else json.dumps(list(network.std)),
     }
-    write_whole(path, _in_order(to_bytes(state, metadata=metadata)))
-    if card is not None:
-        save_card(path, card)
+    weights = {path: _in_order(to_bytes(state, metadata=metadata))}
+    _write(weights if card is None else weights | _card(path, card))
 
 
 def _in_order(content: bytes) -> bytes:
@@ -64,8 +75,12 @@ def _in_order(content: bytes) -> bytes:
 
 def save_card(path: Path, card: Mapping[str, Any]) -> None:
     """Write the card of the checkpoint `path` as JSON beside it. Raises CheckpointFileError."""
+    _write(_card(path, card))
+
+
+def _card(path: Path, card: Mapping[str, Any]) -> dict[Path, bytes]:
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
-    write_whole(path.with_suffix(".json"), text.encode())
+    return {path.with_suffix(".json"): text.encode()}
 
 
 def read_card(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -167,7 +168,7 @@ def _read_idx(path: Path, axes: int) -> npt.NDArray[np.uint8]:
     try:
         raw = path.read_bytes()
         data = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DatasetError(f"The MNIST file {path} cannot be read: {error}.") from error
     if data[:4] != bytes([0, 0, 8, axes]) or len(data) < 4 + 4 * axes:
         raise DatasetError(f"{path} is not an MNIST file of {axes} axes.")

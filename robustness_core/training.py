@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -31,8 +32,9 @@ USUAL_EPSILON = {"mnist-5k": 2.0, "mnist": 2.0, "cifar10": 0.5}
 
 _MOMENTUM = 0.9
 _RAMP = 1 / 3  # share of the steps in which the budget grows from 0; at once, training stays at chance
-_HELD_OUT = 500  # test images that are looked at after each epoch
-_HELD_OUT_STEPS = 10
+HELD_OUT = 500  # test images that are looked at after each epoch
+HELD_OUT_STEPS = 10
+CLASSES = 10  # of every data set
 
 
 class TrainingError(ValueError):
@@ -90,7 +92,7 @@ class TrainingSpec:
             ("limit of images", 1 if self.limit is None else self.limit),
         ):
             require(value >= 1, f"The {name} is {value}; it must be 1 or more.")
-        require(self.seed >= 0, f"The seed is {self.seed}; it must be 0 or more.")
+        require(0 <= self.seed < 2**63, f"The seed is {self.seed}; it must be from 0 to 2^63 - 1.")
 
     @property
     def attacked(self) -> bool:
@@ -99,18 +101,23 @@ class TrainingSpec:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One epoch: mean training loss, accuracy on held-out images, clean and under a short PGD, seconds it took."""
+    """One epoch: mean training loss, accuracy on held-out images, clean and under a short PGD, seconds it took.
+
+    A run may go on elsewhere, so each epoch says with how many `threads` and which `torch` it was made.
+    """
 
     epoch: int
     loss: float
     clean: float
     robust: float
     seconds: float
+    threads: int
+    torch: str
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network with the story of its epochs and the source of its images."""
+    """A trained network with the story of its epochs; how many images it has seen, out of which (`source`)."""
 
     network: Network
     history: list[EpochReport]
@@ -120,10 +127,11 @@ class Trained:
 
 @dataclass
 class _State:
-    """What an epoch checkpoint holds."""
+    """What an epoch checkpoint holds. `images`: the SHA-256 of the pixels and labels of the training images."""
 
     network: Network
     optimiser: torch.optim.Optimizer
+    images: str
     history: list[EpochReport] = field(default_factory=list)
 
 
@@ -181,9 +189,10 @@ def train(
     """Train the network that `spec` asks for on the CPU.
 
     SGD with momentum 0.9, cosine schedule, Kaiming start; the budget grows from 0 over the first third of the steps.
-    After each epoch the state goes to `checkpoint` (whole or not at all) and a later call with the same spec goes on
-    from there: with the same number of threads the weights come out the same bit by bit, since every epoch draws from
-    its own generator. `on_batch(done, total)` counts batches of all epochs; `stop_after` ends early after that epoch.
+    After each epoch the state goes to `checkpoint` (whole or not at all) and a later call with the same spec and images
+    goes on from there: with the same number of threads and the same torch the weights come out the same bit by bit,
+    since every epoch draws from its own generator. `on_batch(done, total)` counts batches of all epochs; `stop_after`
+    ends early after that epoch.
     Cost of a step in passes over the batch: benign 3, pgd 2·attack_steps + 3, trades 2·attack_steps + 7.
     Raises TrainingError, datasets.DatasetError, networks.ArchitectureError or checkpoints_io.CheckpointFileError.
     """
@@ -194,26 +203,36 @@ def train(
     pixels = torch.from_numpy(datasets.to_float(data.pixels[chosen]))
     labels = torch.from_numpy(data.labels[chosen])
 
-    state = _start(spec, data.input_shape)
+    seen = hashlib.sha256(data.pixels[chosen].tobytes() + data.labels[chosen].tobytes()).hexdigest()
+
+    state = _start(spec, data.input_shape, seen)
+    with torch.no_grad():
+        outputs = state.network(pixels[:1]).shape[1]
+    if outputs < CLASSES:
+        raise TrainingError(
+            f"The architecture has {outputs} outputs; the data set {spec.dataset} has {CLASSES} classes."
+        )
     if checkpoint is not None and checkpoint.is_file():
         _resume(state, spec, checkpoint)
     batches = math.ceil(images / spec.batch)
     for epoch in range(len(state.history), spec.epochs if stop_after is None else stop_after):
         begun = time.monotonic()
         loss = _epoch(state, spec, pixels, labels, epoch, batches, on_batch)
+        weights_finite = all(bool(parameter.isfinite().all()) for parameter in state.network.parameters())
+        if not (math.isfinite(loss) and weights_finite):
+            raise TrainingError(f"The loss is no longer finite after epoch {epoch + 1}; lower the learning rate.")
         clean, robust = _look(state.network, held_out, spec)
-        report = EpochReport(epoch + 1, loss, clean, robust, time.monotonic() - begun)
+        seconds = time.monotonic() - begun
+        report = EpochReport(epoch + 1, loss, clean, robust, seconds, torch.get_num_threads(), str(torch.__version__))
         state.history.append(report)
         if checkpoint is not None:
             _keep(state, spec, checkpoint)
         if on_epoch is not None:
             on_epoch(report)
-        if not math.isfinite(loss):
-            raise TrainingError(f"The loss is no longer finite after epoch {epoch + 1}; lower the learning rate.")
     return Trained(state.network.eval(), state.history, images, data.source)
 
 
-def _start(spec: TrainingSpec, input_shape: tuple[int, int, int]) -> _State:
+def _start(spec: TrainingSpec, input_shape: tuple[int, int, int], images: str) -> _State:
     mean, std = NORMALISATION.get(spec.dataset, (None, None))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
@@ -222,7 +241,7 @@ def _start(spec: TrainingSpec, input_shape: tuple[int, int, int]) -> _State:
     # An eighth faster on the CPU; torch's stubs do not know the keyword.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.SGD(network.parameters(), lr=spec.learning_rate, momentum=_MOMENTUM)
-    return _State(network, optimiser)
+    return _State(network, optimiser, images)
 
 
 def _epoch(
@@ -297,7 +316,7 @@ def _loss(
 def _look(network: Network, held_out: datasets.Dataset, spec: TrainingSpec) -> tuple[float, float]:
     """Accuracy on the first held-out images, clean and under a short PGD at the trained budget."""
     # Spread over the split, since the bundled digits lie class by class.
-    chosen = np.linspace(0, len(held_out) - 1, min(_HELD_OUT, len(held_out))).astype(int)
+    chosen = np.linspace(0, len(held_out) - 1, min(HELD_OUT, len(held_out))).astype(int)
     pixels = torch.from_numpy(datasets.to_float(held_out.pixels[chosen]))
     labels = torch.from_numpy(held_out.labels[chosen])
     network.eval()
@@ -306,7 +325,7 @@ def _look(network: Network, held_out: datasets.Dataset, spec: TrainingSpec) -> t
     if spec.epsilon == 0:
         return clean, clean
     generator = torch.Generator().manual_seed(0)
-    attacked = pgd(network, pixels, labels, spec.epsilon, steps=_HELD_OUT_STEPS, generator=generator)
+    attacked = pgd(network, pixels, labels, spec.epsilon, steps=HELD_OUT_STEPS, generator=generator)
     with torch.no_grad():
         return clean, float((network(attacked).argmax(1) == labels).double().mean())
 
@@ -316,6 +335,7 @@ def _keep(state: _State, spec: TrainingSpec, checkpoint: Path) -> None:
     torch.save(
         {
             "spec": json.dumps(asdict(spec)),
+            "images": state.images,
             "network": state.network.body.state_dict(),
             "optimiser": state.optimiser.state_dict(),
             "history": [asdict(report) for report in state.history],
@@ -331,6 +351,11 @@ def _resume(state: _State, spec: TrainingSpec, checkpoint: Path) -> None:
         if json.loads(kept["spec"]) != asdict(spec):
             raise TrainingError(
                 f"The epoch checkpoint {checkpoint} belongs to other settings; remove it or choose another --out."
+            )
+        if kept["images"] != state.images:
+            raise TrainingError(
+                f"The epoch checkpoint {checkpoint} belongs to other images of {spec.dataset} than those at hand now; "
+                "bring them back, or remove it to start again."
             )
         state.network.body.load_state_dict(kept["network"])
         state.optimiser.load_state_dict(kept["optimiser"])

@@ -28,9 +28,10 @@ _COLUMNS = ("distance", "residual", "collided", "passes")
 def pack(db: Database, path: Path = FILE) -> int:
     """Write every finished audit of a bundled network into `path`, the oldest first; returns how many.
 
-    Raises StoreError if there is none, or if the file cannot be written.
+    An audit by a version of its method that is not asked for any more is left out. Raises StoreError if there is none,
+    or if the file cannot be written.
     """
-    finished = [a for a in audits.recent(db, 1000, "done", kind="audit")[::-1] if isinstance(a.spec, AuditSpec)]
+    finished = [a for a in audits.recent(db, 1_000_000, "done", kind="audit")[::-1] if isinstance(a.spec, AuditSpec)]
     entries: list[dict[str, Any]] = []
     arrays: dict[str, Any] = {}
     for audit in finished:
@@ -38,8 +39,11 @@ def pack(db: Database, path: Path = FILE) -> int:
         network = networks.by_name(db, audit.spec.network)
         if network is None or network.source != "zoo":
             continue
-        for name, values in _stacked(db, audit, network).items():
-            arrays[f"{name}_{len(entries)}"] = values
+        columns = _stacked(db, audit, network)
+        if np.isnan(columns["distance"]).any():
+            log.info("audit=%d is of another version of its method and is left out", audit.id)
+            continue
+        arrays |= {f"{name}_{len(entries)}": values for name, values in columns.items()}
         assert audit.worker is not None
         assert audit.finished is not None
         entries.append(

@@ -32,9 +32,10 @@ from robustness_core.evaluation import (
     pgd_accuracies,
     usual_pgd_accuracies,
 )
+from robustness_core.networks import Network
 from robustness_core.sandbox import UploadRefused
 from robustness_core.spec import EpsilonGrid, SpecError, sample_indices
-from robustness_core.training import PRECISIONS, USUAL_EPSILON
+from robustness_core.training import CLASSES, PRECISIONS, USUAL_EPSILON
 
 # The accuracies on all test images, each under its name in the card.
 HEADLINES = ("clean", "robust", "usual")
@@ -107,14 +108,18 @@ def _check(args: argparse.Namespace) -> None:
             raise EvaluationError(f"The {name} is {value}; it must be {least} or more.")
 
 
-def measure(network: nn.Module, card: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+def measure(network: Network, card: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """Everything that goes into the card's `evaluation`, as JSON values."""
     begun = time.monotonic()
     dataset = args.dataset or card.get("dataset")
     if dataset is None:
         raise EvaluationError(f"{args.file} has no card that names its data set; give --dataset.")
     data = datasets.load(dataset, "test")
-    trained = card.get("training", {}).get("epsilon") or USUAL_EPSILON[dataset]
+    sample = None if args.only else _sample(dataset, args)  # what is lacking is said before hours are spent
+    _try(network, data)
+    training = card.get("training", {})
+    own = None if training.get("method") == "benign" else training.get("epsilon")
+    trained = own or USUAL_EPSILON[dataset]
     grid = EpsilonGrid.parse(args.epsilon) if args.epsilon else EpsilonGrid(trained / 4, 2 * trained, 8)
     epsilons = [round(float(epsilon), 6) for epsilon in grid.values()]
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an eighth faster on the CPU
@@ -138,7 +143,7 @@ def measure(network: nn.Module, card: dict[str, Any], args: argparse.Namespace) 
         two = _curves(
             pair, _pair_images(data, of_pair[: args.grid_images], args.classes), epsilons, args, bar, "class pair"
         )
-        audited = _audited(pair, dataset, args, bar)
+        audited = None if sample is None else _audited(pair, *sample, args, bar)
     return {
         "split": "test",
         "source": data.source,
@@ -220,23 +225,44 @@ def _curves(
     return result
 
 
-def _audited(pair: ClassPair, dataset: str, args: argparse.Namespace, bar: tqdm[Any]) -> dict[str, Any] | None:
-    """FAB's least norms for the images that an audit with this seed takes, and the loss along its direction.
+def _try(network: Network, data: datasets.Dataset) -> None:
+    """Refuse a network that does not take these images or does not know their classes."""
+    if network.input_shape != data.input_shape:
+        theirs, ours = ("×".join(map(str, shape)) for shape in (network.input_shape, data.input_shape))
+        raise EvaluationError(f"The network takes images of {theirs}, those of {data.name} are {ours}; give --dataset.")
+    with torch.no_grad():
+        outputs = network(_images(data, np.arange(1))[0]).shape[1]
+    if outputs < CLASSES:
+        raise EvaluationError(f"The network has {outputs} outputs, but {data.name} has {CLASSES} classes.")
 
-    Both are of the network that is asked for the two classes only, as an audit is.
-    """
+
+def _sample(dataset: str, args: argparse.Namespace) -> tuple[datasets.Dataset, list[np.ndarray[Any, Any]]] | None:
+    """The images of each class that an audit with this seed takes, and their data set; None where none are asked."""
     if not args.samples:
         return None
     name = "mnist-5k" if dataset == "mnist" else dataset  # what a fresh installation audits
     data = datasets.load(name, "train")
-    indices = [sample_indices(data.labels, label, args.samples, args.seed) for label in args.classes]
+    return data, [sample_indices(data.labels, label, args.samples, args.seed) for label in args.classes]
+
+
+def _audited(
+    pair: ClassPair,
+    data: datasets.Dataset,
+    indices: Sequence[np.ndarray[Any, Any]],
+    args: argparse.Namespace,
+    bar: tqdm[Any],
+) -> dict[str, Any]:
+    """FAB's least norms for the images that an audit with this seed takes, and the loss along its direction.
+
+    Both are of the network that is asked for the two classes only, as an audit is.
+    """
     chosen = np.concatenate(indices)
     grid = EpsilonGrid().values()
     as_pair = _pair_images(data, chosen, args.classes)
     boundary = fab(pair, *as_pair, seed=args.seed, progress=_progress(bar, "FAB, audited images"))
     return {
-        "dataset": name,
-        "split": "train",
+        "dataset": data.name,
+        "split": data.split,
         "seed": args.seed,
         "classes": list(args.classes),
         "indices": [[int(i) for i in part] for part in indices],

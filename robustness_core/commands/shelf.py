@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
-from robustness_core.checkpoints_io import read_card, write_whole
+from robustness_core.checkpoints_io import CheckpointFileError, read_card, write_whole
 
 TEST_IMAGES = 10_000  # of MNIST and of CIFAR-10
 ZOO = Path(__file__).resolve().parents[2] / "zoo"
@@ -17,12 +18,14 @@ Networks trained and measured by this project, each with its card (`<name>.json`
 its accuracies over a grid of budgets under PGD and FAB, and its layers. This file is written by
 `python -m robustness_core.commands.shelf`; `python -m robustness_core evaluate FILE` measures a network again.
 
-*Clean*, *robust* and *usual* are accuracies with the stored weights on all 10,000 test images, or on the first ones
-that are named, at the network's budget ε. *Robust* is under the project's L2 PGD, 40 steps that shrink from ε to 0: the
-strongest figure here. *Usual* is under L2 PGD as papers run it, 40 constant steps of 2.5 ε / 40 with the last iterate
-judged: compare it with published figures, and believe *robust*. *Pair* is *robust* when only 3 and 7 (CIFAR-10: cat and
-horse) are asked for.
-The bundled digits (`mnist-5k`) are part of MNIST's training images: networks trained on MNIST have seen them.
+*Clean*, *robust* and *usual* are accuracies with the stored weights on all 10,000 test images, or on as many as are
+named, always the first of one random order, at the network's budget ε. *Robust* is under the project's L2 PGD, 40 steps
+that shrink from ε to 0: the strongest figure here. *Usual* is under L2 PGD as papers run it, 40 constant steps of
+2.5 ε / 40 with the last iterate judged: compare it with published figures, and believe *robust*. *Pair* is *robust*
+when only 3 and 7 (CIFAR-10: cat and horse) are asked for. The accuracies after each epoch in a card (`epochs`) are of
+500 test images under a PGD of 10 steps, before the weights are stored: they show the course of training, no more.
+The bundled digits (`mnist-5k`) are part of MNIST's training images: networks trained on all 60,000 have seen them, one
+trained on 15,000 has seen a quarter of them.
 
 | network | training | images | epochs | seconds | clean | robust | usual | pair | size |
 |---|---|---|---|---|---|---|---|---|---|
@@ -31,6 +34,8 @@ The bundled digits (`mnist-5k`) are part of MNIST's training images: networks tr
 
 def row(checkpoint: Path, card: dict[str, Any]) -> str:
     """One line of the table; a network that is not measured yet has dashes."""
+    if "training" not in card:
+        raise CheckpointFileError(f"{checkpoint} has no card that says how it was trained.")
     spec = card["training"]
     how = spec["method"] if spec["method"] == "benign" else f"{spec['method']}, ε = {spec['epsilon']:g}"
     if spec["method"] == "trades":
@@ -39,7 +44,7 @@ def row(checkpoint: Path, card: dict[str, Any]) -> str:
     clean = f"{evaluation['clean']['accuracy']:.2%}" if "clean" in evaluation else "–"
     pair, curve = "–", evaluation.get("class_pair", {"epsilon": []})
     if spec["epsilon"] in curve["epsilon"]:
-        pair = f"{curve['pgd'][curve['epsilon'].index(spec['epsilon'])]:.1%}"
+        pair = f"{curve['pgd'][curve['epsilon'].index(spec['epsilon'])]:.1%} ({curve['images']} images)"
     robust, usual = (_headline(evaluation.get(name)) for name in ("robust", "usual"))
     size = f"{checkpoint.stat().st_size / 1e6:.1f} MB ({card['stored_as']})"
     cells = [card["name"], how, str(card["images"]), str(spec["epochs"]), f"{card['seconds']:.0f}"]
@@ -63,7 +68,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Write the table of the zoo from its cards.")
     parser.add_argument("--zoo", type=Path, default=ZOO, help="the folder of the networks and their cards")
     zoo = parser.parse_args().zoo
-    write_whole(zoo / "README.md", text(zoo).encode())
+    try:
+        write_whole(zoo / "README.md", text(zoo).encode())
+    except CheckpointFileError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

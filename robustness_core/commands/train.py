@@ -16,7 +16,18 @@ from robustness_core import datasets, layers
 from robustness_core.audit import versions
 from robustness_core.checkpoints_io import CheckpointFileError, save
 from robustness_core.networks import ArchitectureError, Network
-from robustness_core.training import METHODS, PRECISIONS, EpochReport, Trained, TrainingError, TrainingSpec, train
+from robustness_core.training import (
+    HELD_OUT,
+    HELD_OUT_STEPS,
+    METHODS,
+    PRECISIONS,
+    USUAL_EPSILON,
+    EpochReport,
+    Trained,
+    TrainingError,
+    TrainingSpec,
+    train,
+)
 
 BAD_INPUT = (TrainingError, datasets.DatasetError, ArchitectureError, CheckpointFileError)
 
@@ -29,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dataset", required=True, help=", ".join(datasets.NAMES))
     parser.add_argument("--method", required=True, help=", ".join(METHODS))
-    parser.add_argument("--epsilon", type=float, default=_DEFAULT.epsilon, help="L2 budget on pixels in [0, 1]")
+    usual = ", ".join(f"{epsilon:g} for {name}" for name, epsilon in USUAL_EPSILON.items())
+    parser.add_argument("--epsilon", type=float, help=f"L2 budget on pixels in [0, 1] (default: {usual})")
     parser.add_argument("--epochs", type=int, default=_DEFAULT.epochs)
     parser.add_argument("--attack-steps", type=int, default=_DEFAULT.attack_steps, help="PGD steps a batch")
     parser.add_argument("--beta", type=float, default=_DEFAULT.beta, help="weight of the TRADES term")
@@ -53,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             architecture=args.architecture,
             dataset=args.dataset,
             method=args.method,
-            epsilon=args.epsilon,
+            epsilon=USUAL_EPSILON.get(args.dataset, _DEFAULT.epsilon) if args.epsilon is None else args.epsilon,
             epochs=args.epochs,
             attack_steps=args.attack_steps,
             beta=args.beta,
@@ -109,13 +121,13 @@ def card(spec: TrainingSpec, trained: Trained, args: argparse.Namespace) -> dict
         "std": None if network.std is None else list(network.std),
         "dataset": spec.dataset,
         "images": trained.images,
-        "images_from": trained.source,
+        "images_from": trained.source if spec.limit is None else f"{trained.images} drawn from {trained.source}",
         "training": {**asdict(spec), "optimiser": "SGD, momentum 0.9, cosine schedule"},
         "command": command_line(spec, args),
-        "threads": torch.get_num_threads(),
         "seconds": round(sum(report.seconds for report in trained.history), 1),
         "versions": versions(),
         "stored_as": args.store_as,
+        "epochs_measured": f"on {HELD_OUT} test images before storing, robust under {HELD_OUT_STEPS} steps of PGD",
         "epochs": [asdict(report) for report in trained.history],
         "layers": layer_table(network),
     }
@@ -126,7 +138,8 @@ def command_line(spec: TrainingSpec, args: argparse.Namespace) -> str:
     words = ["python", "-m", "robustness_core", "train"]
     for name, value in asdict(spec).items():
         if name in ("architecture", "dataset", "method", "epsilon", "epochs") or value != getattr(_DEFAULT, name):
-            words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+            short = isinstance(value, float) and float(f"{value:g}") == value
+            words += [f"--{name.replace('_', '-')}", f"{value:g}" if short else str(value)]
     if args.store_as != "float32":
         words += ["--store-as", args.store_as]
     return shlex.join([*words, "--out", str(args.out)])

@@ -123,6 +123,12 @@ def test_a_data_folder_that_is_not_there(folder: Path, monkeypatch: pytest.Monke
     assert len(datasets.load("mnist-5k")) == 4000  # the bundled digits need no folder
 
 
+def scratched(content: bytes) -> bytes:
+    """`content` with a few bytes in its middle changed."""
+    middle = len(content) // 2
+    return content[:middle] + bytes(255 - byte for byte in content[middle : middle + 4]) + content[middle + 4 :]
+
+
 def test_damaged_mnist_files(folder: Path) -> None:
     raw = write_mnist(folder, np.zeros((2, 28, 28)), np.array([1, 12]))
     with pytest.raises(DatasetError, match="outside 0 to 9"):
@@ -133,6 +139,7 @@ def test_damaged_mnist_files(folder: Path) -> None:
         (gzip.compress(b"GIF89a, surely not digits"), "is not an MNIST file of 3 axes"),
         (gzip.compress(idx(np.zeros((2, 28, 28))))[:-9], "cannot be read"),
         (b"no gzip", "cannot be read"),
+        (scratched(gzip.compress(idx(np.random.default_rng(0).integers(0, 9, (2, 28, 28))))), "cannot be read"),
         (gzip.compress(idx(np.zeros((3, 28, 28)))), "has 3 images but train-labels-idx1-ubyte.gz 2 labels"),
     ):
         images.write_bytes(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import resource
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ SPEC = TrainingSpec(
 
 @pytest.fixture(autouse=True)
 def _a_short_look_after_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_HELD_OUT", 60)
+    monkeypatch.setattr(training, "HELD_OUT", 60)
 
 
 def held_out() -> tuple[torch.Tensor, torch.Tensor]:
@@ -123,20 +124,28 @@ def test_crops_are_windows_of_the_padded_image_some_mirrored() -> None:
         ({"batch": 0}, "The batch size is 0"),
         ({"limit": 0}, "The limit of images is 0"),
         ({"seed": -1}, "The seed is -1"),
+        ({"seed": 2**70}, "The seed is 1180591620717411303424; it must be from 0 to 2^63 - 1"),
         ({"precision": "float8"}, "The precision 'float8' is not one of float32, bfloat16"),
     ],
 )
 def test_settings_that_make_no_sense(change: dict[str, object], sentence: str) -> None:
-    with pytest.raises(TrainingError, match=sentence.replace(".", r"\.")):
+    with pytest.raises(TrainingError, match=re.escape(sentence)):
         replace(SPEC, **change)  # type: ignore[arg-type]
 
 
-def test_a_checkpoint_of_other_settings_or_damaged(tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_settings_or_images_or_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = tmp_path / "tiny.epochs"
     spec = replace(SPEC, method="benign", limit=32, epochs=1)
     train(spec, checkpoint)
     with pytest.raises(TrainingError, match="belongs to other settings"):
         train(replace(spec, seed=1), checkpoint)
+    data = datasets.load("mnist-5k")
+    others = datasets.Dataset("mnist-5k", "train", data.pixels[::-1], data.labels[::-1], data.source)
+    with monkeypatch.context() as patched:
+        patched.setattr(training.datasets, "load", lambda *_: others)
+        with pytest.raises(TrainingError, match="belongs to other images of mnist-5k than those at hand now"):
+            train(spec, checkpoint)
+    assert len(train(spec, checkpoint).history) == 1
     checkpoint.write_bytes(checkpoint.read_bytes()[:200])
     with pytest.raises(TrainingError, match="cannot be read; remove it to start again"):
         train(spec, checkpoint)
@@ -147,15 +156,48 @@ def test_a_loss_that_overflows_stops_with_a_sentence() -> None:
         train(replace(SPEC, method="benign", learning_rate=1e30, limit=200, epochs=1))
 
 
+def test_a_run_that_overflowed_is_never_saved_however_often_it_is_tried(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "net.safetensors"
+    save(build(TINY, (1, 28, 28)), out, {"name": "old"})
+    before = out.read_bytes(), out.with_suffix(".json").read_bytes()
+    for _ in range(3):
+        assert command.run(arguments(out, "--learning-rate", "1e30", "--batch", "32", "--epochs", "1")) == 2
+        assert "no longer finite after epoch 1" in capsys.readouterr().err
+    assert (out.read_bytes(), out.with_suffix(".json").read_bytes()) == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["net.json", "net.safetensors"]
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(math.nan, None), (math.inf, None), (1e6, torch.float16)])
+def test_weights_that_are_not_finite_are_not_saved(value: float, dtype: torch.dtype | None, tmp_path: Path) -> None:
+    network = build("flatten, fc 10", (1, 8, 8))
+    with torch.no_grad():
+        next(network.parameters())[0, 0] = value
+    with pytest.raises(CheckpointFileError, match=r"hold a number that is not finite as float(32|16)"):
+        save(network, tmp_path / "net.safetensors", {}, dtype=dtype)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_of_fewer_outputs_than_classes_is_not_trained() -> None:
+    with pytest.raises(TrainingError, match="has 5 outputs; the data set mnist-5k has 10 classes"):
+        train(replace(SPEC, architecture="flatten, fc 5"))
+
+
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
-    save(build("flatten, fc 10", (1, 8, 8)), path, {"name": "old"})
+    network = build("flatten, fc 10", (1, 8, 8))
+    save(network, path, {"name": "old"})
     before = path.read_bytes(), path.with_suffix(".json").read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the system refuses to write on, as a full disk does
     try:
         with pytest.raises(CheckpointFileError, match=r"net\.safetensors could not be written: "):
             save(build("flatten, fc 100, relu, fc 10", (1, 8, 8)), path, {"name": "new"})
+        with torch.no_grad():
+            next(network.parameters()).zero_()
+        with pytest.raises(CheckpointFileError, match=r"net\.safetensors could not be written: "):
+            save(network, path, {"name": "n" * 5000})  # these weights fit, their card does not
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == before
@@ -214,6 +256,10 @@ def test_the_command_writes_weights_and_card_and_goes_on_where_it_stopped(
 
     card = json.loads(whole.with_suffix(".json").read_text())
     assert (card["name"], card["images"], card["training"]["epsilon"]) == ("whole", 64, 1.0)
+    assert card["images_from"] == "64 drawn from 4000 of the 5,000 digits bundled with Strata"
+    assert [(one["threads"], one["torch"]) for one in card["epochs"]] == [
+        (torch.get_num_threads(), torch.__version__)
+    ] * 2
     assert [layer["name"] for layer in card["layers"]] == ["conv1", "conv2", "logits"]
     words = command.shlex.split(card["command"])
     assert words[:4] == ["python", "-m", "robustness_core", "train"]
@@ -221,6 +267,26 @@ def test_the_command_writes_weights_and_card_and_goes_on_where_it_stopped(
     command.add_arguments(again)
     whole_again = again.parse_args(words[4:])
     assert vars(whole_again) == vars(arguments(whole, "--epsilon", "1"))
+
+
+@pytest.mark.parametrize("setting", ["epsilon", "learning_rate", "beta"])
+def test_the_cards_command_has_every_digit(setting: str, tmp_path: Path) -> None:
+    args, value = arguments(tmp_path / "net.safetensors"), 128 / 255
+    spec = TrainingSpec(TINY, "mnist-5k", "benign", **{"epsilon": 2.0, setting: value})
+    again = argparse.ArgumentParser()
+    command.add_arguments(again)
+    words = command.shlex.split(command.command_line(spec, args))
+    assert getattr(again.parse_args(words[4:]), setting) == value
+
+
+@pytest.mark.parametrize(("dataset", "epsilon"), [("cifar10", 0.5), ("mnist", 2.0)])
+def test_the_budget_unless_given_is_the_papers(
+    dataset: str, epsilon: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[TrainingSpec] = []
+    monkeypatch.setattr(command, "_train_and_save", lambda spec, args: seen.append(spec))
+    assert command.run(arguments(tmp_path / "net.safetensors", "--dataset", dataset)) == 0
+    assert seen[0].epsilon == epsilon
 
 
 @pytest.mark.parametrize(

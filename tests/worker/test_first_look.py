@@ -77,6 +77,16 @@ def test_an_older_version_of_the_method_stays_away(
     assert audits.recent(fresh) == []
 
 
+def test_audits_of_an_older_version_are_not_packed(
+    db: Database, packed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing is known by the version that would be asked for now, so nothing is shipped in its name."""
+    monkeypatch.setattr(spec, "METHODS", {name: version + 1 for name, version in spec.METHODS.items()})
+    with pytest.raises(StoreError, match="no finished audit of a bundled network"):
+        first_look.pack(db, tmp_path / "other.npz")
+    assert not (tmp_path / "other.npz").exists()
+
+
 def test_a_data_set_that_is_not_here_is_not_fetched(
     fresh: Database, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
