@@ -26,32 +26,36 @@ def loss_by_layer(
     """Bars of the mean loss at the budget `at`, whiskers from min to max over projections, in layer order.
 
     Below the name of each layer stands the change from the one before: above 0 this layer loses robustness. Where only
-    a lower bound is known the bar is hatched, its number says ≥, and no change is stated.
+    a lower bound is known the bar is hatched, its number says ≥, and no change is stated; a layer of which nothing is
+    known keeps its place, with a question mark.
     """
-    shown = [curve for curve in curves if curve.known]
-    values = [value_at(epsilon, curve.averaged, at) for curve in shown]
+    values = [value_at(epsilon, curve.averaged, at) for curve in curves]
     means = [float(value.mean()) for value in values]
-    lower = [curve.lower for curve in shown]
+    lower = [curve.lower for curve in curves]
+    none = [curve.known == 0 for curve in curves]
     grey = style.reference_colour(dark)
-    names = [style.safe(curve.layer if curve.m is not None else f"{curve.layer}, no projection") for curve in shown]
-    bars = [colours.get(curve.layer, grey) for curve in shown]
+    names = [style.safe(curve.layer if curve.m is not None else f"{curve.layer}, no projection") for curve in curves]
+    bars = [colours.get(curve.layer, grey) for curve in curves]
     high = [float(value.max()) - mean for value, mean in zip(values, means, strict=True)]
     low = [mean - float(value.min()) for value, mean in zip(values, means, strict=True)]
     if input_space is not None:
         start = float(np.interp(at, epsilon, input_space))
         names, means, bars, lower = ["input", *names], [start, *means], [grey, *bars], [False, *lower]
-        high, low = [0.0, *high], [0.0, *low]
+        high, low, none = [0.0, *high], [0.0, *low], [False, *none]
     changes = [None, *changes_of(means, lower)]
     hover = ["" if change is None else f"{change:+.3f} from the one before" for change in changes]
     ticks = [
         name if change is None else f"{name}<br>{'−' if round(change, 2) < 0 else '+'}{abs(change):.2f}"
         for name, change in zip(names, changes, strict=True)
     ]
-    labels = [f"{'≥ ' if bound else ''}{mean:.2f}" for mean, bound in zip(means, lower, strict=True)]
+    labels = [
+        "?" if unknown else f"{'≥ ' if bound else ''}{mean:.2f}"
+        for mean, bound, unknown in zip(means, lower, none, strict=True)
+    ]
     tops = np.add(means, high)
     crossed = (tops < style.LOG2) & (tops > style.LOG2 - _NUMBER)  # the dashed line would cross these numbers
     heights: style.Part = {
-        "type": "bar", "x": names, "y": means, "customdata": hover, "showlegend": False,
+        "type": "bar", "x": names, "y": np.where(none, np.nan, means), "customdata": hover, "showlegend": False,
         "error_y": {"type": "data", "array": high, "arrayminus": low, "color": grey, "thickness": 1.4, "width": 4,
                     "visible": any(high) or any(low)},
         "marker": {"color": bars, "pattern": {"shape": ["/" if bound else "" for bound in lower]}},

@@ -103,22 +103,22 @@ def loss_by_depth(
     """Loss at budget `at`, layer by layer, one line a network.
 
     Aligned by layer order, under the layers' names where all networks have the same, or if `relative` by depth from 0
-    (first) to 1 (logits). `minus` names a network whose values are taken away from all (interpolated over relative
-    depth); layers of which only a lower bound is known are left out then, for a difference of bounds is none. Layers of
-    which some pairs are unknown have hollow markers; the legend says how many are known.
+    (first) to 1 (logits). `minus` names a network whose values are taken away from all, see `differences`; layers of
+    which only a lower bound is known are left out then, for a difference of bounds is none. Layers of which some pairs
+    are unknown have hollow markers; the legend says how many are known.
     """
     looks = style.network_looks(list(networks), dark)
-    base = None
+    apart = None
     if minus is not None and any(not curve.lower for curve in networks.get(minus, ())):
-        base = _at_depths(epsilon, networks[minus], at, bounds=False)
+        apart = differences(epsilon, networks, at, minus, relative=relative)
     traces: list[style.Part] = []
     for name, curves in networks.items():
-        places = [place for place, curve in enumerate(curves, 1) if _is_drawn(curve, bounds=base is None)]
-        shown = [curves[place - 1] for place in places]
-        depth, loss = _at_depths(epsilon, curves, at, bounds=base is None)
+        losses = _losses(epsilon, curves, at) if apart is None else apart[name]
+        drawn = np.isfinite(losses)
+        shown = [curve for curve, is_drawn in zip(curves, drawn, strict=True) if is_drawn]
         signs = ["circle" if curve.known == curve.total else "circle-open" for curve in shown]
         traces.append({
-            "x": depth if relative else places, "y": loss if base is None else loss - np.interp(depth, *base),
+            "x": _places(len(curves), relative=relative)[drawn], "y": losses[drawn],
             "mode": "lines+markers", "name": style.safe(name) + partly(curves), "legendgroup": style.safe(name),
             "line": {"color": looks[name][0], "width": 2.2, "dash": looks[name][1]},
             "marker": {"size": 8, "symbol": signs}, "text": [style.safe(curve.label) for curve in shown],
@@ -127,29 +127,57 @@ def loss_by_depth(
     layers = {tuple(curve.layer for curve in curves) for curves in networks.values()}
     names = [style.safe(name) for name in layers.pop()] if len(layers) == 1 else []
     named = {"tickvals": list(range(1, len(names) + 1)), "ticktext": names} if names else {}
-    loss_axis: style.Part = {"range": style.LOSS_RANGE} if base is None else {}
+    loss_axis: style.Part = {"range": style.LOSS_RANGE} if apart is None else {}
     return style.figure(
         traces,
         x="relative depth (0 first layer, 1 logits)" if relative else "layer",
-        y=f"loss at ε = {at:g} (nats)" if base is None else f"difference at ε = {at:g} (nats)",
+        y=f"loss at ε = {at:g} (nats)" if apart is None else f"difference at ε = {at:g} (nats)",
         height=380,
         dark=dark,
-        shapes=[style.across(style.LOG2, style.reference_colour(dark))] if base is None else [],
+        shapes=[style.across(style.LOG2, style.reference_colour(dark))] if apart is None else [],
         xaxis={} if relative else {"dtick": 1, **named},
         yaxis=loss_axis,
     )
 
 
-def _is_drawn(curve: Curve, *, bounds: bool) -> bool:
-    return curve.known > 0 and (bounds or not curve.lower)
+def differences(
+    epsilon: Floats, networks: Mapping[str, Sequence[Curve]], at: float, minus: str, *, relative: bool
+) -> dict[str, Floats]:
+    """What each network's layers lose at budget `at` beyond those of the network `minus`: name -> (layers,) nats.
+
+    The same layer by order is taken away, or if `relative` the losses of `minus` interpolated over relative depth. NaN
+    where one of the two is unknown or only a lower bound, and where `minus` has no layer there.
+    """
+    exact = {
+        name: np.where([curve.lower for curve in curves], np.nan, _losses(epsilon, curves, at))
+        for name, curves in networks.items()
+    }
+    base = exact[minus]
+    known = np.isfinite(base)
+    result = {}
+    for name, losses in exact.items():
+        if relative:
+            depths = _places(len(base), relative=True)[known]
+            taken = np.interp(_places(len(losses), relative=True), depths, base[known], left=np.nan, right=np.nan)
+        else:
+            taken = np.full(len(losses), np.nan)
+            taken[: len(base)] = base[: len(losses)]
+        result[name] = losses - taken
+    return result
 
 
-def _at_depths(epsilon: Floats, curves: Sequence[Curve], at: float, *, bounds: bool) -> tuple[Floats, Floats]:
-    """Relative depth and mean loss at budget `at` of the layers that are drawn, with lower bounds or without."""
-    shown = np.array([_is_drawn(curve, bounds=bounds) for curve in curves], dtype=bool)
-    depth = np.linspace(0.0, 1.0, len(curves)) if len(curves) > 1 else np.ones(len(curves))
-    loss = np.array([float(value_at(epsilon, curve.averaged, at).mean()) for curve in curves])
-    return depth[shown], loss[shown]
+def _places(layers: int, *, relative: bool) -> Floats:
+    """Where layers stand from left to right: 1, 2, 3, … or if `relative` from 0 (first) to 1 (logits)."""
+    if relative:
+        return np.linspace(0.0, 1.0, layers) if layers > 1 else np.ones(layers)
+    return np.arange(1.0, layers + 1)
+
+
+def _losses(epsilon: Floats, curves: Sequence[Curve], at: float) -> Floats:
+    """Mean loss of each layer at budget `at`; NaN of those of which nothing is known."""
+    return np.array(
+        [float(value_at(epsilon, curve.averaged, at).mean()) if curve.known else np.nan for curve in curves]
+    )
 
 
 def accuracy_by_budget(

@@ -36,8 +36,8 @@ def distance_matrix(
     cells: style.Part = {
         "type": "heatmap", "z": distance, "colorscale": "Viridis", "hoverinfo": "skip",
         "xgap": 0.5 if columns <= 60 else 0, "ygap": 0.5 if rows <= 60 else 0,
-        "colorbar": {"title": {"text": "distance", "side": "top"}, "orientation": "h", "y": 1.0, "yanchor": "bottom",
-                     "thickness": 12, "outlinewidth": 0},
+        "colorbar": {"title": {"text": "distance (ℓ2 norm)", "side": "top"}, "orientation": "h", "y": 1.0,
+                     "yanchor": "bottom", "thickness": 12, "outlinewidth": 0},
     }  # fmt: skip
     size = max(2.0, 420.0 / max(rows, columns, 1))
     invisible = {"symbol": "square", "size": size, "color": "rgba(0,0,0,0)", "opacity": 0, "line": {"width": 0}}
@@ -55,7 +55,7 @@ def distance_matrix(
             "name": name, "showlegend": False, "marker": marker, "customdata": np.column_stack(numbers),
             "selected": opacity, "unselected": opacity,
             "hovertemplate": f"x: {classes[0]} at %{{customdata[2]:d}}<br>x′: {classes[1]} at %{{customdata[3]:d}}"
-            f"<br>distance %{{customdata[4]:.4f}}{words}<extra></extra>",
+            f"<br>distance %{{customdata[4]:.4f}} (ℓ2 norm){words}<extra></extra>",
         })  # fmt: skip
     frames: list[style.Part] = []
     if chosen is not None and chosen[0] < rows and chosen[1] < columns:

@@ -23,9 +23,9 @@ def distance_against_m(
 ) -> go.Figure:
     """Mean distance against `m` on log axes, one marker a projection.
 
-    `distance[i]` are the mean distances of the projections of `m[i]`. `exponent` is the fitted (value, low, high),
-    `prediction` the distance that theory gives at each m where the layer is affine, `region` the m for which the law
-    is expected.
+    `distance[i]` are the mean distances of the projections of `m[i]`. `exponent` is the fitted (value, low, high), the
+    last two NaN for want of an interval, `prediction` the distance that theory gives at each m where the layer is
+    affine, `region` the m for which the law is expected.
     """
     dimensions = np.asarray(m, dtype=np.float64)
     means = np.array([float(np.mean(values)) for values in distance])
@@ -43,24 +43,28 @@ def distance_against_m(
         traces.append({
             "x": dimensions, "y": means[0] * np.sqrt(dimensions / dimensions[0]), "mode": "lines",
             "name": "√m through the first point", "line": {"color": grey, "dash": "dash", "width": 1.6},
-            "hovertemplate": "√m: %{y:.4f}<extra></extra>",
+            "hovertemplate": "√m: %{y:.4f} (ℓ2 norm)<extra></extra>",
         })  # fmt: skip
     if prediction is not None:
         traces.append({
             "x": dimensions, "y": prediction, "mode": "lines", "name": "√m‖L(x−x′)‖ / (2‖L‖F)",
-            "line": {"color": grey, "dash": "dot", "width": 2}, "hovertemplate": "theory: %{y:.4f}<extra></extra>",
+            "line": {"color": grey, "dash": "dot", "width": 2},
+            "hovertemplate": "theory: %{y:.4f} (ℓ2 norm)<extra></extra>",
         })  # fmt: skip
-    name = "mean" if exponent is None else f"mean, ∝ m^{exponent[0]:.2f} ({exponent[1]:.2f} to {exponent[2]:.2f})"
+    name = "mean"
+    if exponent is not None:
+        within = f" ({exponent[1]:.2f} to {exponent[2]:.2f})" if np.isfinite(exponent).all() else ""
+        name = f"mean, ∝ m^{exponent[0]:.2f}{within}"
     traces += [
         {
             "x": np.repeat(dimensions, [len(values) for values in distance]),
             "y": np.concatenate([np.asarray(values, dtype=np.float64) for values in distance]) if distance else [],
             "mode": "markers", "name": "one projection", "marker": {"color": colour, "size": 6, "opacity": 0.5},
-            "hovertemplate": "m = %{x}: %{y:.4f}<extra></extra>",
+            "hovertemplate": "m = %{x}: %{y:.4f} (ℓ2 norm)<extra></extra>",
         },
         {
             "x": dimensions, "y": means, "mode": "lines+markers", "name": name, "line": {"color": colour, "width": 2.4},
-            "hovertemplate": "m = %{x}: mean %{y:.4f}<extra></extra>",
+            "hovertemplate": "m = %{x}: mean %{y:.4f} (ℓ2 norm)<extra></extra>",
         },
     ]  # fmt: skip
     return style.figure(

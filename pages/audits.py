@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from pages.parts import progress, screen, words
+from pages.parts import progress, question, screen, words
 from robustness_core.spec import AuditSpec
 from store import StoreError, audits, networks, shipped, supervisor, workers
 from store.database import Database
@@ -38,6 +38,7 @@ WIDTHS = {
 def main() -> None:
     screen.begin("Audits")
     db = screen.database()
+    question.forget("state", STATES)
     state = st.segmented_control(
         "State", list(STATES), default="all", key="state", bind="query-params", required=True, width="stretch"
     )
@@ -206,7 +207,7 @@ def _details(db: Database, listed: list[AuditRecord], shelf: list[NetworkRecord]
         st.caption(f"{audit.done:,} of {audit.total:,} pairs{_how_made(audit)}.")
     with st.container(horizontal=True, vertical_alignment="center"):
         if isinstance(audit.spec, AuditSpec):
-            words.link_to_explore("Open in Explore", words.address(audit.spec))
+            words.link_to_audit(audit.spec)
         if audit.state in ("failed", "cancelled"):
             st.button("Retry", key=f"retry_{audit.id}", on_click=progress.retry, args=(db, audit.id))
         if not audit.active:

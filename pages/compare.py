@@ -84,9 +84,10 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
     at = question.choose_epsilon(epsilon)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         relative = st.toggle("Align by relative depth", key="relative", bind=question.BOUND)
+        question.forget("minus", ["nothing", *names])
         minus = st.selectbox(
             "Subtract", ["nothing", *names], key="minus", bind=question.BOUND, width=260,
-            help="Shows differences to this network.",
+            help="Shows differences to this network, layer by layer in their order, or aligned by relative depth.",
         )  # fmt: skip
 
     # Differences are drawn once a layer of the network that is taken away is known for good, see `loss_by_depth`.
@@ -113,7 +114,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
     by_depth, multiples, accuracy = figures(dark=screen.dark())
     left, right = st.columns([3, 2])
     with left:
-        alt = f"{_what(taken)} of each network at the budget ε = {at:g}{means}"
+        alt = f"{_what(taken, relative=relative)} of each network at the budget ε = {at:g}{means}"
         screen.show(by_depth, "depth", "strata-depth", alt)
     with right:
         if accuracy is not None:
@@ -131,7 +132,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
     )
     st.subheader("Curves", anchor=False)
     screen.show(multiples, "multiples", "strata-compare", f"Layer curves of each network on the same axes{means}")
-    caption = _caption(parts, at, taken, [part.network for part in parts if accuracies[part.network.name]])
+    caption = _caption(parts, at, taken, relative, [part.network for part in parts if accuracies[part.network.name]])
     st.caption(screen.escape(caption))
     take_away.show(
         f"strata-compare-{parts[0].answer.spec.key[:8]}",
@@ -145,6 +146,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
             formats,
         ),
         {"networks": names},
+        {} if taken is None else {"Differences": lambda: _differences(parts, at, taken, relative=relative)},
     )
 
 
@@ -160,17 +162,43 @@ def _has_base(part: export.Part) -> bool:
     return any(not curve.lower for curve in part.curves)
 
 
+def _differences(parts: list[export.Part], at: float, taken: str, *, relative: bool) -> pd.DataFrame:
+    """A row a layer of each network: what the first figure draws while the network `taken` is taken away."""
+    epsilon = parts[0].answer.spec.epsilon.values()
+    curves = {part.network.name: part.curves for part in parts}
+    apart = compare.differences(epsilon, curves, at, taken, relative=relative)
+    tables = [
+        pd.DataFrame(
+            {
+                "layer": [curve.layer for curve in part.curves],
+                "features": [curve.features for curve in part.curves],
+                "epsilon": at,
+                "difference": apart[part.network.name],
+                "to": export.plain(taken),
+                "aligned by": "relative depth" if relative else "layer order",
+            }
+        )
+        for part in parts
+    ]
+    return pd.concat([export.with_settings(table, part) for table, part in zip(tables, parts, strict=True)])
+
+
 def _many(parts: list[export.Part]) -> bool:
     """Whether means over several projections are drawn."""
     return any(len(curve.losses) > 1 for curve in parts[0].curves)
 
 
-def _what(taken: str | None) -> str:
+def _what(taken: str | None, *, relative: bool) -> str:
     """What the first figure draws; `taken` is the network whose losses are taken away."""
-    return "Optimal loss by layer" if taken is None else f"Difference to {taken} in optimal loss by layer"
+    if taken is None:
+        return "Optimal loss by layer"
+    how = "interpolated over relative depth" if relative else "the same layer by order"
+    return f"Difference to {taken} ({how}) in optimal loss by layer"
 
 
-def _caption(parts: list[export.Part], at: float, taken: str | None, measured: list[NetworkRecord]) -> str:
+def _caption(
+    parts: list[export.Part], at: float, taken: str | None, relative: bool, measured: list[NetworkRecord]
+) -> str:
     """What the figures draw: losses or differences to the network `taken`, and the accuracies of those `measured`."""
     names = ", ".join(part.network.name for part in parts)
     over = "over ε" if taken is None else "the losses themselves over ε"
@@ -178,8 +206,9 @@ def _caption(parts: list[export.Part], at: float, taken: str | None, measured: l
     if taken is not None:
         bound += " and a difference is none; layers of which no projection is wholly known have no difference"
     sentences = [
-        f"{_what(taken)} of {names} at the budget ε = {at:g}, and {over}.",
+        f"{_what(taken, relative=relative)} of {names} at the budget ε = {at:g}, and {over}.",
         f"{captions.settings(parts[0].answer)}.",
+        f"Layers with their features nj: {_layers(parts)}.",
         "Over ε lines run from the first layer (dark or cool) to the logits (light or warm); dotted: input space; "
         "dashed: log 2.",
         f"Unknown pairs count as no edge, so every curve is {bound}; thin lines and hollow markers lack pairs.",
@@ -189,6 +218,18 @@ def _caption(parts: list[export.Part], at: float, taken: str | None, measured: l
     if measured:
         sentences.append(f"Accuracy: {_tested(measured)}, asked for these two only, under PGD of 40 steps.")
     return " ".join(sentences)
+
+
+def _layers(parts: list[export.Part]) -> str:
+    """The layers with their sizes and how many pairs are known, network by network where they differ."""
+    said = []
+    for part in parts:
+        answer = part.answer
+        sizes = ", ".join(f"{layer} ({part.network.features[layer]:,})" for layer in answer.spec.layers)
+        said.append(f"{sizes}; {answer.known:,} of {answer.total:,} pairs are known" if answer.missing else sizes)
+    if len(set(said)) == 1:
+        return said[0]
+    return ". ".join(f"{part.network.name}: {one}" for part, one in zip(parts, said, strict=True))
 
 
 def _tested(measured: list[NetworkRecord]) -> str:

@@ -60,7 +60,9 @@ class Shown:
     single: bool = False
     input_space: bool = True
     attacks: bool = False
-    unprojected: Sequence[Curve] = ()
+    unprojected: known.Answer | None = None
+    dashed: Sequence[Curve] = ()
+    view: View | None = None
 
 
 def main() -> None:
@@ -87,8 +89,8 @@ def main() -> None:
             _pairs(view)
             take_away.show(
                 f"strata-{asked.spec.key[:8]}",
-                lambda: [_part(view, shown)],
-                lambda: _report(view, shown),
+                lambda: [_part(shown.view or view, shown)],  # while an audit runs, what it has found since
+                lambda: _report(shown.view or view, shown),
                 {"network": asked.network.name},
             )
         else:
@@ -154,6 +156,7 @@ def _standing(view: View) -> None:
 
 
 def _draw(view: View, shown: Shown, final: float | None = None) -> None:
+    shown.view = view
     _choose_shown(view, shown)
     key = view.question.spec.key[:8]
     curves, bars = _figures(view, shown, final=final, dark=screen.dark())
@@ -176,7 +179,7 @@ def _choose_shown(view: View, shown: Shown) -> None:
     """The widgets above the figures."""
     spec, network = view.question.spec, view.question.network
     with st.container(horizontal=True, vertical_alignment="center"):
-        shown.single = st.toggle("Single projections", key="single", bind=question.BOUND) and spec.projections > 1
+        shown.single = st.toggle("Single projections", key="single", bind=question.BOUND) and _many(view)
         shown.input_space = st.toggle("Input space", value=True, key="input", bind=question.BOUND)
         whole = spec.m[0] is not None and st.toggle(
             "Also without projection",
@@ -189,8 +192,10 @@ def _choose_shown(view: View, shown: Shown) -> None:
             "Attacks", key="attacks", bind=question.BOUND, help="FAB loss and PGD accuracy, from the network's card"
         )
     shown.at = question.choose_epsilon(spec.epsilon.values())
-    shown.unprojected = [curve for curve in _unprojected(view) if curve.known] if whole else []
-    if whole and not shown.unprojected:
+    shown.unprojected = _unprojected(view) if whole else None
+    lines = [] if shown.unprojected is None else known.curves(shown.unprojected, network.features)
+    shown.dashed = [curve for curve in lines if curve.known]
+    if whole and not shown.dashed:
         st.caption("Nothing is known without projection yet: choose No projection under Method, and Start.")
 
 
@@ -205,7 +210,7 @@ def _figures(
     colours = style.layer_colours([layer.name for layer in network.layers], dark)
     curves = layer_curves(
         epsilon,
-        [*view.curves, *shown.unprojected],
+        [*view.curves, *shown.dashed],
         colours,
         input_space=reference,
         overlays={"FAB loss": fab} if fab else None,
@@ -226,7 +231,7 @@ def _caption(view: View, shown: Shown) -> str:
     sentences = [captions.of_question(view.answer, network, drawn=drawn)]
     if shown.input_space:
         sentences.append("Dotted: the images themselves, without any feature.")
-    if shown.unprojected:
+    if shown.dashed:
         sentences.append("Dashed: the same layers without projection, m ≥ nj.")
     if shown.attacks and words.fab_loss(network, spec):
         sentences.append(
@@ -242,10 +247,12 @@ def _caption(view: View, shown: Shown) -> str:
 
 
 def _bars_caption(view: View, shown: Shown) -> str:
-    many = view.question.spec.projections > 1
+    many = _many(view)
     bounds = ""
     if any(curve.known and curve.lower for curve in view.curves):
         bounds = " Hatched: a lower bound, for pairs are unknown; no change is stated beside it."
+    if not all(curve.known for curve in view.curves):
+        bounds += " Of a layer marked ? nothing is known yet."
     return (
         f"Bars: loss at ε = {shown.at:g}{', mean over projections, whiskers from min to max' if many else ''}. Below "
         "each layer stands the change from the one before: robustness is lost where it is above 0, gained where it is "
@@ -253,11 +260,15 @@ def _bars_caption(view: View, shown: Shown) -> str:
     )
 
 
-def _unprojected(view: View) -> list[Curve]:
+def _many(view: View) -> bool:
+    """Whether some layer has several projections; without projection there is one answer, whatever N."""
+    return any(len(curve.losses) > 1 for curve in view.curves)
+
+
+def _unprojected(view: View) -> known.Answer:
     """What is known of the same layers without projection."""
-    network = view.question.network
     spec = view.question.spec.replace(m=(None,), projections=1)
-    return known.curves(known.answer(view.db, spec, network.sha256), network.features)
+    return known.answer(view.db, spec, view.question.network.sha256)
 
 
 def _table(view: View, at: float) -> pd.DataFrame:
@@ -271,6 +282,8 @@ def _table(view: View, at: float) -> pd.DataFrame:
     before: int | None = None
     layers = zip(view.curves, view.answer.groups.values(), losses, changes, strict=True)
     for curve, group, loss, change in layers:
+        # The mean is of whole projections: of some pairs only it would be too small, the nearest are computed first.
+        whole = np.concatenate([group[index].matrix.distance.ravel() for index in curve.whole] or [np.empty(0)])
         distance = np.concatenate([projection.matrix.distance.ravel() for projection in group])
         collided = np.concatenate([projection.matrix.collided.ravel() for projection in group])
         passes = np.concatenate([projection.matrix.passes.ravel() for projection in group])
@@ -280,7 +293,7 @@ def _table(view: View, at: float) -> pd.DataFrame:
                 "layer": curve.layer,
                 "loss": loss if curve.known else None,
                 "change": change,
-                "mean distance": float(distance[found].mean()) if found.any() else None,
+                "mean distance": float(whole.mean()) if whole.size else None,
                 "least distance": float(distance[found].min()) if found.any() else None,
                 "known": f"{curve.known:,} of {curve.total:,}",
                 "shape": shapes[curve.layer],
@@ -302,6 +315,7 @@ def _pairs(view: View) -> None:
     with st.container(horizontal=True):
         layer = st.selectbox("Layer of the matrix", list(groups), key="layer", bind=question.BOUND, width=240)
         numbers = list(range(1, len(groups[layer]) + 1))
+        question.forget("projection", numbers)
         number = st.selectbox("Projection", numbers, key="projection", bind=question.BOUND, width=140)
     projection = groups[layer][number - 1]
     if projection.known == 0:
@@ -429,8 +443,8 @@ def _part(view: View, shown: Shown) -> export.Part:
     epsilon = spec.epsilon.values()
     overlays = [export.Overlay("input space", epsilon, known.input_space(spec))] if shown.input_space else []
     overlays += [
-        export.Overlay("no projection", epsilon, curve.averaged.mean(axis=0), curve=curve)
-        for curve in shown.unprojected
+        export.Overlay("no projection", epsilon, curve.averaged.mean(axis=0), curve=curve, answer=shown.unprojected)
+        for curve in shown.dashed
     ]
     if shown.attacks:
         overlays += export.of_card("FAB loss", words.fab_loss(network, spec))

@@ -112,11 +112,16 @@ def _running(db: Database) -> None:
 
 @dataclass(frozen=True)
 class Bars:
-    """What the bars of a card show: the mean distance of every layer, of images of `dataset` and with one m."""
+    """What the bars of a card show: the mean distance of every layer, which `spec` asked."""
 
-    dataset: str
-    m: int | None
+    spec: AuditSpec
     distances: dict[str, float]
+
+    @property
+    def asked(self) -> tuple[object, ...]:
+        """What must be the same for bars to be compared; over how many pairs and projections they average need not."""
+        spec = self.spec
+        return spec.dataset, spec.split, spec.classes, spec.m, spec.method, spec.preset
 
 
 def _card(network: NetworkRecord, bars: dict[int, Bars]) -> None:
@@ -130,7 +135,7 @@ def _card(network: NetworkRecord, bars: dict[int, Bars]) -> None:
         st.caption(screen.escape(in_short(network.architecture)), help=screen.escape(network.architecture))
         st.caption(f"{len(layers)} layers, {'×'.join(str(size) for size in network.input_shape)} images")
         if network.id in bars:
-            _draw(network, bars[network.id], [one for one in bars.values() if one.dataset == bars[network.id].dataset])
+            _draw(network, bars[network.id], [one for one in bars.values() if one.asked == bars[network.id].asked])
         else:
             st.caption("No finished audit yet.")
         words.link_to_explore("Explore →", {"network": network.name})
@@ -146,14 +151,18 @@ def in_short(architecture: str) -> str:
 
 
 def _draw(network: NetworkRecord, shown: Bars, alike: list[Bars]) -> None:
-    """Bars on the scale of all cards of the same data set, `alike`, so that cards can be compared."""
+    """Bars on the scale of all cards that asked the same, `alike`, so that cards can be compared."""
     top = max(value for one in alike for value in one.distances.values())
     colours = style.layer_colours([layer.name for layer in network.layers], screen.dark())
     svg = sparkline.bars(list(shown.distances.values()), [colours[name] for name in shown.distances], top)
     values = ", ".join(f"{name} {value:.2f}" for name, value in shown.distances.items())
     st.image(svg, alt=f"Mean distance by layer on a scale from 0 to {top:.2f}: {values}")
-    m = "without projection" if shown.m is None else f"at m = {shown.m}"
-    st.caption(f"Mean distance by layer {m}; full height is {top:.2f}, the largest on {shown.dataset}")
+    spec = shown.spec
+    m = "without projection" if spec.m[0] is None else f"at m = {spec.m[0]}, N = {spec.projections}"
+    st.caption(
+        f"Mean distance by layer {m}; {spec.dataset}, {spec.classes[0]} against {spec.classes[1]}, S = {spec.samples}, "
+        f"{spec.method}. Full height is {top:.2f}, the largest of the cards that asked this."
+    )
 
 
 def _bars(db: Database, network: NetworkRecord, done: list[AuditRecord]) -> Bars | None:
@@ -166,7 +175,7 @@ def _bars(db: Database, network: NetworkRecord, done: list[AuditRecord]) -> Bars
                 distances = _mean_distances(audit.id, network.sha256, spec.key, db, spec)
             except datasets.DatasetError:
                 return None
-            return None if distances is None else Bars(spec.dataset, spec.m[0], distances)
+            return None if distances is None else Bars(spec, distances)
     return None
 
 
@@ -186,7 +195,7 @@ def _line(audit: AuditRecord, asks: str) -> None:
     assert isinstance(audit.spec, AuditSpec)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(audit.state, color=screen.STATE_COLOURS[audit.state])
-        words.link_to_explore(screen.escape(audit.spec.network), words.address(audit.spec))
+        words.link_to_audit(audit.spec, screen.escape(audit.spec.network))
         st.caption(f"{screen.escape(asks)} · {words.ago(audit.created)}")
 
 

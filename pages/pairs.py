@@ -10,7 +10,7 @@ import streamlit as st
 
 from charts import pairs as charts
 from charts import style
-from pages.parts import data, pair, question, screen, take_away, words
+from pages.parts import data, export, pair, question, screen, take_away, words
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec, SeriesSpec
 from store import distances, images
@@ -67,6 +67,7 @@ def _ask(shelf: list[NetworkRecord]) -> Asked | None:
     if spec is None:
         return None
     numbers = list(range(1, (1 if spec.m[0] is None else spec.projections) + 1))
+    question.forget("projection", numbers)
     number = st.selectbox("Projection", numbers, key="projection", bind=question.BOUND) if len(numbers) > 1 else 1
     sample = data.sample(spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
     return Asked(network, spec, layer, int(number), sample)
@@ -156,10 +157,9 @@ def _draw(asked: Asked, there: pair.Found) -> float:
         st.subheader("Logits", anchor=False)
         st.dataframe(said, hide_index=True, height="content", alt="Logits of the four images, a row a class")
         apart = float(np.abs(said["x̃"] - said["x̃′"]).max())
-        last = asked.network.layers[-1]
         m = asked.spec.m[0]
-        if asked.layer == last.name and (m is None or m >= last.features):
-            why = "They meet there: no feature of the last layer is projected away."
+        if m is None or m >= asked.network.features[asked.layer]:
+            why = "They meet up to the residual: no feature of this layer is projected away, nor what follows from it."
         else:
             why = "They need not be equal: only the projected features of this layer are."
         st.caption(f"At {screen.escape(asked.layer)}; those of x̃ and x̃′ differ by at most {apart:.3f}. {why}")
@@ -181,7 +181,9 @@ def _take_away(name: str, there: pair.Found, factor: float, link: dict[str, str]
     network = link["network"]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         about = "Distance of the pair by layer, with certificate and settings of each"
-        take_away.download("CSV", lambda: pair.by_layer(there, network).to_csv(index=False), f"{name}.csv", about)
+        take_away.download(
+            "CSV", lambda: pair.by_layer(there, network).map(export.plain).to_csv(index=False), f"{name}.csv", about
+        )
         take_away.download(
             "JSON", lambda: pair.by_layer(there, network).to_json(orient="records"), f"{name}.json", about
         )

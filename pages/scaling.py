@@ -177,9 +177,12 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]
 def _law_words(view: View, fit: ExponentFit | None) -> str:
     words = []
     if fit is not None:
+        within = f"95 % interval over projections {fit.low:.3f} to {fit.high:.3f}"
+        if np.isnan(fit.low):
+            within = "one projection gives no interval"
         words.append(
-            f"Fitted exponent {fit.exponent:.3f} (95 % interval {fit.low:.3f} to {fit.high:.3f}); the theory expects "
-            "0.5 while m is far above 1 and far below √r4."
+            f"Exponent {fit.exponent:.3f}, fitted to m = {view.dimensions[0]} to {view.dimensions[-1]} ({within}); the "
+            "theory expects 0.5 while m is far above 1 and far below √r4: m of 1 to 5 raise it."
         )
     if view.law is not None:
         spectrum = view.law.spectrum

@@ -87,7 +87,7 @@ def concentration_width(m: npt.ArrayLike, effective_rank: float = np.inf) -> Flo
 
 @dataclass(frozen=True)
 class ExponentFit:
-    """distance ≈ scale · m^exponent, with the confidence interval low ... high of the exponent."""
+    """distance ≈ scale · m^exponent, with the confidence interval low ... high of the exponent, NaN for want of one."""
 
     exponent: float
     low: float
@@ -98,25 +98,28 @@ class ExponentFit:
 def fit_exponent(m: npt.ArrayLike, distances: npt.ArrayLike, *, confidence: float = 0.95) -> ExponentFit:
     """Fit distance = scale · m^exponent by least squares of the logarithms; the √m law says exponent 1/2.
 
-    Paper, section 6.2 ("the distances scale roughly with √m, but not exactly"). The interval is Student's: it
-    assumes independent errors of one size in log distance, so give one row per m and one column per independent
-    projection (not per pair: pairs share a projection). Single draws at small m bend the law (E log d = ½ψ(m/2) +
-    constant in the input space, slope 0.64 from m = 2 to 16); root mean squares over projections do not.
+    Paper, section 6.2 ("the distances scale roughly with √m, but not exactly"). Give one row per m and one column per
+    independent projection (not per pair: pairs share a projection). The exponent is the mean of the slopes of the
+    columns and the interval is Student's over them, so that rows of a column may depend on each other: A at a small m
+    is the top of A at a larger one. Of one column there is no interval. Single draws at small m bend the law
+    (E log d = ½ψ(m/2) + constant in the input space, slope 0.64 from m = 2 to 16); root mean squares over projections
+    do not.
 
     m: (K,), positive, at least two different. distances: (K,) or (K, N), positive. confidence: in (0, 1).
     """
     rows, values = np.asarray(m, dtype=np.float64), np.asarray(distances, dtype=np.float64)
     if rows.ndim != 1 or values.ndim not in (1, 2) or len(values) != len(rows):
         raise ValueError(f"There must be one row of distances for each m, not {values.shape} for {rows.shape}.")
-    x = np.repeat(np.log(rows), values[0].size) if _positive(rows, values) else rows[:0]
-    if len(x) < 3 or np.ptp(x) == 0:
+    x = np.log(rows) if _positive(rows, values) else rows[:0]
+    if len(x) * values[:1].size < 3 or np.ptp(x) == 0:
         raise ValueError("A fit needs three or more positive distances at two or more different m.")
-    y = np.log(values).ravel()
+    y = np.log(values).reshape(len(x), -1)
     centred = x - x.mean()
-    exponent = float(centred @ y / (centred @ centred))
-    error = y - y.mean() - exponent * centred
-    deviation = np.sqrt(error @ error / (len(x) - 2) / (centred @ centred))
-    half = float(stdtrit(len(x) - 2, (1 + confidence) / 2) * deviation)
+    slopes = centred @ y / (centred @ centred)  # (N,)
+    exponent, N = float(slopes.mean()), len(slopes)
+    half = np.nan
+    if N > 1:
+        half = float(stdtrit(N - 1, (1 + confidence) / 2) * slopes.std(ddof=1) / np.sqrt(N))
     scale = float(np.exp(y.mean() - exponent * x.mean()))
     return ExponentFit(exponent, exponent - half, exponent + half, scale)
 

@@ -22,7 +22,7 @@ def of_question(answer: Answer, network: NetworkRecord, *, drawn: str = "mean; b
         layers=spec.layers,
         features=network.features,
         m=spec.m,
-        projections=spec.projections,
+        projections=_projections(answer),
         method=spec.method,
         preset=spec.preset,
         version=_version(answer),
@@ -38,13 +38,18 @@ def settings(answer: Answer) -> str:
     spec = answer.spec
     images = captions.images_of(spec.dataset, spec.split, spec.classes, spec.samples)
     method = captions.method_of(spec.method, spec.preset, _version(answer), spec.seed)
-    return f"{images}; m = {captions.dimensions_of(spec.m)}; N = {spec.projections}; {method}"
+    return f"{images}; m = {captions.dimensions_of(spec.m)}; N = {_projections(answer)}; {method}"
 
 
 def in_short(answer: Answer, network: NetworkRecord) -> str:
     """Of which network and layers a figure is, and its settings, for a figure that stands below the first."""
     layers = ", ".join(f"{layer} (nj = {network.features[layer]:,})" for layer in answer.spec.layers)
     return f"{layers} of {network.name}; {settings(answer)}"
+
+
+def _projections(answer: Answer) -> int:
+    """How many there are of a layer: one without projection, whatever was asked."""
+    return max(len(group) for group in answer.groups.values())
 
 
 def _version(answer: Answer) -> int:

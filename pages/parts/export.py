@@ -20,6 +20,7 @@ class Overlay:
     """A line that is drawn beside the layers: `y` (E,) over the budgets `x` (E,), losses in nats or shares in [0, 1].
 
     `kind` names it as the screen does. `curve` is the layer whose line it is; None where it is that of no layer.
+    `answer` is where its numbers come from if that is another question than the layers'.
     """
 
     kind: Literal["input space", "no projection", "FAB loss", "PGD accuracy"]
@@ -27,6 +28,7 @@ class Overlay:
     y: Floats
     unit: Literal["nats", "share"] = "nats"
     curve: Curve | None = None
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +46,9 @@ def of_card(kind: Literal["FAB loss", "PGD accuracy"], line: tuple[Floats, Float
     return () if line is None else (Overlay(kind, *line, "share" if kind == "PGD accuracy" else "nats"),)
 
 
-def settings(part: Part) -> dict[str, Any]:
-    """Where the numbers come from: spec, network, method version, devices and versions."""
-    answer, network = part.answer, part.network
+def settings(part: Part, answer: Answer | None = None) -> dict[str, Any]:
+    """Where the numbers come from, of the layers or of another `answer`: spec, network, versions, devices."""
+    answer, network = answer or part.answer, part.network
     series = next(iter(answer.groups.values()))[0].spec
     return {
         "spec": answer.spec.to_json(),
@@ -66,7 +68,7 @@ def as_json(parts: Sequence[Part]) -> str:
 
 
 def _document(part: Part) -> dict[str, Any]:
-    """null stands for unknown."""
+    """null stands for unknown; a mean that `mean_is_bound` lacks pairs, and is a lower bound for want of them too."""
     answer = part.answer
     layers = []
     for curve, ((layer, m), group) in zip(part.curves, answer.groups.items(), strict=True):
@@ -86,7 +88,8 @@ def _document(part: Part) -> dict[str, Any]:
                 "features": curve.features,
                 "m": m,
                 "projections": projections,
-                "mean_loss": curve.averaged.mean(axis=0).tolist(),
+                "mean_loss": curve.averaged.mean(axis=0).tolist() if curve.known else None,
+                "mean_is_bound": curve.lower,
             }
         )
     return {
@@ -97,18 +100,19 @@ def _document(part: Part) -> dict[str, Any]:
         "right_indices": answer.sample.right.tolist(),
         "epsilon": answer.spec.epsilon.values().tolist(),
         "layers": layers,
-        "overlays": [_overlay(overlay) for overlay in part.overlays],
+        "overlays": [_overlay(part, overlay) for overlay in part.overlays],
         "settings": settings(part),
     }
 
 
-def _overlay(overlay: Overlay) -> dict[str, Any]:
+def _overlay(part: Part, overlay: Overlay) -> dict[str, Any]:
     said = {"kind": overlay.kind, "unit": overlay.unit, "x": overlay.x.tolist(), "y": overlay.y.tolist()}
     if overlay.curve is None:
         return said
     curve = overlay.curve
     pairs = {"known_pairs": curve.known, "total_pairs": curve.total}
-    return {**said, "layer": curve.layer, "features": curve.features, "m": curve.m, **pairs}
+    own = {} if overlay.answer is None else {"settings": settings(part, overlay.answer)}
+    return {**said, "layer": curve.layer, "features": curve.features, "m": curve.m, **pairs, **own}
 
 
 def as_csv(parts: Sequence[Part]) -> str:
@@ -132,22 +136,29 @@ def _frames(part: Part) -> list[pd.DataFrame]:
                 "projection_seed": projection.spec.seed,
                 "known_pairs": projection.known,
                 "total_pairs": projection.matrix.distance.size,
-                "mean_distance": np.nanmean(projection.matrix.distance) if projection.known else "",
+                # Of some pairs only it would be too small: those that look nearest are computed first.
+                "mean_distance": "" if not projection.complete else projection.matrix.distance.mean(),
             }
             stated = loss if projection.known else ""
-            frames.append(_frame(part, "layer", answer.spec.epsilon.values(), stated, "", columns))
+            frames.append(_frame(_columns(part), "layer", answer.spec.epsilon.values(), stated, "", columns))
     for overlay in part.overlays:
         loss, accuracy = (overlay.y, "") if overlay.unit == "nats" else ("", overlay.y)
-        frames.append(_frame(part, overlay.kind, overlay.x, loss, accuracy, _layer_of(overlay)))
+        own = _columns(part, overlay.answer)
+        frames.append(_frame(own, overlay.kind, overlay.x, loss, accuracy, _layer_of(overlay)))
     return frames
 
 
 def _frame(
-    part: Part, kind: str, x: Floats, loss: Floats | str, accuracy: Floats | str, columns: dict[str, object]
-) -> pd.DataFrame:  # fmt: skip
+    settled: dict[str, object],
+    kind: str,
+    x: Floats,
+    loss: Floats | str,
+    accuracy: Floats | str,
+    columns: dict[str, object],
+) -> pd.DataFrame:
     """The rows of one line, all of the same columns."""
     frame = pd.DataFrame({"kind": kind, "epsilon": x, "loss": loss, "accuracy": accuracy})
-    return frame.assign(**{name: _plain(value) for name, value in {**columns, **_columns(part)}.items()})
+    return frame.assign(**{name: plain(value) for name, value in {**columns, **settled}.items()})
 
 
 def _layer_of(overlay: Overlay) -> dict[str, object]:
@@ -164,15 +175,14 @@ def _layer_of(overlay: Overlay) -> dict[str, object]:
     }
 
 
-def with_settings(table: pd.DataFrame, part: Part) -> str:
-    """A table as CSV, with the settings as columns."""
-    settled = table.assign(**{name: _plain(value) for name, value in _columns(part).items()})
-    return str(settled.to_csv(index=False))
+def with_settings(table: pd.DataFrame, part: Part) -> pd.DataFrame:
+    """A table with the settings as columns; those that it has already stay."""
+    return table.assign(**{name: plain(value) for name, value in _columns(part).items() if name not in table})
 
 
-def _columns(part: Part) -> dict[str, object]:
-    """Where every number of a part comes from, name of the column -> value."""
-    answer, network = part.answer, part.network
+def _columns(part: Part, answer: Answer | None = None) -> dict[str, object]:
+    """Where every number of a part, or of another `answer`, comes from, name of the column -> value."""
+    answer, network = answer or part.answer, part.network
     spec = answer.spec
     return {
         "network": network.name,
@@ -184,13 +194,13 @@ def _columns(part: Part) -> dict[str, object]:
         "seed": spec.seed,
         "method": spec.method,
         "preset": spec.preset,
-        "method_version": settings(part)["method_version"],
+        "method_version": settings(part, answer)["method_version"],
         "devices": "; ".join(answer.devices),
         "versions": "; ".join(answer.versions),
     }
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """A text that no spreadsheet takes for a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 

@@ -20,10 +20,12 @@ PAIR = ("Explore", "Pairs")  # screens that open a pair, which stands in the add
 
 
 def keep(screen: str) -> None:
-    """Note the filters of this screen; on arrival from another one at a bare address, set them as they stood.
+    """Note the filters of this screen; on arrival from another one set them as they stood.
 
-    An address with a query says itself what it shows. Streamlit forgets the widgets of a screen that is left, and
-    writes into the address only what its widgets became there, so both are noted: values and words of the address.
+    An address with a query says itself what it shows, but one that names a network alone leaves the other filters.
+    Streamlit writes into the address only what its widgets became there, so both are noted, values and words of the
+    address. What it still holds of a widget would go before a word of the address that equals the widget's default,
+    so that is dropped where the address decides.
     """
     before = st.session_state.get("screen", screen)
     st.session_state["screen"] = screen
@@ -33,12 +35,15 @@ def keep(screen: str) -> None:
         address |= {key: st.query_params.get_all(key) for key in KEPT.get(screen, ())}
         if screen in PAIR:
             address["pair"] = st.query_params.get_all("pair")
-    elif not st.query_params:
-        if screen in PAIR and address.get("pair"):
-            st.query_params["pair"] = address["pair"]
-        for key in KEPT.get(screen, ()):
-            if key in values:
-                st.session_state[key] = values[key]
-                with suppress(StreamlitAPIException):  # a widget of the screen before still holds this word
-                    if address[key]:
-                        st.query_params[key] = address[key]
+        return
+    named = set(st.query_params)
+    if not named and screen in PAIR and address.get("pair"):
+        st.query_params["pair"] = address["pair"]
+    for key in KEPT.get(screen, ()):
+        if key in named or not named <= {"network"}:
+            st.session_state.pop(key, None)
+        elif key in values:
+            st.session_state[key] = values[key]
+            with suppress(StreamlitAPIException):  # a widget of the screen before still holds this word
+                if address[key]:
+                    st.query_params[key] = address[key]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import streamlit as st
@@ -21,7 +22,10 @@ METHOD_HELP = (
 )
 
 
-LEAST = {"S": 1, "m": 1, "N": 1, "seed": 0}  # of the whole numbers in an address
+# Least and largest of the numbers in an address; those in FRACTIONS need not be whole.
+LIMITS = {"S": (1, math.inf), "m": (1, math.inf), "N": (1, 1000), "seed": (0, math.inf), "from": (0, math.inf),
+          "to": (0, math.inf), "budgets": (2, 2001)}  # fmt: skip
+FRACTIONS = ("from", "to")
 SHIPPED = ("mnist-medium-pgd2", "mnist-medium-trades2")  # of zoo/first-look.npz
 
 
@@ -33,12 +37,14 @@ class Question:
     spec: AuditSpec
 
 
-def forget(key: str, options: Collection[object]) -> None:
+def forget(key: str, options: Collection[Any], label: Callable[[Any], str] | None = None) -> None:
     """Let a widget start anew whose value is none of its options any more; a list loses what is none of them.
 
-    Of what the address of a link names and the widget does not offer it is said that it is not here.
+    Of what the address of a link names and the widget does not offer it is said that it is not here. `label`: how an
+    option stands in the address, where that is not the option itself.
     """
-    offered = {f"{option:g}" if isinstance(option, float) else str(option) for option in options}
+    written = label or (lambda option: f"{option:g}" if isinstance(option, float) else str(option))
+    offered = {written(option) for option in options}
     strange = [word for word in st.query_params.get_all(key) if word not in offered]
     if strange and key not in st.session_state:
         st.warning(f"The address names {screen.escape(', '.join(strange))}, which is not here; another is shown.")
@@ -89,15 +95,21 @@ def ask(shelf: Sequence[NetworkRecord]) -> Question | None:
 
 def _say_if_no_number() -> None:
     """Say which numbers of an address cannot be; streamlit drops them when it makes their widgets."""
-    given = {key: st.query_params.get(key) for key in LEAST if key not in st.session_state}
-    strange = {
-        key: text
-        for key, text in given.items()
-        if text is not None and not (text.isdecimal() and int(text) >= LEAST[key])
-    }
+    given = {key: st.query_params.get(key) for key in LIMITS if key not in st.session_state}
+    strange = {key: text for key, text in given.items() if text is not None and not _can_be(key, text)}
     if strange:
         told = ", ".join(f"{key} = {text}" for key, text in strange.items())
         st.warning(f"The address gives {screen.escape(told)}, which cannot be; another number is shown.")
+
+
+def _can_be(key: str, text: str) -> bool:
+    """Whether a number in an address is one, and within its limits."""
+    try:
+        value = float(text)
+    except ValueError:
+        return False
+    least, most = LIMITS[key]
+    return least <= value <= most and math.isfinite(value) and (key in FRACTIONS or text.isdecimal())
 
 
 class Form:
@@ -122,13 +134,16 @@ class Form:
             self.full = one_m and st.toggle(
                 "No projection", key="full", bind=BOUND, help="As Bhagoji et al. 2023: all features, m ≥ nj; slower."
             )
+            forget("method", list(METHODS))
             self.method = st.selectbox("Method", list(METHODS), key="method", bind=BOUND, help=METHOD_HELP)
+            forget("preset", PRESETS)
             self.preset = st.selectbox(
                 "Preset", PRESETS, index=1, key="preset", bind=BOUND, help="How long each pair is searched."
             )
             seed = st.number_input(
                 "Seed", 0, None, 0, key="seed", bind=BOUND, help="Of the sample; projection i is drawn from seed + i."
             )
+            forget("split", SPLITS)
             self.split = st.selectbox("Split", SPLITS, key="split", bind=BOUND)
             start, stop, count = _choose_budgets() if budgets else (0.0, 8.0, 81)
             self._trouble_below = st.empty()
@@ -233,6 +248,8 @@ def _choose_images(input_shape: tuple[int, ...]) -> tuple[str, tuple[int, int]]:
     def label(number: int) -> str:
         return words.class_label(dataset, number)
 
+    for key in ("a", "b"):
+        forget(key, range(10), label)
     with st.container(horizontal=True, gap="small"):
         left = st.selectbox("Class of x", range(10), 3, label, key="a", bind=BOUND, width=136)
         right = st.selectbox("Class of x′", range(10), 7, label, key="b", bind=BOUND, width=136)

@@ -102,8 +102,17 @@ def page(
         + "</div>"
         for heading, table in tables.items()
     ]
-    settings = [export.settings(part) for part in parts]
-    commands = "\n".join(command(part.answer.spec, part.network) for part in parts)
+    # Lines that are drawn beside the layers may answer a question of their own.
+    beside = [
+        (part, next(overlay.answer for overlay in part.overlays if overlay.answer is not None))
+        for part in parts
+        if any(overlay.answer is not None for overlay in part.overlays)
+    ]
+    settings = [export.settings(part) for part in parts] + [export.settings(part, answer) for part, answer in beside]
+    commands = "\n".join(
+        [command(part.answer.spec, part.network) for part in parts]
+        + [command(answer.spec, part.network, "-no-projection") for part, answer in beside]
+    )
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         *drawn,
@@ -125,8 +134,8 @@ def _writer(form: str) -> Callable[[float], str]:
     return lambda value: "–" if pd.isna(value) else form % value
 
 
-def command(spec: AuditSpec, network: NetworkRecord) -> str:
-    """The command that computes the same without browser and database.
+def command(spec: AuditSpec, network: NetworkRecord, suffix: str = "") -> str:
+    """The command that computes the same without browser and database; `suffix` ends the name of the file it writes.
 
     A bundled network goes by the name of its file, whatever it is called on the shelf. Any other is not known to the
     command: a placeholder stands for its file, and a line above says which file that is.
@@ -140,7 +149,7 @@ def command(spec: AuditSpec, network: NetworkRecord) -> str:
     said += ["--m", *("none" if m is None else m for m in spec.m), "--projections", spec.projections]
     said += ["--seed", spec.seed, "--method", spec.method, "--preset", spec.preset, "--split", spec.split]
     start, stop = _exactly(spec.epsilon.start), _exactly(spec.epsilon.stop)
-    said += ["--epsilon", f"{start}:{stop}:{spec.epsilon.count}", "--json", f"{name}.json"]
+    said += ["--epsilon", f"{start}:{stop}:{spec.epsilon.count}", "--json", f"{name}{suffix}.json"]
     line = shlex.join(str(word) for word in said)
     return line if bundled else f"# {file} stands for {_which_file(network)}\n{line}"
 

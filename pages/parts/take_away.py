@@ -60,4 +60,4 @@ def show(
 
 
 def _csv(table: Callable[[], pd.DataFrame], part: export.Part) -> str:
-    return export.with_settings(table(), part)
+    return str(export.with_settings(table(), part).to_csv(index=False))

@@ -87,6 +87,16 @@ def address_of_pair(
     return {**asked, "layer": layer, "projection": str(projection), "pair": f"{pair[0]}-{pair[1]}"}
 
 
+def link_to_audit(spec: AuditSpec, label: str = "") -> None:
+    """A link to the screen that draws this question: Scaling for several m of a layer, else Explore."""
+    page, query = "explore", address(spec)
+    if len(spec.m) > 1 and len(spec.layers) == 1:
+        page, dimensions = "scaling", ["none" if m is None else str(m) for m in spec.m]
+        query = {name: value for name, value in query.items() if name not in ("layers", "pre", "m", "full")}
+        query |= {"one": spec.layers[0], "ms": dimensions}
+    st.page_link(f"pages/{page}.py", label=label or f"Open in {page.capitalize()}", query_params=query)
+
+
 def link_to_explore(label: str, query: Mapping[str, str | list[str]]) -> None:
     st.page_link("pages/explore.py", label=label, query_params=query)
 

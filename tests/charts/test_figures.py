@@ -91,6 +91,15 @@ def test_bars_of_lower_bounds_are_hatched_and_state_no_change() -> None:
     assert figure.layout.xaxis.ticktext == ("input", "conv1<br>+0.20", "logits")
 
 
+def test_a_layer_of_which_nothing_is_known_keeps_its_place_among_the_bars() -> None:
+    drawn = [curve("conv1"), curve("conv2", known=0), curve("logits")]
+    bars, numbers = attribution.loss_by_layer(EPSILON, drawn, 2.0, COLOURS).data
+    assert list(bars.x) == ["conv1", "conv2", "logits"]
+    np.testing.assert_allclose(bars.y, [0.3, np.nan, 0.3])
+    assert list(numbers.text) == ["0.30", "?", "0.30"]
+    assert not any(bars.customdata)  # across it no change is stated
+
+
 def test_differences_leave_lower_bounds_out() -> None:
     networks = {
         "a": [of_projections(4, 0, 0), of_projections(1, 1, 0, layer="logits")],
@@ -209,6 +218,25 @@ def test_depth_lines_align_by_order_or_relative_depth_and_subtract() -> None:
     difference = compare.loss_by_depth(EPSILON, networks, 2.0, relative=True, minus="a")
     assert list(difference.data[1].x) == [0.0, 0.5, 1.0]
     np.testing.assert_allclose(difference.data[0].y, 0.0, atol=1e-12)
+
+
+def steps(*losses: float) -> list[curves.Curve]:
+    """Layers whose loss is the same at every budget."""
+    return [curves.Curve(f"layer{number}", 9, 10, np.full((1, 5), loss), 8, 8) for number, loss in enumerate(losses)]
+
+
+def test_what_is_subtracted_is_the_same_layer_by_order_or_the_losses_between_at_the_same_depth() -> None:
+    networks = {"short": steps(0.1, 0.4), "long": steps(0.1, 0.2, 0.6)}
+    by_order = compare.differences(EPSILON, networks, 2.0, "short", relative=False)
+    np.testing.assert_allclose(by_order["long"], [0.0, -0.2, np.nan])  # the short one has no third layer
+    by_depth = compare.differences(EPSILON, networks, 2.0, "short", relative=True)
+    np.testing.assert_allclose(by_depth["long"], [0.0, 0.2 - 0.25, 0.2])
+    drawn = compare.loss_by_depth(EPSILON, networks, 2.0, minus="short").data[1]
+    assert list(drawn.x) == [1, 2]
+    begun = curves.Curve("layer0", 9, 10, np.zeros((1, 5)), 4, 8)
+    networks["short"][0] = begun  # only a bound: nothing is known on that side of its other layer
+    outside = compare.differences(EPSILON, networks, 2.0, "short", relative=True)["long"]
+    np.testing.assert_allclose(outside, [np.nan, np.nan, 0.2])
 
 
 def test_a_network_that_is_partly_known_says_so_and_keeps_its_places() -> None:

@@ -108,7 +108,20 @@ def test_fit_finds_an_exact_power() -> None:
     m = np.array([1, 2, 5, 10])
     fit = fit_exponent(m, 3 * m**0.4)
     assert (fit.exponent, fit.scale) == (pytest.approx(0.4, rel=1e-9), pytest.approx(3, rel=1e-9))
-    assert fit.low == pytest.approx(fit.high, abs=1e-9)
+    assert np.isnan([fit.low, fit.high]).all()  # one projection says nothing of others
+    two = fit_exponent(m, np.stack([3 * m**0.4, 5 * m**0.4], axis=1))
+    assert (two.low, two.high) == (pytest.approx(0.4, rel=1e-9), pytest.approx(0.4, rel=1e-9))
+
+
+def test_the_interval_holds_for_projections_of_which_one_is_the_top_of_the_next() -> None:
+    """As the audits draw them: A at a small m is the top of A at a larger one, so its distances go together."""
+    random = np.random.default_rng(11)
+    m, trials = np.array([1, 2, 5, 10, 20, 50]), 1000
+    lengths = np.sqrt(np.cumsum(random.standard_normal((trials, 4, 50)) ** 2, axis=2))[:, :, m - 1]
+    fits = [fit_exponent(m, one.T, confidence=0.8) for one in lengths]
+    mean = np.mean([fit.exponent for fit in fits])
+    covered = np.mean([fit.low <= mean <= fit.high for fit in fits])
+    assert covered == pytest.approx(0.8, abs=5 * np.sqrt(0.8 * 0.2 / trials))  # five standard errors: 6.3 %
 
 
 def test_the_interval_of_the_exponent_covers_as_often_as_it_says() -> None:

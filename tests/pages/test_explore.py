@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import synthetic
+from pages.parts.words import address
 from robustness_core.spec import AuditSpec
 from store import audits, workers
 from tests.pages.conftest import words
@@ -67,6 +68,52 @@ def test_curves_without_projection_are_laid_over_once_they_are_known(db, open_sc
     screen = open_screen("explore", **address)
     assert "Nothing is known without projection" not in words(screen)
     assert "logits, no projection" in screen.get("plotly_chart")[0].proto.spec
+
+
+def test_without_projection_there_is_one_answer_whatever_n(db, open_screen) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question(layers=["fc1", "logits"]).replace(m=(None,), projections=3))
+    text = words(open_screen("explore", layers=["fc1", "logits"], full="true", N="3"))
+    assert "N = 1 projection;" in text.replace("\\", "")
+    assert "whiskers" not in text
+
+
+def test_mean_distance_is_of_projections_of_which_every_pair_is_known(db, open_screen) -> None:
+    """The nearest pairs are searched first, so the mean of some would be too small."""
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question(samples=4, layers=["conv1", "logits"]), share=0.5)
+    table = open_screen("explore", layers=["conv1", "logits"], S="4").dataframe[0].value
+    assert table["mean distance"].isna().all()
+    assert table["least distance"].notna().all()
+
+
+def test_a_link_to_another_question_opens_it_whatever_was_asked_before(db, open_screen) -> None:
+    """Also where it names what its widgets have by default; one to a network alone leaves the other filters."""
+    synthetic.network(db)
+    synthetic.network(db, "second")
+    screen = open_screen("explore", network="second", S="5", m="3", method="algorithm1", full="true")
+    screen.query_params.clear()
+    screen.switch_page("pages/audits.py").run()
+    for name, value in address(synthetic.question()).items():
+        screen.query_params[name] = value
+    screen.switch_page("pages/explore.py").run()
+    assert not screen.exception
+    shown = [
+        screen.selectbox(key="network").value,
+        screen.number_input(key="S").value,
+        screen.number_input(key="m").value,
+    ]
+    assert shown == ["small-made-up", 20, 10]
+    assert screen.selectbox(key="method").value == "balanced"
+    assert not screen.toggle(key="full").value
+
+    screen.number_input(key="S").set_value(6).run()
+    screen.query_params.clear()
+    screen.switch_page("pages/home.py").run()
+    screen.query_params["network"] = "second"
+    screen.switch_page("pages/explore.py").run()
+    assert not screen.exception
+    assert (screen.selectbox(key="network").value, screen.number_input(key="S").value) == ("second", 6)
 
 
 def test_larger_sample_counts_only_what_is_missing(db, open_screen) -> None:

@@ -45,6 +45,21 @@ def test_closest_pair_is_shown_at_every_layer_with_its_logits(db, first, open_sc
     assert audits.recent(db, kind="pair") == []  # nothing was lacking, so nothing was asked
 
 
+def test_logits_meet_where_no_feature_is_projected_away(db, open_screen) -> None:
+    network = synthetic.network(db, "=net")
+    asked = synthetic.question("=net").replace(m=(None,))
+    synthetic.finish(db, asked)
+    from pages.parts import known
+
+    answer = known.answer(db, asked, network.sha256)
+    left, right = int(answer.sample.left[0]), int(answer.sample.right[0])
+    synthetic.keep_collisions(db, asked, network.sha256, left, right)
+    text = words(open_screen("pairs", network="=net", full="true", layer="fc1", pair=f"{left}-{right}"))
+    assert "They meet up to the residual" in text
+    text = words(open_screen("pairs", network="=net", m="100", layer="fc1", pair=f"{left}-{right}"))
+    assert "They need not be equal" not in text  # m is as large as the layer
+
+
 def test_a_distance_is_that_of_the_tables_also_where_the_pictures_are_of_another_collision(
     db, first, open_screen
 ) -> None:

@@ -51,7 +51,9 @@ def test_scaling_of_an_affine_layer_states_its_norms_once_they_are_measured(affi
         "conv1.pre (nj = 3,136) of small-made-up; mnist-5k (train), class 3 against 7, S = 4 images a class; "
         "m = 1, 2, 5; N = 2; method balanced, preset default, version 2, seed 0. "
     )
-    assert f"Distance against m: {about}Fitted exponent" in text
+    assert re.search(
+        re.escape(f"Distance against m: {about}Exponent ") + r"\d\.\d+, fitted to m = 1 to 5 \(95 % interval over", text
+    )
     assert f"Spread over projections: {about}Relative standard deviation" in text
     assert "‖L‖F = 8 and r4 = 400 (exact)" in text
     assert "√r4 = 20" in text
@@ -233,6 +235,8 @@ def test_what_explore_draws_beside_the_layers_is_taken_away(toggles, db, open_sc
         np.testing.assert_array_equal(mine[column], line["y"])
         assert mine[other].isna().all()
         if line["kind"] == "no projection":
+            assert line["settings"]["spec"]["m"] == [None]
+            assert line["settings"]["known_pairs"] == 2 * 16
             assert line["m"] is None
             assert mine["m"].isna().all()
             assert set(mine["features"]) == {line["features"]}
@@ -240,6 +244,51 @@ def test_what_explore_draws_beside_the_layers_is_taken_away(toggles, db, open_sc
             np.testing.assert_array_equal(line["y"], known.input_space(asked))
         if line["kind"] == "PGD accuracy":
             assert (line["x"], line["y"]) == ([0.0, 1.0, 3.0], [0.9, 0.6, 0.2])
+
+
+def test_report_repeats_the_lines_without_projection_too(db, open_screen, monkeypatch) -> None:
+    synthetic.network(db)
+    asked = synthetic.question(samples=4)
+    synthetic.finish(db, asked)
+    synthetic.finish(db, asked.replace(m=(None,)))
+    found = downloads(monkeypatch)
+    open_screen("explore", S="4", **ALL)
+    assert "--m 10 --projections 1" in found["Report"]
+    assert "--m none --projections 1" in found["Report"]
+    assert found["Report"].count("--json small-made-up") == 2
+    assert "--json small-made-up-no-projection.json" in found["Report"]
+
+
+def test_a_layer_of_which_nothing_is_known_has_no_mean_loss(db, open_screen, monkeypatch) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question(samples=4, layers=["conv1"]))
+    synthetic.finish(db, synthetic.question(samples=4, layers=["fc1"]), share=0.5)
+    found = downloads(monkeypatch)
+    open_screen("explore", S="4", layers=["conv1", "conv2", "fc1"])
+    whole, unknown, begun = json.loads(found["JSON"])["layers"]
+    assert (unknown["mean_loss"], unknown["mean_is_bound"]) == (None, True)
+    assert len(whole["mean_loss"]) == len(begun["mean_loss"]) == 81
+    assert (whole["mean_is_bound"], begun["mean_is_bound"]) == (False, True)
+    rows = pd.read_csv(StringIO(found["CSV"])).query("kind == 'layer'")
+    assert rows.groupby("layer")["mean_distance"].count().to_dict() == {"conv1": 81, "conv2": 0, "fc1": 0}
+
+
+def test_differences_of_a_comparison_are_taken_away(db, open_screen, monkeypatch) -> None:
+    for name in ("=one", "two"):
+        synthetic.network(db, name)
+        synthetic.finish(db, synthetic.question(name, samples=4), seed=len(name))
+    found = downloads(monkeypatch)
+    networks = ["=one", "two"]
+    assert "Differences as CSV" not in (open_screen("compare", networks=networks, S="4") and found)
+    screen = open_screen("compare", networks=networks, S="4", at="2", minus="=one")
+    assert not screen.exception
+    rows = pd.read_csv(StringIO(found["Differences as CSV"]))
+    assert list(rows["network"]) == ["'=one"] * 4 + ["two"] * 4
+    assert set(rows["to"]) == {"'=one"}
+    assert (rows.loc[:3, "difference"] == 0).all()
+    assert rows["difference"].abs().max() > 0
+    assert rows.groupby("network")["network_sha256"].nunique().to_dict() == {"'=one": 1, "two": 1}
+    assert rows["network_sha256"].nunique() == 2
 
 
 def test_loss_of_a_projection_of_which_nothing_is_known_is_taken_away_as_unknown(db, open_screen, monkeypatch) -> None:
@@ -292,11 +341,16 @@ def test_caption_of_a_comparison_says_what_is_drawn(db, open_screen) -> None:
     assert "Optimal loss by layer of each network at the budget ε = 2;" in alt
     assert "means" not in alt
     text, alt = said("one", "bare", minus="one", N="2")
-    assert "Difference to one in optimal loss by layer of one, bare at the budget ε = 2, and the losses" in text
+    difference = "Difference to one (the same layer by order) in optimal loss by layer of"
+    assert f"{difference} one, bare at the budget ε = 2, and the losses" in text
+    assert "Layers with their features nj: conv1 (3,136), conv2 (6,272), fc1 (100), logits (10)." in text
     assert "N = 2; method balanced" in text
     assert "Means over projections are drawn." in text
     assert "Accuracy: 250 test images of the two classes, asked" in text
-    assert "Difference to one in optimal loss by layer of each network at the budget ε = 2, means over" in alt
+    assert f"{difference} each network at the budget ε = 2, means over" in alt
+    assert (
+        "Difference to one (interpolated over relative depth)" in said("one", "bare", minus="one", relative="true")[0]
+    )
     assert "same axes, means over projections" in alt
     text, alt = said("bare", "begun", minus="begun")  # of which only bounds are known: nothing can be taken away
     assert "Optimal loss by layer of bare, begun at the budget ε = 2, and over ε." in text

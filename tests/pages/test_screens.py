@@ -5,6 +5,7 @@ import sys
 from datetime import UTC, datetime
 from io import BytesIO
 from types import SimpleNamespace
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -114,6 +115,44 @@ def test_numbers_of_an_address_that_cannot_be_are_named(db, open_screen) -> None
     (warning,) = screen.warning
     assert "S \\= abc\\, m \\= \\-1, which cannot be" in warning.value
     assert [screen.number_input(key=key).value for key in ("S", "m", "N")] == [20, 10, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "said"),
+    [
+        ("explore", {"N": "2000"}, r"N \= 2000, which cannot be"),
+        ("explore", {"to": "abc", "from": "-3"}, r"from \= \-3\, to \= abc, which cannot be"),
+        ("explore", {"budgets": "1.5"}, r"budgets \= 1\.5, which cannot be"),
+        ("scaling", {"method": "algoritm1"}, "algoritm1, which is not here"),
+        ("compare", {"preset": "slow"}, "slow, which is not here"),
+        ("pairs", {"split": "tset"}, "tset, which is not here"),
+        ("explore", {"a": "12"}, "12, which is not here"),
+        ("explore", {"projection": "9"}, "9, which is not here"),
+        ("compare", {"minus": "nobody"}, "nobody, which is not here"),
+        ("audits", {"state": "lost"}, "lost, which is not here"),
+    ],
+)
+def test_what_an_address_names_wrongly_is_said(name: str, query: dict[str, str], said: str, db, open_screen) -> None:
+    for network in ("small-made-up", "second"):
+        synthetic.network(db, network)
+        synthetic.finish(db, synthetic.question(network))
+    screen = open_screen(name, **query)
+    assert not screen.exception
+    assert [
+        warning.value for warning in screen.warning if said.replace("\\,", ",") in warning.value.replace("\\,", ",")
+    ]
+
+
+def test_an_audit_of_several_m_opens_in_scaling(db, open_screen) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question(samples=4, layers=["conv1"]).replace(m=(1, 2, None), projections=2))
+    (audit,) = audits.recent(db, kind="audit")
+    screen = open_screen("audits", audit=str(audit.id))
+    assert not screen.exception
+    link = next(link for link in screen.get("page_link") if link.proto.label == "Open in Scaling")
+    query = dict(parse_qsl(link.proto.query_string))
+    assert (query["one"], query["S"], query["N"], "layers" in query) == ("conv1", "4", "2", False)
+    assert [value for name, value in parse_qsl(link.proto.query_string) if name == "ms"] == ["1", "2", "none"]
 
 
 def test_an_address_that_names_no_network_of_the_shelf_says_so(db, open_screen) -> None:
@@ -295,12 +334,20 @@ def test_bars_of_all_cards_of_a_data_set_have_one_scale(db, open_screen, monkeyp
     synthetic.network(db, "second")
     synthetic.finish(db, synthetic.question())
     synthetic.finish(db, synthetic.question("second", layers=["conv1", "conv2"]))  # of early layers: shorter distances
+    synthetic.network(db, "third")
+    synthetic.finish(db, synthetic.question("third", layers=["conv1", "conv2"]).replace(m=(5,)))
     screen = open_screen("home")
     assert not screen.exception
-    assert len(tops) == 2
-    assert tops[0] == tops[1] > 2
+    assert len(tops) == 3
+    one, other = sorted(set(tops))
+    assert tops.count(other) == 2  # the two that asked the same, the first of which goes further
+    assert other > 2 > one
     said = [caption.value for caption in screen.caption if caption.value.startswith("Mean distance")]
-    assert said == [f"Mean distance by layer at m = 10; full height is {tops[0]:.2f}, the largest on mnist-5k"] * 2
+    asked = "N = 1; mnist-5k, 3 against 7, S = 20, balanced. Full height is"
+    assert sorted(said) == sorted(
+        f"Mean distance by layer at m = {m}, {asked} {top:.2f}, the largest of the cards that asked this."
+        for m, top in ((10, other), (10, other), (5, one))
+    )
 
 
 def test_bars_of_a_card_stay_however_many_audits_came_to_nothing(db, open_screen) -> None:
