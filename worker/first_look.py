@@ -26,12 +26,14 @@ _COLUMNS = ("distance", "residual", "collided", "passes")
 
 
 def pack(db: Database, path: Path = FILE) -> int:
-    """Write every finished audit of a bundled network into `path`, the oldest first; returns how many.
+    """Write every finished audit of a bundled network into `path`; returns how many.
 
-    An audit by a version of its method that is not asked for any more is left out. Raises StoreError if there is none,
-    or if the file cannot be written.
+    Those of one layer come first, then the oldest, so that the last ones entered, which screens show first, are whole
+    curves. An audit by a version of its method that is not asked for any more is left out. Raises StoreError if there
+    is none, or if the file cannot be written.
     """
     finished = [a for a in audits.recent(db, 1_000_000, "done", kind="audit")[::-1] if isinstance(a.spec, AuditSpec)]
+    finished.sort(key=lambda audit: isinstance(audit.spec, AuditSpec) and len(audit.spec.layers) > 1)
     entries: list[dict[str, Any]] = []
     arrays: dict[str, Any] = {}
     for audit in finished:

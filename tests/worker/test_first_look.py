@@ -49,6 +49,18 @@ def test_a_new_installation_knows_what_was_shipped(db: Database, fresh: Database
         assert "shipped" in record.tags
 
 
+def test_audits_of_one_layer_are_entered_before_whole_curves(
+    db: Database, inline: Inline, fresh: Database, tmp_path: Path
+) -> None:
+    """So that what a new installation shows as recent are curves."""
+    for layers in (("conv1", "logits"), ("logits",)):
+        audits.submit(db, dataclasses.replace(audit(samples=2), layers=layers))
+    fakes.worker(db, inline).run(wanted=lambda: False)
+    assert first_look.pack(db, tmp_path / "look.npz") == 2
+    assert first_look.load(fresh, [network(fresh)], tmp_path / "look.npz") == 2
+    assert [len(one.spec.layers) for one in audits.recent(fresh)] == [2, 1]  # type: ignore[union-attr]
+
+
 def test_what_is_known_is_not_entered_again(fresh: Database, packed: Path) -> None:
     shelf = network(fresh)
     first_look.load(fresh, [shelf], packed)
