@@ -79,21 +79,29 @@ def find_collisions(
         raise CollisionError("The images hold values that are not finite numbers.")
     if len(left) == 1:  # see rows_where
         twice = find_collisions(
-            extractor, left.repeat(2, 1, 1, 1), right.repeat(2, 1, 1, 1), method=method, preset=preset, seed=seed
+            extractor,
+            left.repeat(2, 1, 1, 1),
+            right.repeat(2, 1, 1, 1),
+            method=method,
+            preset=preset,
+            seed=seed,
+            memory=memory,
         )
-        return Collisions(**{name: value[:1] for name, value in vars(twice).items()})
+        return _rows(twice, slice(1))
     problem = _Problem.of(extractor, left, right)
     found: list[Collisions] = []
     start, size = 0, problem.batch_size(memory) if len(left) else 1
     while start < len(left):
+        alone = start + 1 == len(left) and size > 1  # see rows_where: the pair before keeps the last one company
         try:
             with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-                found.append(_search(problem, slice(start, start + size), method, preset, seed))
+                batch = _search(problem, slice(start - alone, start + size), method, preset, seed)
         except (torch.OutOfMemoryError, MemoryError):
             if size == 1:
                 raise
             size = max(1, size // 2)
             continue
+        found.append(_rows(batch, slice(int(alone), None)))
         start += size
     return _joined(found, left)
 
@@ -206,6 +214,10 @@ def _found(search: Constraint, x: Tensor, goal: Tensor, method: str, preset: str
     best = distance.view(-1, settings.starts).argmin(dim=1)
     rows = torch.arange(len(best), device=x.device)
     return points.unflatten(0, (-1, settings.starts))[rows, best]  # type: ignore[no-any-return]
+
+
+def _rows(found: Collisions, rows: slice) -> Collisions:
+    return Collisions(**{name: value[rows] for name, value in vars(found).items()})
 
 
 def _joined(parts: list[Collisions], like: Tensor) -> Collisions:

@@ -211,9 +211,10 @@ def _find_cifar10(split: str, folders: list[Path]) -> list[Path]:
 def _present_cifar10(split: str, folders: list[Path]) -> list[Path]:
     for folder in folders:
         present = [folder / _CIFAR_FOLDER / name for name in _CIFAR_FILES[split]]
-        present = [path for path in present if path.is_file()]
-        if present:
-            return present
+        there = [path for path in present if path.is_file()]
+        # In the cache a part of them is a download that is being unpacked, or was while it was stopped.
+        if there and (len(there) == len(present) or folder != cache_folder()):
+            return there
     return []
 
 

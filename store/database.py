@@ -74,6 +74,8 @@ class Database:
         try:
             with self.engine.connect() as connection:
                 connection = connection.execution_options(strata_write=write)
+                if not (write or self.is_sqlite):  # PostgreSQL's default sees another state with each query
+                    connection = connection.execution_options(isolation_level="REPEATABLE READ")
                 with connection.begin():
                     yield connection
         except DBAPIError as error:

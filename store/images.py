@@ -23,7 +23,10 @@ def put(
     labels: Sequence[int],
     pixels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
 ) -> list[int]:
-    """Store images, (N, H, W, C) uint8, and return their ids in the same order; images that are known stay."""
+    """Store images, (N, H, W, C) uint8, and return their ids in the same order; images that are known stay.
+
+    Raises StoreError where another image is known under the same place in the data set: distances are kept by it.
+    """
     rows: list[dict[str, Any]] = [
         {
             "dataset": dataset,
@@ -36,12 +39,25 @@ def put(
         for index, label, image in zip(indices, labels, pixels, strict=True)
     ]
     known = ids(db, dataset, split, indices)
+    _compare(db, rows, known)
     new = sorted((row for row in rows if row["index"] not in known), key=lambda row: row["index"])
     if new:
         with db.write() as connection:
             connection.execute(insert_ignoring(db, tables.images), new)
         known = ids(db, dataset, split, indices)
     return [known[int(index)] for index in indices]
+
+
+def _compare(db: Database, rows: list[dict[str, Any]], known: dict[int, int]) -> None:
+    stored = get(db, list(known.values()))
+    for row in rows:
+        if row["index"] in known:
+            kept = stored[known[row["index"]]]
+            if (kept.label, kept.pixels.tobytes()) != (row["label"], row["pixels"]):
+                raise StoreError(
+                    f"Image {row['index']} of {row['dataset']} ({row['split']}) in the database is another one than in "
+                    "the files of this machine; are some of its files missing here?"
+                )
 
 
 def ids(db: Database, dataset: str, split: str, indices: Sequence[int]) -> dict[int, int]:

@@ -15,6 +15,7 @@ from store.database import Database, insert_ignoring
 from store.distances import Ids
 from store.records import DistanceMatrix, NetworkRecord
 
+_LOCK = 7_243_651  # any number that no other lock of this database has
 HOST = "shipped with Strata"  # stands where the name of the machine stands that computed a distance
 
 
@@ -39,6 +40,8 @@ def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: I
     spec = audit.spec.replace(network=network.name)
     pairs = len(left_ids) * len(right_ids) * len(audit.series)
     with db.write() as connection:
+        if not db.is_sqlite:  # which locks by itself: two workers that start together shall not both enter it
+            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         if _known(connection, audit.series, left_ids, right_ids) == pairs:
             return False
         worker_id = _worker(connection, audit)

@@ -32,7 +32,10 @@ class Executor(Protocol):
     """Runs tasks elsewhere. All methods are called from one thread."""
 
     def free(self, *, urgent: bool = False) -> int:
-        """How many tasks can start now; for urgent ones there is room when all else is busy."""
+        """How many tasks can start now; for urgent ones there is room when all else is busy.
+
+        Raises ExecutorError if what computes is gone for good.
+        """
 
     def submit(self, task: Task, *, urgent: bool = False) -> Future[Answer]:
         """Start a task. The future raises if the process died or the cluster lost the task."""
@@ -102,7 +105,11 @@ class LocalExecutor:
                 self._kill(place)
 
     def _start(self, place: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        future = self._pool(place).submit(function, *arguments)
+        try:
+            future = self._pool(place).submit(function, *arguments)
+        except BrokenProcessPool:  # its process died while it had nothing to do
+            self._kill(place)
+            future = self._pool(place).submit(function, *arguments)
         self._running[future] = place
         return future
 
@@ -173,7 +180,10 @@ class DaskExecutor:
     def free(self, *, urgent: bool = False) -> int:
         """Each thread of the cluster gets one task to work on and one to go on with, and an urgent one."""
         self._running = {future for future in self._running if not future.done()}
-        threads: int = sum(self._client.nthreads().values())
+        try:
+            threads: int = sum(self._client.nthreads().values())
+        except Exception as error:  # of many kinds, and another one once the client has given up
+            raise ExecutorError(f"The Dask scheduler {self._scheduler} does not answer any more.") from error
         return max(0, (3 if urgent else 2) * threads - len(self._running))
 
     def submit(self, task: Task, *, urgent: bool = False) -> Future[Answer]:

@@ -91,9 +91,16 @@ def input_distances(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArra
     return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 
 
-def block_size(seconds_a_pair: float | None, batch: int, seconds: float, most: int = 1024) -> int:
-    """Pairs of a block: about `seconds` long, whole batches; one batch while nothing was measured."""
+def block_size(
+    seconds_a_pair: float | None, batch: int, seconds: float, most: int = 1024, longest: float = np.inf
+) -> int:
+    """Pairs of a block: about `seconds` long, whole batches; one batch while nothing was measured.
+
+    Fewer pairs than a batch where one would take more than `longest` seconds.
+    """
     if seconds_a_pair is None:
         return batch
+    if seconds_a_pair * batch > longest:
+        return max(1, int(longest / seconds_a_pair))
     batches = round(seconds / max(seconds_a_pair, 1e-9) / batch)
     return int(min(max(batches, 1), max(most // batch, 1))) * batch

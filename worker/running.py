@@ -208,7 +208,10 @@ class AuditRun:
                 return self._flight(work, places, kind="estimates")
         work.estimated_last = False
         self._first = False
-        size = block_size(work.seconds_a_pair, self._settings.batch, self._settings.block_seconds)
+        settings = self._settings
+        size = block_size(
+            work.seconds_a_pair, settings.batch, settings.block_seconds, longest=settings.hang_seconds / 4
+        )
         return self._flight(work, work.plan.take(size), keep=self._settings.keep)
 
     def _flight(self, work: _Work, places: Places, **options: Any) -> _Flight:
@@ -256,8 +259,7 @@ class AuditRun:
             if time.monotonic() - flight.started > self._settings.hang_seconds:
                 del self._flights[future]
                 self._executor.abandon(future)
-                hung = f"A block took longer than {self._settings.hang_seconds:g} seconds and was ended."
-                self._failed(flight, Failure(hung, False, hung))
+                self._hung(flight)
 
     def _land(self, future: Future[Answer], flight: _Flight) -> None:
         try:
@@ -311,6 +313,23 @@ class AuditRun:
         audits.progress(self._db, self._audit, self._done, self._total, final)
 
     # ------------------------------------------------------------------------------------------- what goes wrong
+
+    def _hung(self, flight: _Flight) -> None:
+        """A block took too long: it hangs, or it is slow and its pairs are tried again in smaller blocks."""
+        limit = self._settings.hang_seconds
+        pairs = len(flight.task)
+        if flight.task.kind != "distances" or flight.collisions or pairs == 1 or flight.tries >= self._settings.tries:
+            sentence = f"A block took longer than {limit:g} seconds and was ended."
+            self._failed(flight, Failure(sentence, False, sentence))
+            return
+        log.warning(
+            "audit=%d layer=%s a block of %d pairs took longer than %g s and is tried again in parts",
+            self._audit.id, flight.work.spec.layer, pairs, limit,
+        )  # fmt: skip
+        flight.work.seconds_a_pair = max(flight.work.seconds_a_pair or 0.0, limit / pairs)
+        parts = np.array_split(flight.places, min(4, pairs))
+        again = [self._flight(flight.work, part, keep=self._settings.keep) for part in parts]
+        self._retries.extendleft(replace(part, tries=flight.tries + 1) for part in again)  # at once, see what it is
 
     def _failed(self, flight: _Flight, failure: Failure) -> None:
         log.warning(

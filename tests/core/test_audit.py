@@ -98,6 +98,8 @@ def test_a_saved_network_is_the_network(network: Path) -> None:
         (["--device", "abacus"], "not available"),
         (["--network", "nobody"], "no network 'nobody'"),
         (["--json", "/no/such/folder/out.json"], "does not exist"),
+        (["--json", "/tmp"], "'/tmp' is a folder; name a file"),
+        (["--json", "/proc/out.json"], "'/proc/out.json' cannot be written"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_2(

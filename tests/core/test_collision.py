@@ -200,6 +200,18 @@ def test_a_distance_does_not_depend_on_the_pairs_searched_beside_it(method: str,
     assert torch.equal(torch.cat([part.left for part in parts]), whole.left)
 
 
+@BOTH
+def test_nor_on_how_little_memory_there_is(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of three of seven pairs leave one over, which is searched beside the pair before it."""
+    f, (left, right) = convolutional("logits", m=5), pairs(7)
+    whole = find_collisions(f, left, right, method=method)
+    monkeypatch.setattr(collision._Problem, "batch_size", lambda *_: 3)
+    parts = find_collisions(f, left, right, method=method)
+    assert torch.equal(parts.distance, whole.distance)
+    assert torch.equal(parts.right, whole.right)
+    assert torch.equal(parts.passes, whole.passes)
+
+
 def test_the_balanced_search_is_closer_than_algorithm_1() -> None:
     f = convolutional("fc1", m=8)
     left, right = pairs(16)

@@ -147,6 +147,15 @@ def test_damaged_mnist_files(folder: Path) -> None:
             datasets.load("mnist")
 
 
+def test_a_part_of_cifar10_counts_in_the_given_folder_but_not_in_the_cache(folder: Path) -> None:
+    """There it is a download that is being unpacked."""
+    for place, there in ((folder.parent / "cache", False), (folder, True)):
+        (place / "cifar-10-batches-bin").mkdir(parents=True, exist_ok=True)
+        (place / "cifar-10-batches-bin" / "data_batch_1.bin").write_bytes(bytes(3073 * 2))
+        assert datasets.at_hand("cifar10") is there
+    assert len(datasets.load("cifar10")) == 2
+
+
 def test_a_cifar10_batch_that_is_cut_short(folder: Path) -> None:
     place = folder / "cifar-10-batches-bin"
     place.mkdir()

@@ -35,6 +35,9 @@ def test_images_are_stored_once_and_come_back_in_order(db: Database) -> None:
     assert (again[0], again[2]) == (first[2], first[0])
     assert images.ids(db, "mnist", "train", [2, 7, 100]) == {2: first[1], 7: first[0]}
     assert images.ids(db, "mnist", "test", [2, 7]) == {}
+    for other in ((pixels[:1], 7), (pixels[1:2], 3)):  # another label, another picture
+        with pytest.raises(StoreError, match=r"Image 9 of mnist \(train\) in the database is another one than in"):
+            images.put(db, "mnist", "train", [4, 9], [7, other[1]], np.concatenate([pixels[:1], other[0]]))
     record = images.get(db, [first[1]])[first[1]]
     assert (record.dataset, record.split, record.index, record.label) == ("mnist", "train", 2, 3)
     np.testing.assert_array_equal(record.pixels, pixels[1])

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from store import Database, audits
@@ -91,6 +92,25 @@ def test_an_audit_finishes_although_a_worker_of_the_cluster_dies(
         assert processes[0].wait() == -signal.SIGKILL
         for one in series(db, spec):
             np.testing.assert_array_equal(matrix(db, spec, one).distance, expected(spec, one.layer))
+    finally:
+        executor.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_scheduler_that_went_away_ends_the_worker_and_leaves_the_queue(
+    db: Database, cluster: tuple[str, list[subprocess.Popen[bytes]]]
+) -> None:
+    executor = connect_when_ready(cluster[0], 1, search.compute)
+    try:
+        scheduler = next(
+            process for process in psutil.Process().children() if "dask_scheduler" in str(process.cmdline())
+        )
+        scheduler.kill()
+        scheduler.wait(30)
+        asked = [audits.submit(db, audit(samples=count)) for count in (3, 4)]
+        with pytest.raises(ExecutorError, match="does not answer any more"):
+            fakes.worker(db, executor).run(wanted=lambda: False)
+        assert [audits.get(db, one.id).state for one in asked] == ["queued", "queued"]
     finally:
         executor.close()
 

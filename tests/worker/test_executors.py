@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from store.database import PROJECT
 from tests.store.world import audit
 from tests.worker import fakes, search
 from worker.executors import ExecutorError, LocalExecutor, open_executor
-from worker.tasks import Distances, Machine, NetworkFile, Task
+from worker.tasks import Answer, Distances, Machine, NetworkFile, Task
 
 
 @pytest.fixture
@@ -88,6 +89,17 @@ def test_a_process_that_dies_takes_only_its_own_block_with_it(executor: LocalExe
     assert isinstance(executor.submit(task("conv1")).result(timeout=60), Distances)
 
 
+def test_a_process_that_died_while_it_had_nothing_to_do_is_replaced(executor: LocalExecutor) -> None:
+    before = set(psutil.Process().children())
+    executor.submit(task()).result(timeout=60)
+    (process,) = [child for child in set(psutil.Process().children()) - before if "spawn_main" in str(child.cmdline())]
+    process.kill()
+    process.wait(30)
+    time.sleep(0.5)  # the pool notices by itself
+    assert executor.free() == 2
+    assert isinstance(executor.submit(task()).result(timeout=60), Distances)
+
+
 def test_a_hung_process_is_ended(executor: LocalExecutor, folder: Path) -> None:
     (folder / "conv1").write_text("hang")
     before = set(psutil.Process().children())
@@ -113,6 +125,31 @@ def test_one_such_block_is_tried_again_and_the_audit_finishes(
     fakes.worker(db, executor, hang_seconds=LIMIT[fault], poll_seconds=0.05).run(wanted=lambda: False)
     over = audits.get(db, asked.id)
     assert (over.state, over.done) == ("done", 50)
+
+
+def test_a_slow_block_is_tried_again_in_parts(db: Database) -> None:
+    """What takes longer than the limit as one block is done in parts, and the next blocks are small at once."""
+    sizes: list[int] = []
+    slow = LocalExecutor([Machine()], search.half_a_second_a_pair)
+    submit = slow.submit
+
+    def counted(task: Task, *, urgent: bool = False) -> Future[Answer]:
+        if task.kind == "distances":
+            sizes.append(len(task))
+        return submit(task, urgent=urgent)
+
+    slow.submit = counted  # type: ignore[method-assign]
+    asked = audits.submit(db, audit(samples=5, layers=("conv1",)))
+    try:
+        slow.submit(task("logits")).result(timeout=60)  # its process has started
+        sizes.clear()
+        fakes.worker(db, slow, hang_seconds=6.0, poll_seconds=0.05, batch=16).run(wanted=lambda: False)
+    finally:
+        slow.close()
+    over = audits.get(db, asked.id)
+    assert (over.state, over.done) == ("done", 25)
+    assert sizes[0] == 16
+    assert max(sizes[1:]) <= 4
 
 
 @pytest.mark.parametrize(

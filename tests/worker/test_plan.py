@@ -73,6 +73,13 @@ def test_blocks_are_whole_batches_of_the_wanted_time(seconds_a_pair: float | Non
     assert block_size(seconds_a_pair, 16, 1.5) == pairs
 
 
+@pytest.mark.parametrize(("seconds_a_pair", "pairs"), [(None, 16), (9.0, 16), (10.0, 15), (100.0, 1), (900.0, 1)])
+def test_blocks_are_smaller_than_a_batch_where_that_would_take_too_long(
+    seconds_a_pair: float | None, pairs: int
+) -> None:
+    assert block_size(seconds_a_pair, 16, 1.5, longest=150.0) == pairs
+
+
 def test_input_distances_are_those_of_numpy() -> None:
     left, right = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 4, 3), dtype=np.uint8)
     wanted = [[np.linalg.norm((a.astype(float) - b).ravel()) for b in right[:3]] for a in left]
