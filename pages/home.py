@@ -159,8 +159,9 @@ def _draw(network: NetworkRecord, shown: Bars, alike: list[Bars]) -> None:
     st.image(svg, alt=f"Mean distance by layer on a scale from 0 to {top:.2f}: {values}")
     spec = shown.spec
     m = "without projection" if spec.m[0] is None else f"at m = {spec.m[0]}, N = {spec.projections}"
+    one, other = (words.class_label(spec.dataset, label) for label in spec.classes)
     st.caption(
-        f"Mean distance by layer {m}; {spec.dataset}, {spec.classes[0]} against {spec.classes[1]}, S = {spec.samples}, "
+        f"Mean distance by layer {m}; {spec.dataset}, {one} against {other}, S = {spec.samples}, "
         f"{spec.method}. Full height is {top:.2f}, the largest of the cards that asked this."
     )
 
