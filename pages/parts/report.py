@@ -103,11 +103,8 @@ def page(
         for heading, table in tables.items()
     ]
     # Lines that are drawn beside the layers may answer a question of their own.
-    beside = [
-        (part, next(overlay.answer for overlay in part.overlays if overlay.answer is not None))
-        for part in parts
-        if any(overlay.answer is not None for overlay in part.overlays)
-    ]
+    answers = [next((overlay.answer for overlay in part.overlays if overlay.answer), None) for part in parts]
+    beside = [(part, answer) for part, answer in zip(parts, answers, strict=True) if answer is not None]
     settings = [export.settings(part) for part in parts] + [export.settings(part, answer) for part, answer in beside]
     commands = "\n".join(
         [command(part.answer.spec, part.network) for part in parts]
