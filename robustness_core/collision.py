@@ -9,17 +9,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from robustness_core import matrix_free
 from robustness_core.affine import affine_collision
 from robustness_core.algorithm1 import SCHEDULES, algorithm1
-from robustness_core.balanced import balanced, draw_starts, settings_for
-from robustness_core.geometry import max_norm, midpoints, project_linear, whitening
-from robustness_core.layers import is_affine
+from robustness_core.balanced import MANY_ROWS, balanced, draw_starts, settings_for
+from robustness_core.geometry import max_norm, midpoints, project_linear, rows_where, whitening
+from robustness_core.layers import is_affine, widths
 from robustness_core.linearise import Constraint
 from robustness_core.memory import pairs_within
 from robustness_core.polish import polish
 from robustness_core.spec import METHODS, PRESETS, TOLERANCE
+from robustness_core.verification import Verified, change_of, residual_of, verify
 
 _GOAL = 0.2 * TOLERANCE  # what the float32 search aims at, so that the float64 verification agrees
+NEARER = 0.4  # of a found distance: what the originals promise below this is tried from there too
 _SAME = 1e-12  # a mismatch of the originals below this share of their features is rounding: they collide already
 
 
@@ -33,7 +36,9 @@ class Collisions:
 
     `left`, `right`: the colliding images, (B, C, H, W) float32, in the units of the pixels.
     `distance`: max of the two L2 perturbation norms of those images, (B,) float64. An upper bound on d.
-    `residual`: ||A f(left) - A f(right)|| / ||A f(x) - A f(x')|| in float64 of the pair that the search ended with.
+    `residual`: how far the pair that the search ended with is from a collision, in float64: the larger of
+    ||A f(left) - A f(right)|| over the change of features, and of the perturbation that would close it over the
+    distance (verification.Verified).
     `collided`: residual <= 1e-4. Where it is False the images are the midpoint, which collides for every network,
     and `distance` is its distance; `residual` then says how far the search was from a collision.
     `passes`: forward or backward passes of both images of a pair, verification included, (B,) float64.
@@ -118,6 +123,9 @@ def estimate(extractor: nn.Module, left: Tensor, right: Tensor) -> Tensor:
     guesses: list[Tensor] = []
     for pairs in problem.pairs.float().split(problem.batch_size()):
         constraint = Constraint(problem.extractor, problem.shape, pairs)
+        if problem.rows > matrix_free.MANY_ROWS:
+            guesses.append(max_norm(matrix_free.first_projection(constraint, pairs), pairs).double().cpu())
+            continue
         rows = torch.arange(len(pairs), device=pairs.device)
         middle = midpoints(pairs)
         J = constraint.jacobian_at_midpoint(middle, rows)
@@ -135,6 +143,8 @@ class _Problem:
     affine: bool
     pairs: Tensor
     shape: tuple[int, ...]
+    rows: int  # m, the features that must meet
+    narrowest: int  # the size of the narrowest layer up to there; 0 where that is not known
 
     @staticmethod
     def of(extractor: nn.Module, left: Tensor, right: Tensor) -> _Problem:
@@ -149,7 +159,28 @@ class _Problem:
         if device.type == "mps":  # has no float64
             exact = exact.cpu()
         pairs = torch.stack([left.detach(), right.detach()], dim=1).flatten(2).to(device)
-        return _Problem(extractor, exact, is_affine(original), pairs, tuple(left.shape[1:]))
+        shape = tuple(left.shape[1:])
+        with torch.no_grad():
+            rows = extractor(torch.zeros(2, *shape, device=device))[0].numel()
+        narrowest = min(widths(original, shape), default=0) if rows >= 2 * pairs.shape[2] else 0
+        return _Problem(extractor, exact, is_affine(original), pairs, shape, rows, narrowest)
+
+    def injective(self, exact: Constraint, originals: Tensor) -> Tensor:
+        """For which of these pairs, (B, 2, n) float64, only the midpoint is taken to collide, (B,).
+
+        Features of 2n and more numbers, no layer on the way narrower than that, and a Jacobian of full column rank at
+        both images and at the midpoint: such a map is an immersion there, and maps of n into 2n dimensions that
+        collide elsewhere are exceptions for smooth networks (Whitney); for those with kinks it is an assumption.
+        Asked only where Jacobians are formed; the search without them finds out by itself.
+        """
+        pixels, rows = originals.shape[2], torch.arange(len(originals), device=originals.device)
+        taken = torch.full(rows.shape, self.narrowest >= 2 * pixels and self.rows <= matrix_free.MANY_ROWS)
+        taken = taken.to(originals.device)
+        for points in (originals[:, :1], originals[:, 1:], midpoints(originals)[:, :1]):
+            if taken.any():
+                H = exact.jacobian_at_midpoint(points.expand_as(originals), rows)[:, :, :pixels]
+                taken &= torch.linalg.matrix_rank(H) == pixels
+        return taken
 
     def exactly(self, points: Tensor) -> Tensor:
         return points.to("cpu" if points.device.type == "mps" else points.device).double()
@@ -167,53 +198,90 @@ def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int
     exact = Constraint(problem.exact, problem.shape, exact_originals)
     rows = torch.arange(len(originals), device=exact_originals.device)
 
-    features = exact.features(exact_originals, rows)
-    mismatch = (features[:, 0] - features[:, 1]).norm(dim=1)
-    together = mismatch <= _SAME * features.norm(dim=2).amax(dim=1)  # the originals collide already
+    start = exact.features(exact_originals, rows)
+    mismatch = (start[:, 0] - start[:, 1]).norm(dim=1)
+    together = mismatch <= _SAME * start.norm(dim=2).amax(dim=1)  # the originals collide already
+    middle = problem.exactly(midpoints(originals))
     if problem.affine:
-        points = affine_collision(exact, exact_originals).to(originals)
-    elif features.shape[2] >= 2 * originals.shape[2]:
-        points = midpoints(originals)  # such features are injective, save in special position (Whitney)
-    else:
+        points = affine_collision(exact, exact_originals).to(originals.dtype).double()
+        features = exact.features(points, rows)
+        change = change_of(start[:, 0] - start[:, 1], features - start)
+        g, distance = features[:, 0] - features[:, 1], max_norm(points, exact_originals)
+        found = Verified(points, distance, residual_of(g, change, torch.zeros_like(points), distance), distance)
+    elif problem.rows > matrix_free.MANY_ROWS:
         goal = (_GOAL * mismatch).to(originals.device, torch.float32)
-        points = _found(search, originals.float(), goal, method, preset, seed).to(originals)
-    points = torch.where(together.to(points.device)[:, None, None], originals, points)
+        points = matrix_free.search(search, originals.float(), goal, preset).to(originals.dtype)
+        found = matrix_free.verify(exact, problem.exactly(points), exact_originals, start)
+    else:
+        points, J = _found(search, originals.float(), start.float().to(originals.device), method, preset, seed)
+        points = problem.exactly(points.to(originals.dtype))
+        found = verify(exact, points, exact_originals, start, originals.dtype, search, J)
+        found = _nearer(exact, found, exact_originals, start, originals.dtype)
+    if problem.narrowest:
+        injective = problem.injective(exact, exact_originals)
+        found.points[injective], found.residual[injective] = middle[injective], 0.0
+        found.distance[injective] = max_norm(middle, exact_originals)[injective]
 
-    g = exact.values(problem.exactly(points), rows).norm(dim=1)
-    residual = torch.where(together, 0.0, g / mismatch)
-    collided = residual <= TOLERANCE
-    middle = midpoints(originals)
-    farthest = max_norm(problem.exactly(middle), exact_originals)
-    distance = max_norm(problem.exactly(points), exact_originals)
-    keep = collided & (distance <= farthest)
-    points = torch.where(keep.to(points.device)[:, None, None], points, middle)
+    collided = together | (found.residual <= TOLERANCE)
+    farthest = max_norm(middle, exact_originals)
+    keep = together | (collided & (found.distance <= farthest))
+    points = torch.where(
+        keep[:, None, None], torch.where(together[:, None, None], exact_originals, found.points), middle
+    )
+    points = points.to(originals)
+    residual = torch.where(together | (collided & ~keep), 0.0, found.residual)
     return Collisions(
         left=points[:, 0].unflatten(1, problem.shape),
         right=points[:, 1].unflatten(1, problem.shape),
-        distance=torch.where(keep, distance, farthest),
-        residual=torch.where(collided & ~keep, 0.0, residual),
+        distance=torch.where(keep, torch.where(together, 0.0, found.distance), farthest),
+        residual=residual,
         collided=collided,
         passes=search.passes.to(exact.passes.device) + exact.passes,
     )
 
 
-def _found(search: Constraint, x: Tensor, goal: Tensor, method: str, preset: str, seed: int) -> Tensor:
-    """The search itself, in float32: (B, 2, n), the closest of a pair's starts that reached the goal."""
+def _found(search: Constraint, x: Tensor, start: Tensor, method: str, preset: str, seed: int) -> tuple[Tensor, Tensor]:
+    """The search itself, in float32: (B, 2, n), the closest of a pair's starts that reached its goal, and J there.
+
+    `start`: the features of the originals, (B, 2, m).
+    """
     if method == "algorithm1":
-        return polish(search, algorithm1(search, x, SCHEDULES[preset]), x, goal)
-    settings = settings_for(preset, x.shape[2])
+        return polish(search, algorithm1(search, x, SCHEDULES[preset]), x, start, _GOAL)[:2]
+    settings = settings_for(preset, x.shape[2], start.shape[2])
     starts = draw_starts(x, settings, seed)
-    x, goal = x.repeat_interleave(settings.starts, 0), goal.repeat_interleave(settings.starts, 0)
+    x, start = x.repeat_interleave(settings.starts, 0), start.repeat_interleave(settings.starts, 0)
     each = Constraint(search.extractor, search.shape, x)
-    points = polish(each, balanced(each, x, settings, starts), x, goal)
-    distance = max_norm(points, x)
-    if settings.starts > 1:
-        reached = each.values(points, torch.arange(len(x), device=x.device)).norm(dim=1) <= goal
-        distance = torch.where(reached, distance, torch.inf)
+    points, J, reached = polish(each, balanced(each, x, settings, starts), x, start, _GOAL)
+    distance = torch.where(reached, max_norm(points, x), torch.inf)
     search.passes += each.passes.view(-1, settings.starts).sum(dim=1)
-    best = distance.view(-1, settings.starts).argmin(dim=1)
-    rows = torch.arange(len(best), device=x.device)
-    return points.unflatten(0, (-1, settings.starts))[rows, best]  # type: ignore[no-any-return]
+    best = distance.view(-1, settings.starts).argmin(dim=1) + settings.starts * torch.arange(len(search.passes))
+    return points[best], J[best]
+
+
+def _nearer(exact: Constraint, found: Verified, originals: Tensor, start: Tensor, rounding: torch.dtype) -> Verified:
+    """`found`, or for pairs that may collide much nearer what Newton's method finds from the originals.
+
+    Those are pairs without a collision and pairs whose originals nearly collide: to first order, from the Jacobian at
+    the collision that was found, the distance is less than NEARER of the one found. A search that begins at the
+    midpoint can miss what lies so close.
+    """
+    near = (found.residual > TOLERANCE) | (found.nearest < NEARER * found.distance)
+    if start.shape[2] > MANY_ROWS:
+        near &= found.residual <= TOLERANCE  # Jacobians of many rows in float64, for pairs that have none to gain
+    rows = rows_where(near)
+    if len(rows) == 0:
+        return found
+    x = originals[rows]
+    each = Constraint(exact.extractor, exact.shape, x)
+    again = verify(each, x, x, start[rows], rounding)
+    exact.passes[rows] += each.passes
+    closer = (again.residual <= TOLERANCE) & (
+        (found.residual[rows] > TOLERANCE) | (again.distance < found.distance[rows])
+    )
+    rows = rows[closer]
+    for name in ("points", "distance", "residual"):
+        getattr(found, name)[rows] = getattr(again, name)[closer]
+    return found
 
 
 def _rows(found: Collisions, rows: slice) -> Collisions:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 # Eigenvalues of J J^T below this share of the largest are noise of a float32 Jacobian: dead units, free directions.
 RANK_TOLERANCE = 1e-11
+EXACT_RANK_TOLERANCE = 1e-14  # the same of a float64 Jacobian
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,34 @@ class Whitening:
         """W^T v, (B, m)."""
         return torch.einsum("bij,bj->bi", self.vectors, v.double() * self.inverse_roots)
 
-    def matrix(self) -> Tensor:
-        """W, (B, m, m) float64: the rows of W J are orthonormal, or zero in the directions that nothing moves."""
-        return self.inverse_roots.unsqueeze(2) * self.vectors.mT
+    def matrix(self, ridge: float = 0.0) -> Tensor:
+        """W, (B, m, m) float64: the rows of W J are orthonormal, or zero in the directions that nothing moves.
+
+        With a `ridge`, a share of the largest root, the rows of weak directions are shorter, and none is zero in W.
+        """
+        if not ridge:
+            return self.inverse_roots.unsqueeze(2) * self.vectors.mT
+        floor = ridge * self.roots[:, -1:].clamp_min(torch.finfo(torch.float64).tiny)
+        return (self.roots.square() + floor.square()).rsqrt().unsqueeze(2) * self.vectors.mT
+
+    def unseen(self, g: Tensor) -> Tensor:
+        """The length of the part of g, (B, m), that no perturbation moves, (B,)."""
+        along = torch.einsum("bij,bi->bj", self.vectors, g.double())
+        return torch.linalg.vector_norm(along.masked_fill(self.inverse_roots > 0, 0), dim=1)  # type: ignore[no-any-return]
 
     def solve(self, g: Tensor) -> Tensor:
         """(J J^T)^+ g, (B, m) float64."""
         return self.unwhiten(self.whiten(g))
 
 
-def whitening(J: Tensor) -> Whitening:
-    """The whitening of Jacobians J, (B, m, 2n); the Gram matrix is formed and decomposed in float64."""
+def whitening(J: Tensor, tolerance: float = RANK_TOLERANCE) -> Whitening:
+    """The whitening of Jacobians J, (B, m, 2n); the Gram matrix is formed and decomposed in float64.
+
+    Eigenvalues below `tolerance`, a share of the largest, count as 0.
+    """
     J = J.double()
     values, vectors = torch.linalg.eigh(J @ J.mT)
-    keep = values > RANK_TOLERANCE * values[:, -1:].clamp_min(torch.finfo(torch.float64).tiny)
+    keep = values > tolerance * values[:, -1:].clamp_min(torch.finfo(torch.float64).tiny)
     roots = torch.where(keep, values, 0).clamp_min(0).sqrt()
     return Whitening(vectors, roots, torch.where(keep, 1 / roots.clamp_min(1e-300), 0))
 
@@ -70,8 +85,12 @@ def project_linear(target: Tensor, at: Tensor, g: Tensor, J: Tensor, white: Whit
 
 def keep_finite(points: Tensor, instead: Tensor) -> Tensor:
     """`points`, (B, 2, n), or `instead` for the pairs that have run away to infinity or to no number at all."""
-    sane = torch.isfinite(points).flatten(1).all(dim=1) & (points.abs().flatten(1).amax(dim=1) < 1e6)
-    return torch.where(sane[:, None, None], points, instead)
+    return torch.where(is_sane(points)[:, None, None], points, instead)
+
+
+def is_sane(points: Tensor) -> Tensor:
+    """Which pairs of `points`, (B, 2, n), are of finite numbers that pixels could be, (B,)."""
+    return torch.isfinite(points).flatten(1).all(dim=1) & (points.abs().flatten(1).amax(dim=1) < 1e6)
 
 
 def rows_where(mask: Tensor) -> Tensor:

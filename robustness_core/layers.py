@@ -127,6 +127,14 @@ def extractor(network: nn.Module, cut_name: str, input_shape: Sequence[int] | No
     return result  # type: ignore[no-any-return]
 
 
+def widths(module: nn.Module, input_shape: Sequence[int]) -> list[int]:
+    """The sizes of all layers of a module, (C, H, W) pixels to its features; empty where it cannot be traced."""
+    try:
+        return [cut.features for cut in cuts(module, input_shape)]
+    except LayerError:
+        return []
+
+
 def is_affine(module: nn.Module) -> bool:
     """Whether a module is known to be affine: its attribute `affine`, else what its traced graph shows."""
     known = getattr(module, "affine", None)

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+with warnings.catch_warnings():  # torch's forward mode compiles itself, once, by a function that torch deprecates
+    warnings.simplefilter("ignore", DeprecationWarning)
+    with forward_ad.dual_level():
+        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
 
 # Images in one pass. Batches are filled up to a multiple of SMALLEST: from there on a pair's rounding does not depend
 # on its neighbours (tested), and libraries prepare themselves for few sizes only.
@@ -60,14 +68,38 @@ class Constraint:
 
     def values_and_jacobian(self, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """g, (B, m), and J, (B, m, 2n): one forward pass and m backward passes."""
+        features, J = self.features_and_jacobian(points, rows)
+        return features[:, 0] - features[:, 1], J
+
+    def features_and_jacobian(self, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """A f of both images, (B, 2, m), and J, (B, m, 2n): one forward pass and m backward passes."""
         parts = []
         for part in points.split(self._pairs):
             part = part.detach().requires_grad_()
-            g = self._mismatch(part)
-            parts.append((g.detach(), _rows(g, part).flatten(2)))
-        g, J = (torch.cat(both) for both in zip(*parts, strict=True))
-        self.passes[rows] += 1 + g.shape[1]
-        return g, J
+            features = self._features(part)
+            parts.append((features.detach(), _rows(features[:, 0] - features[:, 1], part).flatten(2)))
+        features, J = (torch.cat(both) for both in zip(*parts, strict=True))
+        self.passes[rows] += 1 + J.shape[1]
+        return features, J
+
+    def pushforward(self, points: Tensor, directions: Tensor, rows: Tensor) -> Tensor:
+        """J v, (B, m), for `directions` v, (B, 2, n), without J: one forward-mode pass, counted as two."""
+        parts = []
+        with torch.no_grad(), forward_ad.dual_level():
+            for part, direction in zip(points.split(self._pairs), directions.split(self._pairs), strict=True):
+                moved = self._mismatch(forward_ad.make_dual(part, direction))
+                parts.append(forward_ad.unpack_dual(moved).tangent.clone())
+        self.passes[rows] += 2
+        return torch.cat(parts)
+
+    def pullback(self, points: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
+        """J^T u, (B, 2, n), for `weights` u, (B, m), without J: one forward and one backward pass."""
+        parts = []
+        for part, weight in zip(points.split(self._pairs), weights.split(self._pairs), strict=True):
+            part = part.detach().requires_grad_()
+            parts.append(torch.autograd.grad(self._mismatch(part), part, weight)[0])
+        self.passes[rows] += 2
+        return torch.cat(parts)
 
     def jacobian_at_midpoint(self, points: Tensor, rows: Tensor) -> Tensor:
         """J, (B, m, 2n), where both images of each pair are the same: one image does for both sides."""

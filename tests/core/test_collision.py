@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustness_core import collision
+from robustness_core import collision, matrix_free, verification
 from robustness_core.collision import CollisionError, estimate, find_collisions
 from robustness_core.layers import extractor
+from robustness_core.linearise import Constraint
 from robustness_core.networks import build
 from robustness_core.projection import project
 from robustness_core.spec import METHODS, PRESETS, TOLERANCE
@@ -180,7 +181,7 @@ def test_every_preset_is_deterministic() -> None:
 def test_more_effort_finds_closer_collisions() -> None:
     """In the mean of several networks: on one of them a longer search may end a few percent farther away."""
     left, right = pairs(12)
-    networks = [convolutional("fc1", m=8, seed=seed) for seed in range(4)]
+    networks = [convolutional("fc1", m=8, seed=seed) for seed in range(8)]
     means = [
         np.mean([float(find_collisions(f, left, right, preset=preset).distance.mean()) for f in networks])
         for preset in PRESETS
@@ -304,13 +305,142 @@ def test_saturated_activations_end_verified_or_at_the_midpoint(method: str) -> N
 
 
 def test_a_pair_that_does_not_collide_is_flagged_and_stands_at_its_midpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collision, "polish", lambda constraint, points, originals, goal: originals)
+    def give_up(constraint: object, points: Tensor, originals: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
+        return originals, torch.ones(3, 5, 288), torch.zeros(3, dtype=torch.bool)
+
+    monkeypatch.setattr(collision, "polish", give_up)
+    monkeypatch.setattr(verification, "CHORDS", 1)
+    monkeypatch.setattr(verification, "FRESH", 0)
+    monkeypatch.setattr(verification, "EXACT", 0)
+    monkeypatch.setattr(collision, "_nearer", lambda exact, found, *_: found)
     left, right = pairs(3)
     found = find_collisions(convolutional(), left, right)
     assert not found.collided.any()
     assert (found.residual > TOLERANCE).all()
     torch.testing.assert_close(found.left, (left + right) / 2)
     torch.testing.assert_close(found.left, found.right)
+
+
+# --- pairs that nearly collide, badly scaled features, bottlenecks ---------------------------------------------
+
+
+class Scaled(nn.Module):
+    """tanh of the pixels, its second number times `scale`: injective, so that d is half the distance of the images."""
+
+    def __init__(self, scale: float):
+        super().__init__()
+        self.register_buffer("scale", torch.tensor([1.0, scale]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x.flatten(1)) * self.scale
+
+
+@BOTH
+@pytest.mark.parametrize("scale", [1e-2, 1e-4, 1e-6, 1e-7])
+def test_a_direction_in_which_features_are_small_counts_as_any_other(method: str, scale: float) -> None:
+    """H = diag(1, scale), before and behind tanh: the distance of (0, 0) and (1, 1) is sqrt(2) / 2."""
+    left, right = torch.zeros(2, 1, 1, 2), torch.ones(2, 1, 1, 2)
+    affine = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
+    affine[1].weight.data = torch.diag(torch.tensor([1.0, scale]))
+    for f in (affine, Searched(affine), Scaled(scale)):
+        found = find_collisions(f, left, right, method=method)
+        assert found.collided.all()
+        torch.testing.assert_close(found.distance, torch.full((2,), 0.5**0.5, dtype=torch.float64), rtol=1e-6, atol=0)
+
+
+def test_a_wide_spectrum_behind_an_activation_hides_nothing() -> None:
+    """Sixteen rotated directions from 1 to 1e-6: injective, so nothing but the midpoint collides."""
+    generator = torch.Generator().manual_seed(0)
+    rotation, _ = torch.linalg.qr(torch.randn(16, 16, generator=generator, dtype=torch.float64))
+    last = nn.Linear(16, 16, bias=False).double()
+    last.weight.data = rotation * torch.logspace(0, -6, 16, dtype=torch.float64)
+    found = find_collisions(nn.Sequential(nn.Flatten(), nn.Tanh(), last), *pairs(4, (1, 4, 4)))
+    half = (pairs(4, (1, 4, 4))[0] - pairs(4, (1, 4, 4))[1]).flatten(1).double().norm(dim=1) / 2
+    assert (found.distance >= half * (1 - 1e-6)).all()
+
+
+@BOTH
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), mismatch=st.floats(1e-7, 1e-2))
+def test_pairs_that_nearly_collide_are_found_near(method: str, seed: int, mismatch: float) -> None:
+    """m = 1: x' is moved until its features agree with those of x up to g = |b| mismatch, a and b their gradients.
+
+    To first order the distance is |g| / (|a| + |b|); Newton's step, which minimises the sum of squares, ends within
+    (1 + sqrt 2) / 2 of it.
+    """
+    f = convolutional("conv1", m=1, seed=seed, text="tanh").double()
+    left, right = (t.double() for t in pairs(2, seed=seed))
+    shared = right.clone()
+    for _ in range(30):  # Newton to equal features, in x' alone
+        at = shared.clone().requires_grad_()
+        value = f(at)
+        (slope,) = torch.autograd.grad(value.sum(), at)
+        step = (f(left) - value.detach()) / slope.flatten(1).square().sum(dim=1, keepdim=True)
+        shared = shared + step[:, :, None, None] * slope
+    unit = slope / slope.flatten(1).norm(dim=1)[:, None, None, None]
+    right = shared + mismatch * unit
+    at = left.clone().requires_grad_()
+    a = torch.autograd.grad(f(at).sum(), at)[0].flatten(1).norm(dim=1)
+    b = slope.flatten(1).norm(dim=1)
+    found = find_collisions(f, left, right, method=method)
+    assert found.collided.all()
+    assert (found.distance <= 1.01 * (1 + 2**0.5) / 2 * mismatch * b / (a + b)).all()
+
+
+@pytest.mark.parametrize("m", [None, 130, 127, 20])
+def test_wide_features_behind_a_bottleneck_collide_as_near_as_the_bottleneck(m: int | None) -> None:
+    """64 -> 4 -> 200: more features than both images have pixels, yet all pass through four numbers."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 200), nn.ReLU())
+    left, right = pairs(6, (1, 8, 8))
+    wide = find_collisions(project(network, 200, m, 0), left, right)
+    narrow = find_collisions(network[:3], left, right)
+    assert wide.collided.all()
+    assert (wide.distance <= 1.05 * narrow.distance + 1e-9).all()
+
+
+def test_without_a_jacobian_the_search_sees_a_bottleneck_too() -> None:
+    """Four channels, then 64 of them: 3,136 features of 784 pixels, all functions of 196."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 4, 4), nn.ReLU(), nn.Conv2d(4, 64, 1), nn.ReLU())
+    left, right = pairs(3, (1, 28, 28))
+    assert network(left)[0].numel() > matrix_free.MANY_ROWS
+    wide, narrow = find_collisions(network, left, right), find_collisions(network[:2], left, right)
+    assert wide.collided.all()
+    assert (wide.distance <= 1.1 * narrow.distance).all()
+
+
+def test_the_search_without_jacobians_agrees_with_the_one_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    f, (left, right) = convolutional("fc1", m=None, text="tanh"), pairs(6)
+    dense = find_collisions(f, left, right, method="algorithm1", preset="thorough")
+    monkeypatch.setattr(matrix_free, "MANY_ROWS", 5)
+    free = find_collisions(f, left, right, preset="thorough")
+    assert free.collided.all()
+    torch.testing.assert_close(free.distance, dense.distance, rtol=0.05, atol=0)
+
+
+def test_least_squares_without_a_jacobian_are_those_of_the_pseudo_inverse() -> None:
+    f = convolutional("fc1", m=8, text="tanh").double()
+    left, right = (t.double() for t in pairs(4))
+    points = torch.stack([left, right], dim=1).flatten(2)
+    constraint = Constraint(f, (1, 12, 12), points)
+    rows = torch.arange(4)
+    g, J = constraint.values_and_jacobian(points, rows)
+    s = matrix_free.least_squares(constraint, points, g, rows, 60, 1e-12)
+    exact = torch.einsum("bkm,bm->bk", torch.linalg.pinv(J), g)
+    torch.testing.assert_close(s.flatten(1), exact, rtol=1e-7, atol=1e-9)
+
+
+def test_many_rows_are_searched_and_not_left_at_the_midpoint() -> None:
+    """Half of the units are dead at the midpoint; whitened by what they were there, pairs would be driven off."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(144, 400), nn.ReLU(), nn.Linear(400, 100), nn.ReLU())
+    left, right = pairs(6)
+    ours = find_collisions(network, left, right)
+    paper = find_collisions(network, left, right, method="algorithm1")
+    assert ours.collided.all()
+    assert ours.distance.mean() <= paper.distance.mean()
+    assert (ours.distance < 0.95 * (left - right).flatten(1).norm(dim=1) / 2).all()
 
 
 # --- doors -----------------------------------------------------------------------------------------------------
