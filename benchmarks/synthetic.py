@@ -25,7 +25,12 @@ SMALL = (
 )
 
 
-def network(db: Database, name: str = "small-made-up", card: dict[str, object] | None = None) -> NetworkRecord:
+def network(
+    db: Database,
+    name: str = "small-made-up",
+    card: dict[str, object] | None = None,
+    input_shape: tuple[int, int, int] = (1, 28, 28),
+) -> NetworkRecord:
     """A network on the shelf without real weights: good for screens, not for audits."""
     return networks.register(
         db,
@@ -34,7 +39,7 @@ def network(db: Database, name: str = "small-made-up", card: dict[str, object] |
         source="zoo",
         format="safetensors",
         architecture="conv 16 4x4/2 p1, relu, conv 32 4x4/1 same, relu, flatten, fc 100, relu, fc 10",
-        input_shape=(1, 28, 28),
+        input_shape=input_shape,
         mean=None,
         std=None,
         layers=SMALL,
@@ -94,7 +99,7 @@ def finish(db: Database, spec: AuditSpec, *, share: float = 1.0, seed: int = 0) 
 def keep_collisions(db: Database, spec: AuditSpec, sha256: str, left: int, right: int) -> None:
     """Put a made-up collision of two stored images into every series of a question; all four images are called 7."""
     ids = images.ids(db, spec.dataset, spec.split, [left, right])
-    shape = (3, 32, 32) if spec.dataset == "cifar10" else (1, 28, 28)
+    shape = datasets.INPUT_SHAPES[spec.dataset]
     for series in spec.series(sha256):
         one, other = (np.full(shape, level, dtype=np.float32) for level in (0.2, 0.3))
         says = {who: [0.0] * 7 + [9.0] + [0.0] * 2 for who in ("left", "right", "collision_left", "collision_right")}

@@ -1,4 +1,4 @@
-"""The images: MNIST (5,000 bundled digits or the official files) and CIFAR-10 (official binary layout); no torch."""
+"""The images: MNIST and CIFAR-10, the bundled part of each or the official files; no torch."""
 
 from __future__ import annotations
 
@@ -15,17 +15,28 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-BUNDLED = Path(__file__).parent / "data" / "mnist5k.npz"
-NAMES = ("mnist-5k", "mnist", "cifar10")
-SPLITS = ("train", "test")
+from robustness_core.spec import DATASETS, SPLITS
 
+NAMES = DATASETS
+# What of a data set is bundled, under a name of its own.
+BUNDLED = {"mnist": "mnist-5k", "cifar10": "cifar10-2k"}
+
+_DIGIT, _PHOTOGRAPH = (1, 28, 28), (3, 32, 32)
+# (C, H, W) of the images of each data set, as networks want it.
+INPUT_SHAPES = {"mnist-5k": _DIGIT, "mnist": _DIGIT, "cifar10-2k": _PHOTOGRAPH, "cifar10": _PHOTOGRAPH}
+
+_OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "mnist-5k": tuple("0123456789"),
     "mnist": tuple("0123456789"),
-    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    "cifar10-2k": _OBJECTS,
+    "cifar10": _OBJECTS,
 }
 
+_DATA = Path(__file__).parent / "data"
+_DIGITS = _DATA / "mnist5k.npz"
 _TRAIN_PER_CLASS = 400  # of the 500 bundled digits of each class; the last 100 are the test split
+_SHEET = "cifar10-2k-{}.png"  # a row of 100 images for each class, class 0 first
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MNIST_FILES = {
     "train": {
@@ -72,18 +83,28 @@ class Dataset:
 
 
 def load(name: str, split: str = "train") -> Dataset:
-    """Read one split of `mnist-5k`, `mnist` or `cifar10`.
+    """Read one split of a data set that is on this machine; nothing is downloaded (`fetch` does that).
 
-    `mnist-5k` is bundled: the first 400 digits of each class train, the last 100 test. The others are looked for in
-    the folder STRATA_DATA (`MNIST/raw/`, `cifar-10-batches-bin/`), then in the cache folder (STRATA_CACHE, by default
-    the user's), then downloaded into the cache and checked against their md5. Of CIFAR-10 only the batches that are
-    there are read. Raises DatasetError with one sentence.
+    `mnist-5k` and `cifar10-2k` are bundled; of the first, 400 digits of each class are for training and 100 for tests,
+    of the second 100 images and 100. The others are looked for in the folder STRATA_DATA (`MNIST/raw/`,
+    `cifar-10-batches-bin/`), then in the cache folder (STRATA_CACHE, by default the user's). Of CIFAR-10 only the
+    batches that are there are read. Raises DatasetError with one sentence.
     """
-    if name not in NAMES:
-        raise DatasetError(f"The data set {name!r} is not one of {', '.join(NAMES)}.")
-    if split not in SPLITS:
-        raise DatasetError(f"The split {split!r} is not one of {', '.join(SPLITS)}.")
-    return _load(name, split, os.environ.get("STRATA_DATA", ""), str(cache_folder()))
+    _check(name, split)
+    return _load(name, split, *_places())
+
+
+def fetch(name: str, split: str = "train") -> Dataset:
+    """As `load`, but what is not on this machine is first downloaded into the cache and checked against its md5."""
+    _check(name, split)
+    if not at_hand(name, split) and _given_folder_exists():
+        if name == "mnist":
+            for file, md5 in _MNIST_FILES[split].items():
+                if not _present_mnist(file, _folders()):
+                    _download(_MNIST_URL + file, md5, "MNIST/raw", "MNIST")
+        else:
+            _download(_CIFAR_URL, _CIFAR_MD5, ".", "CIFAR-10", untar=True)
+    return load(name, split)
 
 
 def counts(name: str, split: str = "train") -> dict[int, int]:
@@ -93,11 +114,14 @@ def counts(name: str, split: str = "train") -> dict[int, int]:
 
 
 def at_hand(name: str, split: str = "train") -> bool:
-    """Whether `load` would find this split without a download."""
-    folders = [Path(folder) for folder in (os.environ.get("STRATA_DATA", ""), str(cache_folder())) if folder]
+    """Whether `load` finds this split on this machine."""
+    if name in BUNDLED.values():
+        return True
+    if not _given_folder_exists():
+        return False
     if name == "mnist":
-        return all(_present_mnist(file, folders) for file in _MNIST_FILES[split])
-    return name == "mnist-5k" or bool(_present_cifar10(split, folders))
+        return all(_present_mnist(file, _folders()) for file in _MNIST_FILES[split])
+    return bool(_present_cifar10(split, _folders()))
 
 
 def to_float(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -110,13 +134,36 @@ def cache_folder() -> Path:
     return Path(os.environ.get("STRATA_CACHE") or platformdirs.user_cache_dir("strata"))
 
 
+def _check(name: str, split: str) -> None:
+    if name not in NAMES:
+        raise DatasetError(f"The data set {name!r} is not one of {', '.join(NAMES)}.")
+    if split not in SPLITS:
+        raise DatasetError(f"The split {split!r} is not one of {', '.join(SPLITS)}.")
+
+
+def _places() -> tuple[str, str]:
+    """The folder that the user named, empty without one, and the cache folder."""
+    return os.environ.get("STRATA_DATA", ""), str(cache_folder())
+
+
+def _folders() -> list[Path]:
+    return [Path(folder) for folder in _places() if folder]
+
+
+def _given_folder_exists() -> bool:
+    given, _ = _places()
+    return not given or Path(given).is_dir()
+
+
 @lru_cache(maxsize=8)
 def _load(name: str, split: str, given: str, cache: str) -> Dataset:
     folders = [Path(folder) for folder in (given, cache) if folder]
-    if given and name != "mnist-5k" and not Path(given).is_dir():
+    if given and name not in BUNDLED.values() and not Path(given).is_dir():
         raise DatasetError(f"The data folder STRATA_DATA={given} does not exist.")
     if name == "mnist-5k":
-        pixels, labels, source = _read_bundled(split)
+        pixels, labels, source = _read_digits(split)
+    elif name == "cifar10-2k":
+        pixels, labels, source = _read_sheet(split)
     elif name == "mnist":
         pixels, labels, source = _read_mnist(split, folders)
     else:
@@ -128,12 +175,12 @@ def _load(name: str, split: str, given: str, cache: str) -> Dataset:
     return Dataset(name, split, pixels, labels, source)
 
 
-def _read_bundled(split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], str]:
+def _read_digits(split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], str]:
     try:
-        with np.load(BUNDLED, allow_pickle=False) as archive:
+        with np.load(_DIGITS, allow_pickle=False) as archive:
             pixels, labels = archive["pixels"][..., None], archive["labels"].astype(np.int64)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"The bundled digits {BUNDLED} cannot be read; install Strata again.") from error
+        raise DatasetError(f"The bundled digits {_DIGITS} cannot be read; install Strata again.") from error
     place = np.zeros(len(labels), dtype=np.int64)  # of each image within its class
     for label in np.unique(labels):
         members = labels == label
@@ -142,17 +189,34 @@ def _read_bundled(split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int
     return pixels[chosen], labels[chosen], f"{chosen.sum()} of the 5,000 digits bundled with Strata"
 
 
+def _read_sheet(split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], str]:
+    from PIL import Image  # imported only where images are read: other data sets need none of it
+
+    path = _DATA / _SHEET.format(split)
+    try:
+        with Image.open(path) as sheet:
+            rows = np.asarray(sheet)
+        pixels = rows.reshape(10, 32, 100, 32, 3).swapaxes(1, 2).reshape(1000, 32, 32, 3)
+    except (OSError, ValueError, SyntaxError) as error:  # the last is what PIL raises of a damaged PNG
+        raise DatasetError(f"The bundled images {path} cannot be read; install Strata again.") from error
+    official = 50000 if split == "train" else 10000
+    return (
+        pixels,
+        np.repeat(np.arange(10, dtype=np.int64), 100),
+        f"1000 of {official} official CIFAR-10 {split} images, bundled with Strata",
+    )
+
+
 def _read_mnist(split: str, folders: list[Path]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], str]:
-    images_file, labels_file = (_find_mnist(name, md5, folders) for name, md5 in _MNIST_FILES[split].items())
+    found = [path for name in _MNIST_FILES[split] if (path := _present_mnist(name, folders))]
+    if len(found) < len(_MNIST_FILES[split]):
+        raise _absent("MNIST")
+    images_file, labels_file = found
     images, labels = _read_idx(images_file, axes=3), _read_idx(labels_file, axes=1)
     if len(images) != len(labels):
         raise DatasetError(f"{images_file} has {len(images)} images but {labels_file.name} {len(labels)} labels.")
     official = 60000 if split == "train" else 10000
     return images[..., None], labels.astype(np.int64), f"{len(labels)} of {official} official MNIST {split} images"
-
-
-def _find_mnist(name: str, md5: str, folders: list[Path]) -> Path:
-    return _present_mnist(name, folders) or _download(_MNIST_URL + name, md5, "MNIST/raw", "MNIST")[0]
 
 
 def _present_mnist(name: str, folders: list[Path]) -> Path | None:
@@ -180,7 +244,9 @@ def _read_idx(path: Path, axes: int) -> npt.NDArray[np.uint8]:
 
 
 def _read_cifar10(split: str, folders: list[Path]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], str]:
-    files = _find_cifar10(split, folders)
+    files = _present_cifar10(split, folders)
+    if not files:
+        raise _absent("CIFAR-10")
     records = []
     for path in files:
         try:
@@ -201,13 +267,6 @@ def _read_cifar10(split: str, folders: list[Path]) -> tuple[npt.NDArray[np.uint8
     )
 
 
-def _find_cifar10(split: str, folders: list[Path]) -> list[Path]:
-    if present := _present_cifar10(split, folders):
-        return present
-    unpacked = {path.name: path for path in _download(_CIFAR_URL, _CIFAR_MD5, ".", "CIFAR-10", untar=True)}
-    return [unpacked[name] for name in _CIFAR_FILES[split]]
-
-
 def _present_cifar10(split: str, folders: list[Path]) -> list[Path]:
     for folder in folders:
         present = [folder / _CIFAR_FOLDER / name for name in _CIFAR_FILES[split]]
@@ -218,7 +277,14 @@ def _present_cifar10(split: str, folders: list[Path]) -> list[Path]:
     return []
 
 
-def _download(url: str, md5: str, folder: str, title: str, *, untar: bool = False) -> list[Path]:
+def _absent(title: str, tried: str = "") -> DatasetError:
+    return DatasetError(
+        f"{title} is not in STRATA_DATA nor in the cache {cache_folder()}{tried}; "
+        "give a folder that holds it as STRATA_DATA."
+    )
+
+
+def _download(url: str, md5: str, folder: str, title: str, *, untar: bool = False) -> None:
     import pooch  # imported only where a download is needed: it pulls in requests
 
     pooch.get_logger().setLevel("WARNING")
@@ -226,10 +292,6 @@ def _download(url: str, md5: str, folder: str, title: str, *, untar: bool = Fals
     target = cache_folder() / folder
     name = url.rsplit("/", 1)[-1]
     try:
-        found = pooch.retrieve(url, known_hash=f"md5:{md5}", path=target, fname=name, processor=processor)
+        pooch.retrieve(url, known_hash=f"md5:{md5}", path=target, fname=name, processor=processor)
     except Exception as error:  # requests, OS and hash errors alike mean that the data set is not there
-        raise DatasetError(
-            f"{title} is not in STRATA_DATA nor in the cache {cache_folder()} and could not be downloaded from {url}; "
-            f"give a folder that holds it as STRATA_DATA."
-        ) from error
-    return [Path(path) for path in ([found] if isinstance(found, str) else found)]
+        raise _absent(title, f" and could not be downloaded from {url}") from error

@@ -25,10 +25,11 @@ METHODS = ("benign", "pgd", "trades")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 # Channel means and deviations of the CIFAR-10 training images; digits go in as they are.
-NORMALISATION = {"cifar10": ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616))}
+_CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616))
+NORMALISATION = {"cifar10-2k": _CIFAR10, "cifar10": _CIFAR10}
 
 # The budgets of the paper: where a network has none of its own, it is measured at these.
-USUAL_EPSILON = {"mnist-5k": 2.0, "mnist": 2.0, "cifar10": 0.5}
+USUAL_EPSILON = {"mnist-5k": 2.0, "mnist": 2.0, "cifar10-2k": 0.5, "cifar10": 0.5}
 
 _MOMENTUM = 0.9
 _RAMP = 1 / 3  # share of the steps in which the budget grows from 0; at once, training stays at chance
@@ -196,7 +197,7 @@ def train(
     Cost of a step in passes over the batch: benign 3, pgd 2·attack_steps + 3, trades 2·attack_steps + 7.
     Raises TrainingError, datasets.DatasetError, networks.ArchitectureError or checkpoints_io.CheckpointFileError.
     """
-    data, held_out = datasets.load(spec.dataset, "train"), datasets.load(spec.dataset, "test")
+    data, held_out = datasets.fetch(spec.dataset, "train"), datasets.fetch(spec.dataset, "test")
     images = len(data) if spec.limit is None else min(spec.limit, len(data))
     # A random choice, the same for every seed of training, so that all classes are there.
     chosen = np.sort(np.random.default_rng(0).permutation(len(data))[:images])
@@ -264,7 +265,7 @@ def _epoch(
         for group in state.optimiser.param_groups:
             group["lr"] = cosine(spec.learning_rate, progress)
         inputs, targets = pixels[members], labels[members]
-        if spec.dataset == "cifar10":
+        if inputs.shape[1] == 3:  # photographs; a digit moved or mirrored may be another
             inputs = crop_and_flip(inputs, rng)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         loss = _loss(state.network, inputs, targets, ramp(spec.epsilon, progress), spec, generator)

@@ -275,7 +275,9 @@ def _check_image(image: ImageKey) -> None:
 
 
 def _check_shape(network: NetworkRecord, dataset: str) -> None:
-    shape = {"cifar10": (3, 32, 32)}.get(dataset, (1, 28, 28))
+    from robustness_core.datasets import INPUT_SHAPES  # here, as below
+
+    shape = INPUT_SHAPES[dataset]
     if network.input_shape != shape:
         sizes = ["×".join(str(size) for size in sizes) for sizes in (network.input_shape, shape)]
         raise SpecError(f"The network {network.name} takes {sizes[0]} images; those of {dataset} are {sizes[1]}.")

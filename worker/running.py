@@ -436,7 +436,7 @@ class AuditRun:
 
 def _draw(db: Database, spec: AuditSpec) -> Sample:
     """The sample of an audit, its images put into the store."""
-    data = datasets.load(spec.dataset, spec.split)
+    data = datasets.fetch(spec.dataset, spec.split)
     spec.check_samples(datasets.counts(spec.dataset, spec.split))
     chosen = [sample_indices(data.labels, label, spec.samples, spec.seed) for label in spec.classes]
     ids = [
@@ -457,7 +457,7 @@ def _image(db: Database, key: ImageKey) -> tuple[int, NDArray[np.uint8]]:
     known = images.ids(db, dataset, split, [index])
     if known:
         return known[index], images.get(db, [known[index]])[known[index]].pixels
-    data = datasets.load(dataset, split)
+    data = datasets.fetch(dataset, split)
     pixels = data.pixels[index]
     return images.put(db, dataset, split, [index], [int(data.labels[index])], pixels[None])[0], pixels
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import streamlit as st
@@ -13,28 +11,11 @@ from numpy.typing import NDArray
 from robustness_core import datasets
 from robustness_core.spec import sample_indices
 
-# A file without which a data set is not on this machine: screens never download, only a worker or the user does.
-_SIGNS = {
-    "mnist": ("MNIST/raw/{}-images-idx3-ubyte", "MNIST/raw/{}-images-idx3-ubyte.gz"),
-    "cifar10": ("cifar-10-batches-bin/{}_batch.bin",),
-}
-_SPLIT_NAMES = {"mnist": {"train": "train", "test": "t10k"}, "cifar10": {"train": "data", "test": "test"}}
-
-
-def present(name: str, split: str) -> bool:
-    """Whether a data set can be read here without the internet."""
-    if name not in _SIGNS:
-        return True
-    folders = [Path(folder) for folder in (os.environ.get("STRATA_DATA"), str(datasets.cache_folder())) if folder]
-    signs = [sign.format(_SPLIT_NAMES[name][split]) for sign in _SIGNS[name]]
-    if name == "cifar10" and split == "train":
-        signs = [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)]
-    return any((folder / sign).is_file() for folder in folders for sign in signs)
-
 
 def fitting(input_shape: tuple[int, ...]) -> list[str]:
-    """Data sets whose images a network of this input shape takes."""
-    return ["cifar10"] if input_shape[0] == 3 else ["mnist-5k", "mnist"]
+    """Data sets whose images a network of this input shape takes, the bundled one first."""
+    channels = 3 if input_shape[0] == 3 else 1
+    return [name for name, shape in datasets.INPUT_SHAPES.items() if shape[0] == channels]
 
 
 @dataclass(frozen=True, eq=False)

@@ -177,10 +177,10 @@ class Form:
                 split=self.split,
             )
             spec.check_layers(network.features)
-            if not data.present(self.dataset, self.split):
+            if not datasets.at_hand(self.dataset, self.split):
                 raise SpecError(
                     f"The data set {self.dataset} is not on this machine; name a folder that holds it in STRATA_DATA "
-                    "and start again, or choose mnist-5k."
+                    f"and start again, or choose {datasets.BUNDLED[self.dataset]}."
                 )
             spec.check_samples(data.counts(self.dataset, self.split))
         except (SpecError, datasets.DatasetError) as error:

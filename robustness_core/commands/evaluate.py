@@ -39,6 +39,7 @@ from robustness_core.training import CLASSES, PRECISIONS, USUAL_EPSILON
 
 # The accuracies on all test images, each under its name in the card.
 HEADLINES = ("clean", "robust", "usual")
+AUDITED = "audited"  # and FAB's norms of the images that an audit takes
 
 
 class EvaluationError(ValueError):
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the attacks and of the audited sample")
     parser.add_argument("--precision", default="float32", help="of PGD's search: " + " or ".join(PRECISIONS))
     parser.add_argument(
-        "--only", nargs="+", choices=HEADLINES, help="measure these again and keep the rest of the card"
+        "--only", nargs="+", choices=(*HEADLINES, AUDITED), help="measure these again and keep the rest of the card"
     )
 
 
@@ -114,8 +115,9 @@ def measure(network: Network, card: dict[str, Any], args: argparse.Namespace) ->
     dataset = args.dataset or card.get("dataset")
     if dataset is None:
         raise EvaluationError(f"{args.file} has no card that names its data set; give --dataset.")
-    data = datasets.load(dataset, "test")
-    sample = None if args.only else _sample(dataset, args)  # what is lacking is said before hours are spent
+    asked = args.only or (*HEADLINES, AUDITED)
+    sample = _sample(dataset, args) if AUDITED in asked else None  # what is lacking is said before hours are spent
+    data = sample[0] if sample and asked == [AUDITED] else datasets.fetch(dataset, "test")
     _try(network, data)
     training = card.get("training", {})
     own = None if training.get("method") == "benign" else training.get("epsilon")
@@ -132,25 +134,26 @@ def measure(network: Network, card: dict[str, Any], args: argparse.Namespace) ->
     with tqdm(desc=args.file.stem, unit="image", disable=None) as bar:
         measured = {
             name: _headline(name, network, data, order, args.robust_epsilon or [trained], args, bar)
-            for name in args.only or HEADLINES
+            for name in asked
+            if name != AUDITED
         }
+        pair = ClassPair(network, tuple(args.classes))
+        if sample is not None:
+            measured[AUDITED] = _audited(pair, *sample, args, bar)
         if args.only:
             made["seconds"] = round(time.monotonic() - begun, 1)
             return {name: part | made for name, part in measured.items()}
-        pair = ClassPair(network, tuple(args.classes))
         of_pair = order[np.isin(data.labels[order], args.classes)]
         ten = _curves(network, _images(data, order[: args.grid_images]), epsilons, args, bar, "ten classes")
         two = _curves(
             pair, _pair_images(data, of_pair[: args.grid_images], args.classes), epsilons, args, bar, "class pair"
         )
-        audited = None if sample is None else _audited(pair, *sample, args, bar)
     return {
         "split": "test",
         "source": data.source,
         **measured,
         "ten_classes": ten,
         "class_pair": {"classes": list(args.classes), **two},
-        "audited": audited,
         "seconds": round(time.monotonic() - begun, 1),
         **made,
     }
@@ -240,8 +243,7 @@ def _sample(dataset: str, args: argparse.Namespace) -> tuple[datasets.Dataset, l
     """The images of each class that an audit with this seed takes, and their data set; None where none are asked."""
     if not args.samples:
         return None
-    name = "mnist-5k" if dataset == "mnist" else dataset  # what a fresh installation audits
-    data = datasets.load(name, "train")
+    data = datasets.load(datasets.BUNDLED.get(dataset, dataset), "train")  # what a fresh installation audits
     return data, [sample_indices(data.labels, label, args.samples, args.seed) for label in args.classes]
 
 

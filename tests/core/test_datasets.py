@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import subprocess
 import sys
@@ -58,9 +59,53 @@ def test_the_bundled_digits_split_by_class() -> None:
     assert not any(image.tobytes() in seen for image in test.pixels)
 
 
+@pytest.mark.parametrize(
+    ("split", "sha256"),
+    [
+        ("train", "59ffa5d6fcc108d1aad7427f76016966eb5f31b5a08c6dee70761c46e9f8752f"),
+        ("test", "7c38c61aa8c7f1716d28cda247fd6f77a8db4bc051de264382e94804d47bce91"),
+    ],
+)
+def test_the_bundled_photographs_are_the_official_ones(split: str, sha256: str) -> None:
+    """Without loss: the hashes are those of the official bytes, taken from the binary files in their order."""
+    data = datasets.load("cifar10-2k", split)
+    assert hashlib.sha256(np.ascontiguousarray(data.pixels).tobytes()).hexdigest() == sha256
+    assert data.pixels.shape == (1000, 32, 32, 3)
+    assert data.pixels.dtype == np.uint8
+    assert datasets.counts("cifar10-2k", split) == dict.fromkeys(range(10), 100)
+    assert len({image.tobytes() for image in data.pixels}) == 1000
+    assert data.source.startswith("1000 of ")
+
+
+def test_the_parts_of_the_bundled_photographs_are_apart() -> None:
+    train, test = (
+        {image.tobytes() for image in datasets.load("cifar10-2k", split).pixels} for split in ("train", "test")
+    )
+    assert not train & test
+
+
+def test_a_damaged_sheet_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = (datasets._DATA / "cifar10-2k-test.png").read_bytes()
+    for content in (b"", b"no picture", whole[: len(whole) // 2], scratched(whole)):
+        (tmp_path / "cifar10-2k-test.png").write_bytes(content)
+        monkeypatch.setattr(datasets, "_DATA", tmp_path)
+        with pytest.raises(DatasetError, match=r"bundled images .*cifar10-2k-test.png cannot be read"):
+            datasets._read_sheet("test")
+
+
+@pytest.mark.parametrize("name", datasets.NAMES)
+def test_every_data_set_has_a_shape_and_names_of_its_classes(name: str) -> None:
+    assert len(datasets.CLASS_NAMES[name]) == 10
+    part = datasets.BUNDLED.get(name, name)
+    assert datasets.INPUT_SHAPES[name] == datasets.load(part).input_shape
+    assert datasets.CLASS_NAMES[name] == datasets.CLASS_NAMES[part]
+
+
 def test_loaded_arrays_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="read-only"):
         datasets.load("mnist-5k").pixels[0] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        datasets.load("cifar10-2k").pixels[0] = 0
 
 
 def test_to_float_moves_channels_first_and_scales() -> None:
@@ -105,15 +150,16 @@ def test_cifar10_reads_the_batches_that_are_there(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "split", "sentence"),
     [
-        ("imagenet", "train", "The data set 'imagenet' is not one of mnist-5k, mnist, cifar10."),
+        ("imagenet", "train", "The data set 'imagenet' is not one of mnist-5k, mnist, cifar10-2k, cifar10."),
         ("mnist", "validation", "The split 'validation' is not one of train, test."),
         ("mnist", "train", "MNIST is not in STRATA_DATA nor in the cache"),
         ("cifar10", "test", "CIFAR-10 is not in STRATA_DATA nor in the cache"),
     ],
 )
 def test_what_is_missing_is_said(folder: Path, name: str, split: str, sentence: str) -> None:
-    with pytest.raises(DatasetError, match=sentence.replace(".", r"\.")):
-        datasets.load(name, split)
+    for read in (datasets.load, datasets.fetch):
+        with pytest.raises(DatasetError, match=sentence.replace(".", r"\.")):
+            read(name, split)
 
 
 def test_a_data_folder_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +202,36 @@ def test_a_part_of_cifar10_counts_in_the_given_folder_but_not_in_the_cache(folde
     assert len(datasets.load("cifar10")) == 2
 
 
+@pytest.mark.parametrize("part", [[], ["data_batch_1.bin"], ["data_batch_1.bin", "data_batch_4.bin"]])
+def test_only_fetch_downloads(folder: Path, monkeypatch: pytest.MonkeyPatch, part: list[str]) -> None:
+    """Whatever part of CIFAR-10 lies in the cache: `at_hand` says what `load` finds, and neither asks the network."""
+    asked: list[str] = []
+    cache = folder.parent / "cache" / "cifar-10-batches-bin"
+
+    def retrieve(url: str, **_: object) -> list[str]:
+        asked.append(url)
+        cache.mkdir(parents=True, exist_ok=True)
+        for i in range(1, 6):
+            (cache / f"data_batch_{i}.bin").write_bytes(bytes(3073))
+        return []
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    for name in part:
+        cache.mkdir(parents=True, exist_ok=True)
+        (cache / name).write_bytes(bytes(3073))
+    assert not datasets.at_hand("cifar10")
+    with pytest.raises(DatasetError, match=r"CIFAR-10 is not in STRATA_DATA nor in the cache"):
+        datasets.load("cifar10")
+    with pytest.raises(DatasetError, match=r"MNIST is not in STRATA_DATA nor in the cache"):
+        datasets.load("mnist")
+    assert asked == []
+    assert len(datasets.fetch("cifar10")) == 5
+    assert len(asked) == 1
+    assert datasets.at_hand("cifar10")
+    assert len(datasets.fetch("cifar10")) == 5
+    assert len(asked) == 1
+
+
 def test_a_cifar10_batch_that_is_cut_short(folder: Path) -> None:
     place = folder / "cifar-10-batches-bin"
     place.mkdir()
@@ -179,10 +255,23 @@ def test_the_official_files() -> None:
     assert datasets.load("cifar10", "test").pixels.shape == (10000, 32, 32, 3)
 
 
+@pytest.mark.skipif(
+    "STRATA_DATA" not in os.environ, reason="STRATA_DATA is not set: the official files are not at hand"
+)
+@pytest.mark.parametrize("split", datasets.SPLITS)
+def test_the_bundled_photographs_come_first_of_their_class_in_the_official_files(split: str) -> None:
+    whole, part = datasets.load("cifar10", split), datasets.load("cifar10-2k", split)
+    for label in range(10):
+        first = np.flatnonzero(whole.labels == label)[:100]
+        np.testing.assert_array_equal(part.pixels[part.labels == label], whole.pixels[first])
+        assert first.max() < 1194  # before the first image of the test set of which lossy copies are about
+
+
 def test_at_hand_says_whether_a_download_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRATA_DATA", str(tmp_path))
     monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "cache"))
     assert datasets.at_hand("mnist-5k")
+    assert datasets.at_hand("cifar10-2k", "test")
     assert not datasets.at_hand("mnist")
     assert not datasets.at_hand("cifar10", "test")
     folder = tmp_path / "cifar-10-batches-bin"

@@ -19,6 +19,7 @@ from robustness_core.checkpoints_io import read, read_card
 from robustness_core.commands import evaluate as command
 from robustness_core.commands import shelf
 from robustness_core.networks import build
+from robustness_core.spec import sample_indices
 
 ZOO = Path(__file__).resolve().parents[2] / "zoo"
 CARDS = sorted(path for path in ZOO.glob("*.json") if "evaluation" in json.loads(path.read_text()))
@@ -174,7 +175,7 @@ def test_the_command_measures_into_the_card(tmp_path: Path, capsys: pytest.Captu
         (["--epsilon", "1:0:5"], "The largest ε (0) must be above the smallest (1)."),
         (["--steps", "0"], "The number of PGD steps is 0; it must be 1 or more."),
         (["--precision", "float8"], "The precision 'float8' is not one of float32, bfloat16."),
-        (["--dataset", "svhn"], "The data set 'svhn' is not one of mnist-5k, mnist, cifar10."),
+        (["--dataset", "svhn"], "The data set 'svhn' is not one of mnist-5k, mnist, cifar10-2k, cifar10."),
         ([], "net.safetensors has no card that names its data set; give --dataset."),
     ],
 )
@@ -225,6 +226,19 @@ def test_what_is_lacking_is_said_before_anything_is_measured(
     monkeypatch.setattr(command.datasets, "load", without_train)
     assert command.run(arguments(str(path))) == 2
     assert capsys.readouterr().err == "error: The training images are elsewhere.\n"
+
+
+def test_audited_photographs_are_the_bundled_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that Explore's FAB line stands beside what a new installation audits."""
+    path = tmp_path / "net.safetensors"
+    checkpoints_io.save(build("flatten, fc 10", (3, 32, 32)), path, {"dataset": "cifar10"})
+    assert command.run(arguments(str(path), "--only", "audited", "--samples", "2")) == 0
+    audited = read_card(path)["evaluation"]["audited"]
+    assert (audited["dataset"], audited["split"], audited["classes"]) == ("cifar10-2k", "train", [3, 7])
+    labels = datasets.load("cifar10-2k").labels
+    for label, indices in zip((3, 7), audited["indices"], strict=True):
+        assert indices == sample_indices(labels, label, 2, 0).tolist()
+    assert list(read_card(path)["evaluation"]) == ["audited"]
 
 
 def test_a_benign_network_is_measured_at_the_usual_budget(tmp_path: Path) -> None:

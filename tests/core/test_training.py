@@ -279,7 +279,7 @@ def test_the_cards_command_has_every_digit(setting: str, tmp_path: Path) -> None
     assert getattr(again.parse_args(words[4:]), setting) == value
 
 
-@pytest.mark.parametrize(("dataset", "epsilon"), [("cifar10", 0.5), ("mnist", 2.0)])
+@pytest.mark.parametrize(("dataset", "epsilon"), [("cifar10", 0.5), ("cifar10-2k", 0.5), ("mnist", 2.0)])
 def test_the_budget_unless_given_is_the_papers(
     dataset: str, epsilon: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

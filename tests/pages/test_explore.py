@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pandas as pd
+import pooch
 import pytest
 
 from benchmarks import synthetic
 from pages.parts.words import address
-from robustness_core.spec import AuditSpec
+from robustness_core.spec import AuditSpec, SpecError
 from store import audits, workers
 from tests.pages.conftest import words
 
@@ -150,7 +151,11 @@ def test_running_audit_of_another_question_says_what_it_asks(db, open_screen) ->
         ({"a": "7"}, "The two classes must differ"),
         ({"from": "9.0"}, "must be above the smallest"),
         ({"layers": ""}, "Choose at least one layer"),
-        ({"dataset": "mnist"}, "The data set mnist is not on this machine"),
+        (
+            {"dataset": "mnist"},
+            "The data set mnist is not on this machine; name a folder that holds it in STRATA_DATA "
+            "and start again, or choose mnist-5k.",
+        ),
     ],
 )
 def test_refused_question_is_one_sentence_and_nothing_is_queued(db, open_screen, query, sentence) -> None:
@@ -160,6 +165,36 @@ def test_refused_question_is_one_sentence_and_nothing_is_queued(db, open_screen,
     assert any(sentence in error.value.replace("\\", "") for error in screen.error)
     assert next(button for button in screen.button if button.label == "Start").disabled
     assert audits.recent(db) == []
+
+
+def test_network_for_photographs_is_asked_about_the_bundled_ones(db, open_screen) -> None:
+    synthetic.network(db, input_shape=(3, 32, 32))
+    screen = open_screen("explore")
+    assert not screen.exception
+    (dataset,) = (box for box in screen.selectbox if box.label == "Data set")
+    assert dataset.options == ["cifar10-2k", "cifar10"]
+    screen.button[0].click().run()
+    (asked,) = audits.recent(db)
+    assert (asked.spec.dataset, asked.spec.classes, asked.spec.split) == ("cifar10-2k", (3, 7), "train")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_screen_never_downloads_whatever_part_of_a_data_set_is_in_the_cache(
+    db, open_screen, tmp_path, monkeypatch, split
+) -> None:
+    def retrieve(url: str, **_: object) -> None:
+        raise AssertionError(f"{url} was asked for")
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    part = tmp_path / "cache" / "cifar-10-batches-bin" / "data_batch_1.bin"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(3073))  # a download that was stopped
+    synthetic.network(db, input_shape=(3, 32, 32))
+    screen = open_screen("explore", dataset="cifar10", split=split)
+    assert not screen.exception
+    assert any("or choose cifar10-2k." in error.value.replace("\\", "") for error in screen.error)
+    with pytest.raises(SpecError, match="CIFAR-10 is not in STRATA_DATA nor in the cache"):
+        audits.submit(db, synthetic.question().replace(dataset="cifar10", split=split))
 
 
 @pytest.mark.parametrize(

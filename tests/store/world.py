@@ -30,7 +30,9 @@ class Clock:
         self.time += timedelta(seconds=seconds)
 
 
-def network(db: Database, name: str = "tiny", sha256: str | None = None) -> NetworkRecord:
+def network(
+    db: Database, name: str = "tiny", sha256: str | None = None, input_shape: tuple[int, int, int] = (1, 28, 28)
+) -> NetworkRecord:
     return networks.register(
         db,
         name=name,
@@ -38,7 +40,7 @@ def network(db: Database, name: str = "tiny", sha256: str | None = None) -> Netw
         source="zoo",
         format="safetensors",
         architecture="conv 4 4x4/4, relu, flatten, fc 10",
-        input_shape=(1, 28, 28),
+        input_shape=input_shape,
         mean=(0.1307,),
         std=(0.3081,),
         layers=LAYERS,

@@ -106,6 +106,27 @@ def test_a_data_set_that_is_not_here_is_not_fetched(
     assert first_look.load(fresh, [network(fresh)], packed) == 0
 
 
+@pytest.mark.parametrize("batches", [(), ("data_batch_1.bin",)])
+def test_bundled_photographs_are_the_same_on_every_machine(
+    db: Database, inline: Inline, fresh: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: tuple[str]
+) -> None:
+    """Without CIFAR-10, and with another part of it than where the audit was computed."""
+    network(db, "photos", input_shape=(3, 32, 32))
+    asked = audits.submit(db, audit(network="photos", dataset="cifar10-2k", samples=3))
+    fakes.worker(db, inline).run(wanted=lambda: False)
+    assert audits.get(db, asked.id).state == "done"
+    assert first_look.pack(db, tmp_path / "look.npz") == 1
+    there = tmp_path / "there" / "cifar-10-batches-bin"
+    there.mkdir(parents=True)
+    for name in batches:
+        (there / name).write_bytes(bytes(3073))
+    monkeypatch.setenv("STRATA_DATA", str(there.parent))
+    monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "cache"))
+    assert first_look.load(fresh, [network(fresh, "photos", input_shape=(3, 32, 32))], tmp_path / "look.npz") == 1
+    (entered,) = audits.recent(fresh)
+    assert (entered.state, entered.spec.dataset) == ("done", "cifar10-2k")  # type: ignore[union-attr]
+
+
 def test_other_batches_of_a_data_set_are_another_sample(
     fresh: Database, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
