@@ -47,12 +47,24 @@ def input_distances(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> Floats:
         raise ValueError(
             f"The images of the two classes must have one shape, not {left.shape[1:]} and {right.shape[1:]}."
         )
+    if left.dtype == right.dtype == np.uint8:
+        return _pixel_distances(left, right) / (2 * 255)
     x, y = (_flat_pixels(images) for images in (left, right))
     distance = np.empty((len(x), len(y)))
     for row, image in enumerate(x):  # differences, not the Gram matrix: no cancellation for near duplicates
         difference = y - image
         distance[row] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
     return distance / 2
+
+
+def _pixel_distances(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> Floats:
+    """Euclidean distances of images whose pixels count as 0 ... 255, by the Gram matrix: quick.
+
+    Every number up to the root is whole and below 2^53, so none is rounded and nothing cancels.
+    """
+    x, y = (images.reshape(len(images), -1).astype(np.float64) for images in (left, right))
+    distances: Floats = np.sqrt((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T)
+    return distances
 
 
 def _flat_pixels(images: npt.NDArray[Any]) -> Floats:

@@ -84,13 +84,6 @@ class Plan:
         return float(estimates.min()) / ESTIMATE_FACTOR
 
 
-def input_distances(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """L2 distances between two classes of images, (L, ...) and (R, ...) uint8 -> (L, R), up to one factor."""
-    a, b = (images.reshape(len(images), -1).astype(np.float64) for images in (left, right))
-    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T
-    return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
-
-
 def block_size(
     seconds_a_pair: float | None, batch: int, seconds: float, most: int = 1024, longest: float = np.inf
 ) -> int:

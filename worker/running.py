@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness_core import datasets
+from robustness_core.conflict_graph import input_distances
 from robustness_core.datasets import DatasetError
 from robustness_core.spec import AuditSpec, SeriesSpec, SpecError, sample_indices
 from store import Database, Fenced, audits, distances, images, networks
@@ -21,7 +22,7 @@ from store.records import AuditRecord, ImageKey, NetworkRecord, PairSpec
 from worker import norms
 from worker.executors import Executor, ExecutorError
 from worker.keeper import Keeper
-from worker.plan import Places, Plan, block_size, input_distances, ordered
+from worker.plan import Places, Plan, block_size, ordered
 from worker.tasks import Answer, Distances, Estimates, Failure, Kept, NeedsContent, NetworkFile, Task
 
 log = logging.getLogger("worker")

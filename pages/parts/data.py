@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from robustness_core import datasets
+from robustness_core import conflict_graph, datasets
 from robustness_core.spec import sample_indices
 
 
@@ -43,13 +43,7 @@ def input_distances(name: str, split: str, classes: tuple[int, int], samples: in
     """Distances without any feature: half the l2 norm of x - x', (L, R)."""
     chosen = sample(name, split, classes, samples, seed)
     pixels = datasets.load(name, split).pixels
-    left, right = (
-        datasets.to_float(pixels[indices]).reshape(len(indices), -1).astype(np.float64)
-        for indices in (chosen.left, chosen.right)
-    )
-    squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2 * left @ right.T
-    distance: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0)) / 2
-    return distance
+    return conflict_graph.input_distances(pixels[chosen.left], pixels[chosen.right])
 
 
 def image(name: str, split: str, index: int) -> NDArray[np.float32]:

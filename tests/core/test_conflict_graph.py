@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 from robustness_core.conflict_graph import conflict_graph, input_distances
 
@@ -49,6 +50,18 @@ def test_nearly_equal_images_keep_their_digits() -> None:
     right = left + 1e-9 * np.eye(784)[:1]
     # 0.7 is stored to 1e-16, that is 1e-7 of the difference; a Gram matrix would lose all digits
     np.testing.assert_allclose(input_distances(left, right), [[0.5e-9]], rtol=1e-6)
+
+
+def test_nearly_equal_photographs_are_as_far_apart_as_their_pixels_say() -> None:
+    """One step of one pixel of a bright image of CIFAR-10's size, and none at all."""
+    left = np.random.default_rng(0).integers(100, 255, (4, 32, 32, 3), dtype=np.uint8)
+    right = left.copy()
+    right[0, 5, 6, 1] += 1
+    distances = input_distances(left, right)
+    assert distances[0, 0] == 0.5 / 255
+    assert (distances.diagonal()[1:] == 0).all()
+    other = cdist(*(images.reshape(4, -1) / 255 for images in (left, right)))  # by differences
+    np.testing.assert_allclose(distances, other / 2, rtol=1e-9)
 
 
 def test_images_that_cannot_be_compared_are_refused() -> None:

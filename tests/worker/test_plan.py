@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store.records import ESTIMATE_FACTOR
-from worker.plan import Plan, block_size, input_distances
+from worker.plan import Plan, block_size
 
 
 def plan(hint: list[float]) -> Plan:
@@ -78,10 +78,3 @@ def test_blocks_are_smaller_than_a_batch_where_that_would_take_too_long(
     seconds_a_pair: float | None, pairs: int
 ) -> None:
     assert block_size(seconds_a_pair, 16, 1.5, longest=150.0) == pairs
-
-
-def test_input_distances_are_those_of_numpy() -> None:
-    left, right = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 4, 3), dtype=np.uint8)
-    wanted = [[np.linalg.norm((a.astype(float) - b).ravel()) for b in right[:3]] for a in left]
-    np.testing.assert_allclose(input_distances(left, right[:3]), wanted, rtol=1e-9)
-    assert input_distances(left, left).diagonal() == pytest.approx(0)
