@@ -295,8 +295,6 @@ def test_fab_norms_of_cards_are_found_again(card_file: Path) -> None:
     """Two audited images a class: the norm that the card states, and an image of that norm that changes the answer."""
     card = read_card(card_file)
     audited = card["evaluation"]["audited"]
-    if audited["dataset"] != "mnist-5k" and "STRATA_DATA" not in os.environ:
-        pytest.skip("STRATA_DATA is not set: the audited images of the card are not at hand")
     data, network = datasets.load(audited["dataset"], "train"), read(card_file.with_suffix(".safetensors"))
     chosen = [index for part in audited["indices"] for index in part[:2]]
     stated = [norm for part in audited["fab_norms"] for norm in part[:2]]
