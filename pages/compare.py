@@ -217,7 +217,7 @@ def _caption(
         sentences.insert(2, "Means over projections are drawn.")
     if measured:
         sentences.append(f"Accuracy: {_tested(measured)}, asked for these two only, under PGD of 40 steps.")
-    return " ".join(sentences)
+    return " ".join(sentences) + captions.doubts([part.network for part in parts])
 
 
 def _layers(parts: list[export.Part]) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
@@ -13,7 +11,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from pages.parts import question, screen, upload, words
+from pages.parts import normalisation, question, screen, upload, words
 from robustness_core.spec import DATASETS
 from store import StoreError, networks
 from store.database import Database
@@ -81,8 +79,9 @@ def _details(db: Database, network: NetworkRecord) -> None:
         screen.link_button()
     st.caption(screen.escape(f"{words.training(network)}. {words.accuracies(network)}"))
     st.code(network.architecture, language=None, wrap_lines=True)
-    normalisation = "none" if network.mean is None else f"mean {network.mean}, std {network.std}"
-    st.caption(screen.escape(f"Normalisation: {normalisation}. File: {network.format}. SHA-256: {network.sha256}."))
+    values = "none" if network.mean is None else f"mean {network.mean}, std {network.std}"
+    st.caption(screen.escape(f"Normalisation: {values}. File: {network.format}. SHA-256: {network.sha256}."))
+    normalisation.section(db, network)
     with st.container(horizontal=True):
         key = network.id
         st.text_input("Name", network.name, key=f"name_{key}", max_chars=120, on_change=_rename, args=(db, network))
@@ -189,17 +188,11 @@ def _hints(file_id: str) -> dict[str, Any]:
     typed = {
         "architecture": architecture.strip(),
         "dataset": "" if dataset == "guess" else dataset,
-        "mean": _numbers(mean),
-        "std": _numbers(std),
+        "mean": upload.numbers(mean),
+        "std": upload.numbers(std),
         "stage": st.session_state.get(f"stage_{file_id}"),
     }
     return {**st.session_state.get(f"taken_{file_id}", {}), **{name: value for name, value in typed.items() if value}}
-
-
-def _numbers(text: str) -> list[float]:
-    """The numbers in a text; NaN, which is refused, where a word is none."""
-    parts = text.replace(",", " ").split()
-    return [float(part) if re.fullmatch(r"-?\d*\.?\d+", part) else math.nan for part in parts]
 
 
 def _result(db: Database, found: upload.Inspected, file: UploadedFile) -> None:
@@ -266,23 +259,8 @@ def _take(candidates: list[dict[str, Any]], file_id: str) -> None:
 
 def _add(db: Database, found: upload.Inspected) -> None:
     """Put the network on the shelf under the name that was typed, also where it came together with the click."""
-    report = found.report
-    normalisation = report["normalisation"] or {"mean": None, "std": None}
     try:
-        record = networks.register(
-            db,
-            name=st.session_state["new_name"],
-            sha256=found.sha256,
-            source="upload",
-            format=report["format"],
-            architecture=report["architecture"],
-            input_shape=report["input_shape"],
-            mean=normalisation["mean"],
-            std=normalisation["std"],
-            layers=found.layers,
-            card={"inspected": {key: value for key, value in report.items() if key not in ("layers", "candidates")}},
-            weights=found.weights,
-        )
+        record = upload.add(db, found, st.session_state["new_name"])
     except StoreError as error:
         st.toast(screen.escape(str(error)))
     else:

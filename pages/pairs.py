@@ -10,7 +10,7 @@ import streamlit as st
 
 from charts import pairs as charts
 from charts import style
-from pages.parts import data, export, pair, question, screen, take_away, words
+from pages.parts import captions, data, export, pair, question, screen, take_away, words
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec, SeriesSpec
 from store import distances, images
@@ -173,7 +173,7 @@ def _caption(asked: Asked) -> str:
         f"One pair of {spec.dataset} ({spec.split}), class {spec.classes[0]} against {spec.classes[1]}, through "
         f"{asked.network.name}: the least budget found at which it collides, layer by layer; {m}; method "
         f"{spec.method}, preset {spec.preset}, version {series.method_version}. "
-        "Each is an upper bound of the distance."
+        f"Each is an upper bound of the distance.{captions.doubts([asked.network])}"
     )
 
 

@@ -6,6 +6,7 @@ import gzip
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -122,6 +123,11 @@ def at_hand(name: str, split: str = "train") -> bool:
     if name == "mnist":
         return all(_present_mnist(file, _folders()) for file in _MNIST_FILES[split])
     return bool(_present_cifar10(split, _folders()))
+
+
+def fitting(input_shape: Sequence[int]) -> list[str]:
+    """The data sets whose images a network of this (C, H, W) takes, the bundled one first; all where none fits."""
+    return [name for name in NAMES if INPUT_SHAPES[name] == tuple(input_shape)] or list(NAMES)
 
 
 def to_float(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

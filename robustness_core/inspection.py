@@ -49,6 +49,8 @@ _OTHER_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "sigm
 _LARGE = 5e7  # multiplications of networks beyond which ReLU is taken for granted
 _TIE = 8e10  # multiplications that telling tied normalisations apart may cost: some seconds
 _ALIKE = 0.5  # over the root of the number of images: accuracies nearer than this are those of a tie
+_FEWEST = 100  # images on which normalisations must be compared to be told apart
+_CHANCE = 0.2  # accuracies below this are taken for chance, which is 0.1
 _MUCH_BETTER = 0.03  # of accuracy, by which another activation must beat ReLU to be believed
 
 
@@ -124,13 +126,15 @@ def inspect(
     std: Sequence[float] | None = None,
     input_shape: Sequence[int] | None = None,
     stage: str | None = None,
+    measure_normalisations: bool = False,
     largest: int = containers.LARGEST_FILE,
     deadline: float = math.inf,
     understood: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], Network]:
     """What a file is, as JSON (see `report`), and the network. Raises CheckpointError with one sentence.
 
-    Hints: an architecture text or name, one of the data sets, mean and std, (C, H, W), one of several state_dicts.
+    Hints: an architecture text or name, one of the data sets, mean and std, (C, H, W), one of several state_dicts,
+    whether to measure the usual normalisations also where the file says one.
     `deadline` is a time.process_time(), in CPU seconds, after which no further comparison is begun; `understood` is
     called once the file is parsed and only measuring is left.
     """
@@ -140,6 +144,8 @@ def inspect(
     if mean is not None and std is not None:
         given = (tuple(float(v) for v in mean), tuple(float(v) for v in std))
         found = [replace(candidate, normalisation=given, says_normalisation=True) for candidate in found]
+    elif measure_normalisations:
+        found = [replace(candidate, normalisation=None, says_normalisation=False) for candidate in found]
     _check_likeliest(found[0].network())
     understood()
     chosen = compare(found, dataset=dataset, deadline=deadline)
@@ -221,7 +227,7 @@ def _tied(ranked: Sequence[Trial]) -> list[Trial]:
     return [best] + [
         t
         for t in ranked[1:]
-        if t.candidate.architecture == best.candidate.architecture and t.images == images >= 100
+        if t.candidate.architecture == best.candidate.architecture and t.images == images >= _FEWEST
         and t.accuracy >= best.history[images] - _ALIKE / math.sqrt(images)
     ]  # fmt: skip
 
@@ -415,6 +421,7 @@ def report(contents: containers.Contents, chosen: Choice, network: Network, stag
         "classes": cuts[-1].features,
         "normalisation": _normalisation_json(best.normalisation),
         "normalisation_name": best.convention,
+        "normalisation_doubt": _doubt(chosen),
         "accuracy": best.accuracy if chosen.dataset else None,
         "images": best.images,
         "dataset": chosen.dataset,
@@ -474,6 +481,24 @@ def _layers_json(cuts: Sequence[layers.Cut], input_shape: Sequence[int]) -> list
     return rows
 
 
+def _doubt(chosen: Choice) -> str:
+    """Why the normalisation is not settled, as a clause; empty where it is, or was given."""
+    best = chosen.trials[0]
+    if best.candidate.says_normalisation:
+        return ""
+    if chosen.dataset is None:
+        return "no accuracy was measured"
+    if best.accuracy < _CHANCE:
+        return "none of the usual ones answers better than by chance"
+    if len(tied := _tied(chosen.trials)) > 1:
+        names = ", ".join(trial.convention for trial in tied[1:])
+        return f"others answer as well within the noise ({names})"
+    rivals = [t.images for t in chosen.trials[1:] if t.candidate.architecture == best.candidate.architecture]
+    if max(rivals, default=0) < _FEWEST:
+        return f"the usual ones were compared on {max(rivals, default=0)} images only"
+    return ""
+
+
 def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[str]:
     best = chosen.trials[0]
     found = list(best.candidate.notes)
@@ -482,7 +507,7 @@ def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[s
         found.append(f"All weights of {', '.join(zero[:5])} are zero.")
     if chosen.dataset and best.spread <= 1e-7:
         found.append("The network gives the same answer for every image: it is dead, and its curves will say nothing.")
-    elif chosen.dataset and best.accuracy < 0.2:
+    elif chosen.dataset and best.accuracy < _CHANCE:
         found.append(
             f"The best accuracy found is {best.accuracy:.3f}, near chance: the architecture or the normalisation may "
             f"be wrong; give them."
@@ -490,11 +515,9 @@ def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[s
     rivals = [t for t in chosen.trials[1:] if t.candidate.architecture != best.candidate.architecture and t.images]
     if any(t.accuracy >= best.history.get(t.images, 0.0) - 0.01 and t.images >= 100 for t in rivals):
         found.append("Another architecture fits the weights nearly as well; see the candidates and choose.")
-    if chosen.dataset and len(tied := _tied(chosen.trials)) > 1:
-        names = ", ".join(trial.convention for trial in tied[1:])
+    if doubt := _doubt(chosen):
         found.append(
-            f"The normalisation {best.convention} was chosen, but others answer as well within the noise ({names}); "
-            f"give the right one if you know it."
+            f"The normalisation ({best.convention}) is not settled: {doubt}; give the right one if you know it."
         )
     if len(states) > 1:
         found.append(

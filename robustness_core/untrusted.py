@@ -18,11 +18,12 @@ from robustness_core.networks import Network
 def load(path: Path, hints: Mapping[str, Any] | None = None) -> tuple[Network, tuple[str, ...]]:
     """The network in a file, and sentences about what was guessed to get it.
 
-    Only a safetensors file of the project's own, which names its architecture, is read in this process. `hints` are
+    Only a safetensors file of the project's own, which names its architecture, is read in this process, and that only
+    where no other normalisation than its own is asked for. `hints` are
     those of `sandbox.inspect`. Cost: some seconds for any other file. Raises sandbox.UploadRefused or
     CheckpointError with one sentence.
     """
-    if _is_own(path):
+    if _is_own(path) and not {"mean", "std"} & set(hints or {}):
         return load_here(path), ()
     with tempfile.TemporaryDirectory(prefix="strata-upload-") as folder:
         copy = Path(folder) / "copy.safetensors"

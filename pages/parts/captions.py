@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from charts import captions
+from pages.parts import words
 from pages.parts.known import Answer
 from store.records import NetworkRecord
 
@@ -13,7 +16,7 @@ def of_question(answer: Answer, network: NetworkRecord, *, drawn: str = "mean; b
     `drawn`: what the figure draws of several projections.
     """
     spec = answer.spec
-    return captions.caption(
+    caption = captions.caption(
         network=spec.network,
         dataset=spec.dataset,
         split=spec.split,
@@ -31,6 +34,17 @@ def of_question(answer: Answer, network: NetworkRecord, *, drawn: str = "mean; b
         total=answer.total,
         drawn=drawn,
     )
+    return caption + doubts([network])
+
+
+def doubts(networks: Sequence[NetworkRecord]) -> str:
+    """A sentence, after a space, for each network whose normalisation is not settled: its figures rest on it."""
+    return "".join(
+        f" The normalisation of {network.name} ({words.normalisation(network)}) is not settled: {doubt}; with another "
+        "it is another function, with other distances."
+        for network in networks
+        if (doubt := words.normalisation_doubt(network))
+    )
 
 
 def settings(answer: Answer) -> str:
@@ -44,7 +58,8 @@ def settings(answer: Answer) -> str:
 def in_short(answer: Answer, network: NetworkRecord) -> str:
     """Of which network and layers a figure is, and its settings, for a figure that stands below the first."""
     layers = ", ".join(f"{layer} (nj = {network.features[layer]:,})" for layer in answer.spec.layers)
-    return f"{layers} of {network.name}; {settings(answer)}"
+    doubt = "; its normalisation is not settled" if words.normalisation_doubt(network) else ""
+    return f"{layers} of {network.name}; {settings(answer)}{doubt}"
 
 
 def _projections(answer: Answer) -> int:

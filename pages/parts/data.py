@@ -12,12 +12,6 @@ from robustness_core import conflict_graph, datasets
 from robustness_core.spec import sample_indices
 
 
-def fitting(input_shape: tuple[int, ...]) -> list[str]:
-    """Data sets whose images a network of this input shape takes, the bundled one first."""
-    channels = 3 if input_shape[0] == 3 else 1
-    return [name for name, shape in datasets.INPUT_SHAPES.items() if shape[0] == channels]
-
-
 @dataclass(frozen=True, eq=False)
 class Sample:
     """The images of a question: indices into the split, (L,) and (R,)."""

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from charts.curves import Curve
+from pages.parts import words
 from pages.parts.known import Answer, Floats
 from store.records import NetworkRecord
 
@@ -53,6 +54,8 @@ def settings(part: Part, answer: Answer | None = None) -> dict[str, Any]:
     return {
         "spec": answer.spec.to_json(),
         "network_sha256": network.sha256,
+        "normalisation": None if network.mean is None else {"mean": network.mean, "std": network.std},
+        "normalisation_doubt": words.normalisation_doubt(network),
         "method_version": series.method_version,
         "devices": answer.devices,
         "versions": answer.versions,

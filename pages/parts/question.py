@@ -241,7 +241,7 @@ def ratio(before: int | None, features: int) -> str:
 
 
 def _choose_images(input_shape: tuple[int, ...]) -> tuple[str, tuple[int, int]]:
-    fitting = data.fitting(input_shape)
+    fitting = datasets.fitting(input_shape)
     forget("dataset", fitting)
     dataset = st.selectbox("Data set", fitting, key="dataset", bind=BOUND)
 

@@ -141,6 +141,9 @@ def command(spec: AuditSpec, network: NetworkRecord, suffix: str = "") -> str:
     name = _file_name(network.name)
     file = f"{name}.{_SUFFIXES.get(network.format, 'safetensors')}"
     said: list[Any] = ["python", "-m", "robustness_core", "audit", f"--network={bundled or file}"]
+    if not bundled:  # which command and upload would guess each for itself
+        mean, std = network.mean or (0.0,), network.std or (1.0,)
+        said += ["--mean", *map(_exactly, mean), "--std", *map(_exactly, std)]
     said += ["--dataset", spec.dataset]
     said += ["--classes", *spec.classes, "--samples", spec.samples, "--layers", ",".join(spec.layers)]
     said += ["--m", *("none" if m is None else m for m in spec.m), "--projections", spec.projections]
@@ -165,9 +168,9 @@ def _which_file(network: NetworkRecord) -> str:
     return f"the file with the SHA-256 {uploaded}{copy}; on the shelf the network is called {called}"
 
 
-def _exactly(budget: float) -> str:
-    """A budget so that it reads back as the same number: 8, 0.1, 0.3333333333333333."""
-    return repr(float(budget)).removesuffix(".0")
+def _exactly(number: float) -> str:
+    """A number so that it reads back as the same number: 8, 0.1, 0.3333333333333333."""
+    return repr(float(number)).removesuffix(".0")
 
 
 def latex(caption: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from robustness_core import sandbox
-from store.records import LayerRecord
+from store import networks
+from store.database import Database
+from store.records import LayerRecord, NetworkRecord
 
 SUFFIXES = ("safetensors", "pt", "pth", "th", "ckpt", "bin", "tar", "onnx")
 _BLOCK = 2**20
@@ -33,6 +37,40 @@ class Inspected:
     def sha256(self) -> str:
         """Of the clean copy: under this hash the network stands on the shelf."""
         return hashlib.sha256(self.weights).hexdigest()
+
+
+def numbers(text: str) -> list[float]:
+    """The numbers in a text; NaN, which is refused, where a word is none."""
+    parts = text.replace(",", " ").split()
+    return [float(part) if re.fullmatch(r"-?\d*\.?\d+", part) else math.nan for part in parts]
+
+
+def add(db: Database, found: Inspected, name: str) -> NetworkRecord:
+    """Put the network on the shelf with the report in its card. Raises StoreError."""
+    report = found.report
+    normalisation = report["normalisation"] or {"mean": None, "std": None}
+    inspected = {key: value for key, value in report.items() if key not in ("layers", "candidates")}
+    return networks.register(
+        db,
+        name=name,
+        sha256=found.sha256,
+        source="upload",
+        format=report["format"],
+        architecture=report["architecture"],
+        input_shape=report["input_shape"],
+        mean=normalisation["mean"],
+        std=normalisation["std"],
+        layers=found.layers,
+        card={"inspected": {**inspected, "normalisations": measured(report)}},
+        weights=found.weights,
+    )
+
+
+def measured(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The normalisations that were measured of the network in a report of `inspect`, the best first."""
+    columns = ("normalisation_name", "normalisation", "accuracy", "images")
+    same = [one for one in report["candidates"] if one["architecture"] == report["architecture"]]
+    return [{name: one[name] for name in columns} for one in same]
 
 
 @contextmanager

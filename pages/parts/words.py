@@ -122,7 +122,29 @@ def duration(audit: AuditRecord) -> str:
 def training(network: NetworkRecord) -> str:
     """How a network was trained, from its card: PGD, ε = 2, on mnist; of an uploaded one, that it is one."""
     said = _training(network)
-    return f"uploaded, {said}" if network.source == "upload" else said
+    said = f"uploaded, {said}" if network.source == "upload" else said
+    return f"{said}; normalisation not settled" if normalisation_doubt(network) else said
+
+
+def normalisation(network: NetworkRecord) -> str:
+    """The normalisation by its name where it has one: none, CIFAR-10; else by its numbers."""
+    name = part(network.card, "inspected").get("normalisation_name")
+    if network.mean is None or network.std is None:
+        return "none"
+    if isinstance(name, str) and name not in ("none", "given"):
+        return name
+    mean, std = (" ".join(f"{value:g}" for value in values) for values in (network.mean, network.std))
+    return f"mean {mean}, std {std}"
+
+
+def normalisation_doubt(network: NetworkRecord) -> str:
+    """Why the normalisation of an upload is not settled, as a clause; empty where it is."""
+    inspected = part(network.card, "inspected")
+    if "normalisation_doubt" in inspected:
+        return str(inspected["normalisation_doubt"])
+    # Cards of before this was noted: what could not be measured went in as it was.
+    unmeasured = inspected.get("normalisation_name") == "none" and inspected.get("accuracy") is None
+    return "no accuracy was measured" if unmeasured else ""
 
 
 def _training(network: NetworkRecord) -> str:

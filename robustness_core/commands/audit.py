@@ -13,7 +13,7 @@ from tqdm import tqdm
 from robustness_core import shelf, untrusted
 from robustness_core.audit import AuditResult, choose_device, run_audit, to_json
 from robustness_core.checkpoints import CheckpointError, sha256
-from robustness_core.datasets import DatasetError
+from robustness_core.datasets import DatasetError, fitting
 from robustness_core.files import write_whole
 from robustness_core.layers import LayerError, main_layers
 from robustness_core.sandbox import UploadRefused
@@ -23,7 +23,9 @@ from robustness_core.spec import DATASETS, METHODS, PRESETS, SPLITS, AuditSpec, 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network", required=True, help="a bundled network's name, or a checkpoint file")
     parser.add_argument("--architecture", help="the architecture text of a file that does not say its own")
-    parser.add_argument("--dataset", default="mnist-5k", help=", ".join(DATASETS))
+    parser.add_argument("--mean", type=float, nargs="+", help="of the file's normalisation, on pixels in [0, 1]")
+    parser.add_argument("--std", type=float, nargs="+", help="of the file's normalisation")
+    parser.add_argument("--dataset", help=f"{', '.join(DATASETS)} (default: the bundled one that fits)")
     parser.add_argument("--split", default="train", help=", ".join(SPLITS))
     parser.add_argument("--classes", type=int, nargs=2, default=(3, 7), metavar=("LEFT", "RIGHT"))
     parser.add_argument("--samples", type=int, default=20, help="images of each class; S^2 pairs")
@@ -42,14 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     try:
         path = shelf.find(args.network)
-        hints = {} if args.architecture is None else {"architecture": args.architecture}
+        given = {name: getattr(args, name) for name in ("architecture", "mean", "std")}
+        hints = {name: value for name, value in given.items() if value is not None}
         network, guessed = untrusted.load(path, hints)
         for sentence in guessed:
             print(f"strata: {sentence}", file=sys.stderr)
         names = main_layers(network, network.input_shape)
         spec = AuditSpec(
             network=args.network,
-            dataset=args.dataset,
+            dataset=args.dataset or fitting(network.input_shape)[0],
             split=args.split,
             classes=tuple(args.classes),
             samples=args.samples,

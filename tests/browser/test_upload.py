@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from playwright.sync_api import Page, expect
 from safetensors.torch import load_file
 
 import store
+from benchmarks import synthetic
 from robustness_core.spec import AuditSpec
 from store import audits, networks
 from tests.browser.conftest import ROOT, serve, shoot
@@ -32,11 +34,12 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Data
     db.close()
 
 
-def state_dict() -> bytes:
+def state_dict(file: Path = BUNDLED, layers: Sequence[str] = ("conv1", "conv2", "fc1", "logits")) -> bytes:
     """The weights of a bundled network as its authors would have saved them: an nn.Sequential's, in a wrapper."""
-    places = {"conv1": "0", "conv2": "2", "fc1": "5", "logits": "7"}
+    first = next(i for i, name in enumerate(layers) if not name.startswith("conv"))  # after it stands the flatten
+    places = {name: str(2 * i + (i >= first)) for i, name in enumerate(layers)}
     state = OrderedDict()
-    for name, tensor in sorted(load_file(BUNDLED).items(), key=lambda item: [*places].index(item[0].split(".")[0])):
+    for name, tensor in sorted(load_file(file).items(), key=lambda item: [*places].index(item[0].split(".")[0])):
         layer, _, key = name.partition(".")
         state[f"module.{places[layer]}.{key}"] = tensor.float()
     target = io.BytesIO()
@@ -83,6 +86,62 @@ def test_a_good_file_becomes_a_network_that_can_be_audited(page: Page, shelf) ->
     audits.cancel(db, asked.id)
     assert (asked.spec.network, asked.spec.dataset) == ("mine", "mnist-5k")
     assert set(asked.spec.layers) <= {layer.name for layer in added.layers}
+
+
+PHOTOGRAPHS = ROOT / "zoo" / "cifar10-medium-pgd0.5.safetensors"
+
+
+def test_an_upload_for_photographs_is_measured_and_its_normalisation_corrected(page: Page, shelf) -> None:
+    """Without CIFAR-10 on the machine: measured on the bundled images, in doubt everywhere, then settled."""
+    db, address = shelf
+    drop(
+        page,
+        address,
+        "photos.pth",
+        state_dict(PHOTOGRAPHS, ["conv1", "conv2", "conv3", "conv4", "fc1", "fc2", "logits"]),
+    )
+    right = page.get_by_text(re.compile(r"right on 1000 images of cifar10-2k"))
+    expect(right).to_be_visible(timeout=120_000)
+    assert float(re.search(r"([\d.]+)%", right.inner_text())[1]) > 50
+    doubt = page.get_by_text(re.compile(r"^The normalisation \(.*\) is not settled: others answer as well"))
+    expect(doubt).to_be_visible()
+    page.get_by_role("button", name="Add to the shelf").click()
+    expect(page.get_by_text("photos is on the shelf.")).to_be_visible()
+    first = networks.by_name(db, "photos")
+    assert first is not None
+
+    page.goto(f"{address}/explore?network=photos&layers=logits&S=2")
+    settled(page)
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    (asked,) = [one for one in audits.recent(db) if one.spec.network == "photos"]
+    assert (asked.spec.dataset, asked.spec.split) == ("cifar10-2k", "train")
+    audits.cancel(db, asked.id)
+    synthetic.finish(db, asked.spec)
+    page.goto(f"{address}/explore?network=photos&layers=logits&S=2")
+    says = page.get_by_text(re.compile(r"The normalisation of photos \(.*\) is not settled: others answer as well"))
+    expect(says.first).to_be_visible()
+
+    page.goto(f"{address}/networks?show=photos")
+    settled(page)
+    shoot(page, "normalisation-in-doubt")
+    page.get_by_role("button", name="Confirm or correct the normalisation").click()
+    page.get_by_role("textbox", name="Mean", exact=True).fill("0.4914 0.4822 0.4465")
+    page.get_by_role("textbox", name="Standard deviation", exact=True).fill("0.2471 0.2435 0.2617")
+    page.get_by_role("textbox", name="Standard deviation", exact=True).press("Enter")
+    settled(page)
+    shoot(page, "normalisation-typed")
+    page.get_by_role("button", name="Add the corrected network").click()
+    expect(page.get_by_text("photos, mean 0.4914 0.4822 0.4465 is on the shelf.")).to_be_visible(timeout=120_000)
+    corrected = networks.by_name(db, "photos, mean 0.4914 0.4822 0.4465")
+    assert corrected is not None
+    assert corrected.sha256 != first.sha256
+    assert corrected.std == (0.2471, 0.2435, 0.2617)
+    expect(page.get_by_text(re.compile("is not settled"))).to_have_count(0)
+    shoot(page, "normalisation-corrected")
+    page.get_by_role("link", name="Audit it in Explore →").first.click()
+    settled(page)
+    expect(page.get_by_text("Nothing is known yet").first).to_be_visible()  # nothing of the first one is taken over
 
 
 def test_a_file_of_ours_and_the_same_file_again(page: Page, shelf) -> None:

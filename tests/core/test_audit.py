@@ -56,6 +56,35 @@ def test_the_json_is_what_other_programs_rely_on(network: Path, tmp_path: Path) 
     assert result["method_version"] >= 1
 
 
+def test_without_a_data_set_the_bundled_one_that_fits_is_taken(tmp_path: Path) -> None:
+    few = ("--samples", "1", "--layers", "logits", "--preset", "fast", "--device", "cpu", "--json")
+    for shape, dataset in (((1, 28, 28), "mnist-5k"), ((3, 32, 32), "cifar10-2k")):
+        path, out = tmp_path / f"{dataset}.safetensors", tmp_path / f"{dataset}.json"
+        save(build("flatten, fc 10", shape), path, None)
+        assert main(["audit", "--network", str(path), *few, str(out)]) == 0
+        assert json.loads(out.read_text())["dataset"] == dataset
+
+
+def test_a_normalisation_that_is_given_replaces_that_of_the_file(tmp_path: Path) -> None:
+    """As if the file had been saved with it."""
+    torch.manual_seed(0)
+    plain = build("flatten, fc 12, relu, fc 10", (1, 28, 28))
+    right = build("flatten, fc 12, relu, fc 10", (1, 28, 28), mean=[0.1307], std=[0.3081])
+    right.body.load_state_dict(plain.body.state_dict())
+    found = {}
+    for name, network, given in (
+        ("plain", plain, ()),
+        ("given", plain, ("--mean", "0.1307", "--std", "0.3081")),
+        ("saved", right, ()),
+    ):
+        path = tmp_path / f"{name}.safetensors"
+        save(network, path, None)
+        result = audit(path, tmp_path, "--samples", "2", "--layers", "fc1", "--m", "4", "--preset", "fast", *given)
+        found[name] = np.array(result["layers"][0]["projections"][0]["distances"])
+    np.testing.assert_allclose(found["given"], found["saved"], rtol=1e-4)
+    assert np.abs(found["given"] - found["plain"]).max() > 1e-2
+
+
 def test_a_larger_sample_keeps_the_smaller_ones_distances(network: Path, tmp_path: Path) -> None:
     few = audit(network, tmp_path, "--samples", "2", "--layers", "fc1", "--m", "4")
     more = audit(network, tmp_path, "--samples", "4", "--layers", "fc1", "--m", "4")

@@ -101,6 +101,12 @@ def test_every_data_set_has_a_shape_and_names_of_its_classes(name: str) -> None:
     assert datasets.CLASS_NAMES[name] == datasets.CLASS_NAMES[part]
 
 
+def test_a_network_is_offered_the_data_sets_that_fit_it() -> None:
+    assert datasets.fitting((1, 28, 28)) == ["mnist-5k", "mnist"]
+    assert datasets.fitting((3, 32, 32)) == ["cifar10-2k", "cifar10"]
+    assert datasets.fitting((3, 224, 224)) == list(datasets.NAMES)  # none fits; asking then says of which size they are
+
+
 def test_loaded_arrays_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="read-only"):
         datasets.load("mnist-5k").pixels[0] = 0

@@ -78,6 +78,30 @@ def check_layers(report: dict[str, Any]) -> None:
 
 
 @needs_uploads
+@pytest.mark.parametrize("name", TABLE)
+def test_real_files_are_measured_on_a_machine_without_data(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The bundled images stand in; a normalisation that ties with the right one is named beside it."""
+    monkeypatch.delenv("STRATA_DATA")
+    monkeypatch.setenv("STRATA_CACHE", str(tmp_path))
+    architecture, normalisation, accuracy = TABLE[name]
+    report = sandbox.inspect(UPLOADS / name)
+    assert report["architecture"].startswith(architecture)
+    assert report["dataset"] == ("mnist-5k" if report["input_shape"][0] == 1 else "cifar10-2k")
+    assert report["images"] == 1000
+    margin = 3.5 * math.sqrt(accuracy * (1 - accuracy) / 1000)  # a thousand other images of the same kind
+    highest = 1.0 if report["dataset"] == "mnist-5k" else accuracy + margin  # the bundled digits are training images
+    assert accuracy - margin <= report["accuracy"] <= highest
+    right = None if normalisation is None else normalisation[1]
+    found = [one["normalisation"] and one["normalisation"]["std"][0] for one in report["candidates"]]
+    if found[0] != right:
+        assert "answer as well within the noise" in report["normalisation_doubt"]
+        assert right in found
+    assert bool(report["normalisation_doubt"]) == any("is not settled" in one for one in report["warnings"])
+
+
+@needs_uploads
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 def test_real_files_can_be_audited_at_two_layers(name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,6 +174,7 @@ def test_activation_pools_and_normalisation_are_found_by_accuracy(
     assert report["normalisation"] == {"mean": [0.1307], "std": [0.3081]}
     assert report["accuracy"] > 0.9
     assert report["dataset"] == "mnist-5k"
+    assert report["normalisation_doubt"] == ""
     first, *others = report["candidates"]
     assert first["architecture"] == report["architecture"]
     assert len({(one["architecture"], one["normalisation_name"]) for one in report["candidates"]}) == 1 + len(others)
@@ -165,7 +190,28 @@ def test_hints_of_the_user_win(trained: dict[str, nn.Sequential], tmp_path: Path
     report, _ = inspection.inspect(path, dataset="mnist-5k", architecture=text, mean=[0.5], std=[0.5])
     assert report["architecture"] == text
     assert report["normalisation"] == {"mean": [0.5], "std": [0.5]}
+    assert report["normalisation_doubt"] == ""
     assert len(report["candidates"]) == 1
+
+
+def test_usual_normalisations_are_measured_also_of_a_file_that_says_one(
+    trained: dict[str, nn.Sequential], tmp_path: Path
+) -> None:
+    """A clean copy that went in with a wrong one: its own is not asked, and a corrected copy is another file."""
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(trained["relu"].state_dict()))
+    _, wrong = inspection.inspect(path, dataset="mnist-5k", mean=[0.0], std=[1.0])
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(checkpoints.clean_copy(wrong))
+    said, _ = inspection.inspect(copy)
+    assert (said["normalisation_name"], said["normalisation"]) == ("given", {"mean": [0.0], "std": [1.0]})
+    report, right = inspection.inspect(copy, dataset="mnist-5k", measure_normalisations=True)
+    assert report["normalisation"] == {"mean": [0.1307], "std": [0.3081]}
+    assert {one["normalisation_name"] for one in report["candidates"]} >= {"MNIST", "none", "−1 to 1"}
+    assert checkpoints.clean_copy(right) != copy.read_bytes()
+    images = torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(right(images), trained["relu"]((images - 0.1307) / 0.3081))
 
 
 def test_without_images_the_first_guess_is_taken_and_it_is_said(
@@ -180,6 +226,8 @@ def test_without_images_the_first_guess_is_taken_and_it_is_said(
     report, _ = inspection.inspect(path)
     assert (report["accuracy"], report["dataset"], report["candidates"]) == (None, None, [])
     assert any("The images are not here." in warning for warning in report["warnings"])
+    assert report["normalisation_doubt"] == "no accuracy was measured"
+    assert any(warning.startswith("The normalisation (none) is not settled: no") for warning in report["warnings"])
 
 
 def test_other_numbers_of_classes_are_not_measured(tmp_path: Path) -> None:
@@ -188,6 +236,7 @@ def test_other_numbers_of_classes_are_not_measured(tmp_path: Path) -> None:
     report, _ = inspection.inspect(path)
     assert (report["classes"], report["accuracy"]) == (7, None)
     assert any("7 outputs" in warning for warning in report["warnings"])
+    assert report["normalisation_doubt"] == "no accuracy was measured"
 
 
 def test_images_of_a_wrong_shape_are_refused(tmp_path: Path) -> None:
@@ -218,6 +267,7 @@ def test_a_deadline_that_has_passed_still_gives_an_answer(trained: dict[str, nn.
     path.write_bytes(hostile.zipped(trained["relu"].state_dict()))
     report, _ = inspection.inspect(path, dataset="mnist-5k", deadline=0.0)
     assert report["images"] > 0
+    assert report["normalisation_doubt"] != ""  # a few images decide nothing
     check_layers(report)
 
 
@@ -231,6 +281,27 @@ def test_normalisations_tie_within_the_noise_of_as_many_images() -> None:
 
     best, near, far, few = trial("a", 400, 360), trial("b", 400, 352), trial("c", 400, 348), trial("d", 50, 49)
     assert [one.convention for one in inspection._tied([best, near, far, few])] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "images", "doubt"),
+    [
+        ((0.9, 0.5), 400, ""),
+        ((0.9, 0.89), 400, "others answer as well within the noise (b)"),
+        ((0.9, 0.5), 60, "the usual ones were compared on 60 images only"),
+        ((0.15, 0.05), 400, "none of the usual ones answers better than by chance"),
+    ],
+)
+def test_a_normalisation_is_settled_by_enough_images_only(
+    accuracies: tuple[float, float], images: int, doubt: str
+) -> None:
+    candidate = inspection.Candidate("a", (1, 28, 28), nn.Identity)
+    trials = []
+    for convention, accuracy in zip("ab", accuracies, strict=True):
+        made = inspection.Trial(candidate, None, convention, images=images, correct=round(accuracy * images))
+        made.history[images] = made.accuracy
+        trials.append(made)
+    assert inspection._doubt(inspection.Choice(tuple(trials), "mnist-5k")) == doubt
 
 
 def test_the_stem_of_a_residual_network_is_found_by_accuracy(tmp_path: Path) -> None:
