@@ -99,4 +99,5 @@ def residual_of(g: Tensor, change: Tensor, correction: Tensor, distance: Tensor)
     """The residual of `Verified`, (B,): of g (B, m) and of the `correction` (B, 2, n) that would close it."""
     in_features = g.norm(dim=1) / change.clamp_min(torch.finfo(g.dtype).tiny)
     in_pixels = correction.norm(dim=2).amax(dim=1) / distance.clamp_min(LEAST)
-    return torch.maximum(in_features, in_pixels).nan_to_num(nan=torch.inf)
+    # Seven digits: the last ones of float64 depend on where a matrix lies in memory.
+    return torch.maximum(in_features, in_pixels).float().double().nan_to_num(nan=torch.inf)
