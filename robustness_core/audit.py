@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robustness_core import __version__, datasets
+from robustness_core import __version__, datasets, nesting
 from robustness_core.collision import Collisions, find_collisions
 from robustness_core.conflict_graph import input_distances
 from robustness_core.layers import cuts, extractor
@@ -37,7 +37,11 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class SeriesResult:
-    """The distances of one series, all (S, S), left image by right image; `loss` (E,) is its curve in nats."""
+    """The distances of one series, all (S, S), left image by right image; `loss` (E,) is its curve in nats.
+
+    Where another series of the audit found a nearer collision that is one of this series too (nesting.implies), its
+    distance and residual stand here; passes are those of its own search.
+    """
 
     series: SeriesSpec
     features: int
@@ -135,6 +139,7 @@ def run_audit(
             if progress:
                 progress(done, total)
         results.append(_result(series, sizes[series.layer], blocks, spec.samples, epsilons))
+    results = _nested(results, list(sizes), epsilons)
     apart = input_distances(sample.left.numpy(), sample.right.numpy())
     return AuditResult(spec, network_sha256, sample, tuple(results), loss_curve(apart, epsilons), device_name(device))
 
@@ -161,6 +166,19 @@ def _result(
         passes=grid("passes"),
         loss=loss_curve(distances, epsilons),
     )
+
+
+def _nested(results: list[SeriesResult], layers: list[str], epsilons: Floats) -> list[SeriesResult]:
+    """The results with the nearest collision of each pair that any of them found for the series."""
+    places = nesting.nearest([r.series for r in results], [r.distances for r in results], layers)
+    nested = []
+    for result, place in zip(results, places, strict=True):
+        distances = nesting.taken([r.distances for r in results], place)
+        residuals = nesting.taken([r.residuals for r in results], place)
+        collided = nesting.taken([r.collided for r in results], place)
+        loss = loss_curve(distances, epsilons)
+        nested.append(replace(result, distances=distances, residuals=residuals, collided=collided, loss=loss))
+    return nested
 
 
 def to_json(result: AuditResult) -> dict[str, Any]:
