@@ -25,8 +25,13 @@ log = logging.getLogger("worker")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 0 after a clean stop, 2 with one line on stderr if the database or the executor cannot be used."""
+    """Returns 0 after a clean stop; 1 if shipped distances are not in order, 2 with one line on stderr if the database
+    or the executor cannot be used."""
     options = _parser().parse_args(arguments)
+    if options.command == "check":
+        broken = first_look.check()
+        print("\n".join(broken) or f"{first_look.FILE}: every distance is in order")
+        return 1 if broken else 0
     try:
         db = connect(options.database)
         log_path = _log_to(db, options.sole, options.verbose)
@@ -80,8 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=["seed", "pack"],
-        help="seed: only put the bundled networks on the shelf; pack: their finished audits to zoo/first-look.npz",
+        choices=["seed", "pack", "check"],
+        help="seed: only put the bundled networks on the shelf; pack: their finished audits to zoo/first-look.npz; "
+        "check: whether that file holds what theory says of all distances",
     )
     parser.add_argument("--database", metavar="URL", help="default: STRATA_DATABASE, else var/strata.db")
     parser.add_argument("--device", default="auto", help="auto (cuda, then mps, then cpu), cpu, cuda, cuda:1, mps")

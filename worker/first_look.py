@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from robustness_core import datasets, shelf
+from robustness_core import datasets, nesting, shelf
+from robustness_core.conflict_graph import input_distances
 from robustness_core.files import write_whole
-from robustness_core.spec import AuditSpec, SeriesSpec, sample_indices
+from robustness_core.spec import TOLERANCE, AuditSpec, SeriesSpec, sample_indices
 from store import Database, StoreError, audits, distances, images, networks
 from store.records import AuditRecord, DistanceMatrix, NetworkRecord
 from store.shipped import ShippedAudit, enter
@@ -45,6 +46,11 @@ def pack(db: Database, path: Path = FILE) -> int:
         if np.isnan(columns["distance"]).any():
             log.info("audit=%d is of another version of its method and is left out", audit.id)
             continue
+        places = nesting.nearest(
+            audit.spec.series(network.sha256), list(columns["distance"]), [layer.name for layer in network.layers]
+        )
+        for name in ("distance", "residual", "collided"):
+            columns[name] = np.stack([nesting.taken(list(columns[name]), place) for place in places])
         arrays |= {f"{name}_{len(entries)}": values for name, values in columns.items()}
         assert audit.worker is not None
         assert audit.finished is not None
@@ -68,6 +74,35 @@ def pack(db: Database, path: Path = FILE) -> int:
     except OSError as error:
         raise StoreError(f"{path} could not be written: {error.strerror or error}.") from error
     return len(entries)
+
+
+def check(path: Path = FILE) -> list[str]:
+    """What of the shipped distances breaks what theory says of all of them; a sentence for each audit and kind.
+
+    A collision is verified, and not farther than the midpoint; within an audit, distances never fall with m, nor grow
+    with depth without projection (METHOD.md section 2; beyond 1e-6 of themselves).
+    """
+    broken: list[str] = []
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        for number, entry in enumerate(json.loads(str(file["audits"]))):
+            spec = AuditSpec.from_json(entry["spec"])
+            series = [SeriesSpec(**one) for one in entry["series"]]
+            distance, residual, collided, _ = (file[f"{name}_{number}"] for name in _COLUMNS)
+            data = datasets.load(spec.dataset, spec.split)
+            half = input_distances(*(data.pixels[chosen] for chosen in entry["indices"]))
+            places = nesting.nearest(series, list(distance), spec.layers)
+            nearest = np.stack([nesting.taken(list(distance), place) for place in places])
+            kinds = {
+                "collided with a residual above the tolerance": collided & (residual > TOLERANCE),
+                "farther than the midpoint": distance > half * (1 + 1e-6),
+                "farther than another series of the audit says": distance > nearest * (1 + 1e-6),
+            }
+            broken += [
+                f"{spec.network}, {len(series)} series, {spec.samples} images a class: {found.sum():,} pairs {kind}."
+                for kind, found in kinds.items()
+                if found.any()
+            ]
+    return broken
 
 
 def load(db: Database, bundled: Sequence[NetworkRecord], path: Path = FILE) -> int:

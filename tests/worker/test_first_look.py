@@ -61,6 +61,38 @@ def test_audits_of_one_layer_are_entered_before_whole_curves(
     assert [len(one.spec.layers) for one in audits.recent(fresh)] == [2, 1]  # type: ignore[union-attr]
 
 
+def test_what_is_packed_holds_what_theory_says(packed: Path) -> None:
+    """And a file that is tampered with does not: nearer at a larger m, farther than the midpoint, not verified."""
+    with np.load(packed) as file:
+        arrays = dict(file)
+    for number in range(2):
+        arrays[f"distance_{number}"] = (
+            arrays[f"distance_{number}"] / 1e3
+        )  # the invented ones are larger than images are
+        arrays[f"residual_{number}"] = np.zeros_like(arrays[f"residual_{number}"])
+    np.savez(packed, **arrays)
+    assert first_look.check(packed) == []
+    for name, value, says in (("distance_0", 1e3, "midpoint"), ("residual_0", 1e-3, "residual above")):
+        broken = {**arrays, name: np.full_like(arrays[name], value)}
+        np.savez(packed, **broken)
+        assert any(says in sentence for sentence in first_look.check(packed))
+
+
+def test_distances_are_packed_as_the_nearest_of_their_audit(db: Database, inline: Inline, tmp_path: Path) -> None:
+    asked = audit(samples=3, m=(2, 5), layers=("logits",))
+    audits.submit(db, asked)
+    fakes.worker(db, inline).run(wanted=lambda: False)
+    path = tmp_path / "look.npz"
+    first_look.pack(db, path)
+    few, many = (matrix(db, asked, one).distance for one in series(db, asked))
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.testing.assert_array_equal(arrays["distance_0"], [np.minimum(few, many), many])
+    arrays["distance_0"] = arrays["distance_0"][::-1] - [[[0.0]], [[1e-3]]]
+    np.savez(path, **arrays)
+    assert any("another series" in sentence for sentence in first_look.check(path))
+
+
 def test_what_is_known_is_not_entered_again(fresh: Database, packed: Path) -> None:
     shelf = network(fresh)
     first_look.load(fresh, [shelf], packed)
