@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from robustness_core.layers import is_affine
-
-
-class ProjectionError(ValueError):
-    """A projection that cannot be drawn; its text is one sentence."""
+from robustness_core.mixtures import gaussian
 
 
 class Projected(nn.Module):
@@ -30,13 +26,8 @@ class Projected(nn.Module):
 
 
 def draw(features: int, m: int, seed: int) -> Tensor:
-    """A, (m, features) float32, i.i.d. standard Gaussian from numpy's PCG64 with `seed`, the same on every machine.
-
-    The rows are drawn one after another, so A for a smaller m is the top of A for a larger m.
-    """
-    if not 1 <= m <= features:
-        raise ProjectionError(f"m = {m} is not possible with {features} features; choose m from 1 to {features}.")
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal((m, features)).astype(np.float32))
+    """A, (m, features) float32, standard Gaussian from a seed: `mixtures.gaussian`. Raises ProjectionError."""
+    return torch.from_numpy(gaussian(features, m, seed))
 
 
 def project(extractor: nn.Module, features: int, m: int | None, seed: int) -> nn.Module:

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from robustness_core import conflict_graph, datasets
+from robustness_core import conflict_graph, datasets, mixtures
 from robustness_core.spec import sample_indices
 
 
@@ -38,6 +38,17 @@ def input_distances(name: str, split: str, classes: tuple[int, int], samples: in
     chosen = sample(name, split, classes, samples, seed)
     pixels = datasets.load(name, split).pixels
     return conflict_graph.input_distances(pixels[chosen.left], pixels[chosen.right])
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def seen_distances(
+    name: str, split: str, classes: tuple[int, int], samples: int, seed: int, m: int, projection_seed: int
+) -> NDArray[np.float64]:
+    """Distances of the images seen through m random mixtures of their pixels, (L, R)."""
+    chosen = sample(name, split, classes, samples, seed)
+    pixels = datasets.load(name, split).pixels
+    left, right = (datasets.to_float(pixels[indices]) for indices in (chosen.left, chosen.right))
+    return mixtures.seen_distances(left, right, m, projection_seed)
 
 
 def image(name: str, split: str, index: int) -> NDArray[np.float32]:

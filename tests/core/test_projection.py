@@ -1,11 +1,16 @@
 """Projections: drawn from the seed, standard normal, nested in m."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from robustness_core.projection import ProjectionError, draw, project
+from robustness_core.conflict_graph import input_distances
+from robustness_core.mixtures import ProjectionError, seen_distances
+from robustness_core.projection import draw, project
+from tests.core import oracles
 
 
 def test_the_same_seed_gives_the_same_matrix_and_another_seed_another() -> None:
@@ -39,3 +44,21 @@ def test_projecting_is_a_matrix_product() -> None:
 def test_a_dimension_outside_1_to_nj_is_refused(m: int) -> None:
     with pytest.raises(ProjectionError, match="from 1 to 6"):
         draw(6, m, 0)
+
+
+def test_images_seen_through_a_projection_are_at_the_closed_form_of_an_affine_layer() -> None:
+    rng = np.random.default_rng(0)
+    left, right = rng.random((3, 1, 4, 4)), rng.random((2, 1, 4, 4))
+    for m, seed in ((1, 0), (3, 5), (15, 2)):
+        A = draw(16, m, seed).double().numpy()
+        expected = [[oracles.affine_distance(A, (x - y).ravel()) for y in right] for x in left]
+        np.testing.assert_allclose(seen_distances(left, right, m, seed), expected, rtol=1e-9)
+
+
+def test_images_seen_through_more_mixtures_are_farther_apart_up_to_half_their_distance() -> None:
+    rng = np.random.default_rng(1)
+    left, right = rng.random((3, 1, 4, 4)), rng.random((4, 1, 4, 4))
+    seen = [seen_distances(left, right, m, 0) for m in (1, 2, 8, 15, 16, 40)]
+    assert all((more >= less * (1 - 1e-12)).all() for less, more in itertools.pairwise(seen))
+    for whole in (seen[-2], seen[-1], seen_distances(left, right, None, 0)):
+        np.testing.assert_array_equal(whole, input_distances(left, right))
