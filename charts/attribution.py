@@ -1,8 +1,10 @@
-"""Loss by layer at one budget: where robustness is lost and where it is gained."""
+"""A number for each layer, in order: its loss at one budget, or ε½, the budget at which half of log 2 is reached."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -11,74 +13,130 @@ import plotly.graph_objects as go
 from charts import style
 from charts.curves import Curve, Floats, value_at
 
-_NUMBER = 0.07  # the height of the number above a bar, in nats
+_NUMBER = 0.1  # the height of the number above a bar, of the height of the figure
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a layer has: a `value`, its interval from `low` to `high` (NaN: none), and a `sign`, ≥ or ≤, of a bound.
+
+    `value` is None where nothing is known, and may be infinite.
+    """
+
+    layer: str
+    value: float | None
+    low: float = math.nan
+    high: float = math.nan
+    sign: str = ""
+
+
+def loss_bars(epsilon: Floats, curves: Sequence[Curve], at: float) -> list[Bar]:
+    """The mean loss of each layer at the budget `at` in the band of its curve; ≥ where pairs are unknown."""
+    bars = []
+    for curve in curves:
+        if not curve.known:
+            bars.append(Bar(curve.layer, None))
+            continue
+        value = float(value_at(epsilon, curve.mean, at)[0])
+        low, high = (math.nan, math.nan)
+        if curve.band is not None:
+            low, high = (float(value_at(epsilon, edge, at)[0]) for edge in curve.band)
+        bars.append(Bar(curve.layer, value, low, high, "≥" if curve.lower else ""))
+    return bars
 
 
 def loss_by_layer(
-    epsilon: Floats,
-    curves: Sequence[Curve],
-    at: float,
+    epsilon: Floats, curves: Sequence[Curve], at: float, colours: Mapping[str, str], *, dark: bool = False
+) -> go.Figure:
+    """Bars of the mean loss at the budget `at`, in layer order; `curves` may begin with that of the images."""
+    figure = by_layer(
+        loss_bars(epsilon, curves, at), colours, f"loss at ε = {at:g} (nats)", top=style.LOG2, unit="nats", dark=dark
+    )
+    return figure.update_layout(shapes=[style.across(style.LOG2, style.reference_colour(dark))])
+
+
+def by_layer(
+    bars: Sequence[Bar],
     colours: Mapping[str, str],
+    title: str,
     *,
-    input_space: Floats | None = None,
+    top: float | None = None,
+    unit: str = "",
     dark: bool = False,
 ) -> go.Figure:
-    """Bars of the mean loss at the budget `at`, whiskers from min to max over projections, in layer order.
+    """Bars with their intervals, in layer order. Below the name of each layer stands the change from the one before.
 
-    Below the name of each layer stands the change from the one before: above 0 this layer loses robustness. Where only
-    a lower bound is known the bar is hatched, its number says ≥, and no change is stated; a layer of which nothing is
-    known keeps its place, with a question mark.
+    Where only a bound is known the bar is hatched, its number has a sign, and no change is stated; a layer of which
+    nothing is known keeps its place, with a question mark. `title` is that of the upright axis, which ends at `top`.
     """
-    values = [value_at(epsilon, curve.averaged, at) for curve in curves]
-    means = [float(value.mean()) for value in values]
-    lower = [curve.lower for curve in curves]
-    none = [curve.known == 0 for curve in curves]
     grey = style.reference_colour(dark)
-    names = [style.safe(curve.layer if curve.m is not None else f"{curve.layer}, no projection") for curve in curves]
-    bars = [colours.get(curve.layer, grey) for curve in curves]
-    high = [float(value.max()) - mean for value, mean in zip(values, means, strict=True)]
-    low = [mean - float(value.min()) for value, mean in zip(values, means, strict=True)]
-    if input_space is not None:
-        start = float(np.interp(at, epsilon, input_space))
-        names, means, bars, lower = ["input", *names], [start, *means], [grey, *bars], [False, *lower]
-        high, low, none = [0.0, *high], [0.0, *low], [False, *none]
-    changes = [None, *changes_of(means, lower)]
-    hover = ["" if change is None else f"{change:+.3f} from the one before" for change in changes]
+    names = [style.safe(bar.layer) for bar in bars]
+    finite = [bar.value if bar.value is not None and math.isfinite(bar.value) else math.nan for bar in bars]
+    reach = [max((x for x in (value, bar.high) if math.isfinite(x)), default=0.0)
+             for value, bar in zip(finite, bars, strict=True)]  # fmt: skip
+    top = top or max([*reach, 1e-9])
+    up = [_whisker(value, bar.high, top) for value, bar in zip(finite, bars, strict=True)]
+    down = [_whisker(value, bar.low, top) for value, bar in zip(finite, bars, strict=True)]
+    changes = [None, *changes_of(bars)] if bars else []
     ticks = [
         name if change is None else f"{name}<br>{'−' if round(change, 2) < 0 else '+'}{abs(change):.2f}"
         for name, change in zip(names, changes, strict=True)
     ]
-    labels = [
-        "?" if unknown else f"{'≥ ' if bound else ''}{mean:.2f}"
-        for mean, bound, unknown in zip(means, lower, none, strict=True)
-    ]
-    tops = np.add(means, high)
-    crossed = (tops < style.LOG2) & (tops > style.LOG2 - _NUMBER)  # the dashed line would cross these numbers
-    heights: style.Part = {
-        "type": "bar", "x": names, "y": np.where(none, np.nan, means), "customdata": hover, "showlegend": False,
-        "error_y": {"type": "data", "array": high, "arrayminus": low, "color": grey, "thickness": 1.4, "width": 4,
-                    "visible": any(high) or any(low)},
-        "marker": {"color": bars, "pattern": {"shape": ["/" if bound else "" for bound in lower]}},
-        "hovertemplate": "%{x}: %{y:.4f} nats<br>%{customdata}<extra></extra>",
+    hover = ["" if change is None else f"<br>{change:+.4f} from the one before" for change in changes]
+    hover = [f"{interval_words(bar, 4)} {unit}{text}" for bar, text in zip(bars, hover, strict=True)]
+    # A dashed line at the top would cross these numbers.
+    places = [top if top * (1 - _NUMBER) < height < top else height for height in reach]
+    columns: style.Part = {
+        "type": "bar", "x": names, "y": finite, "customdata": hover, "showlegend": False,
+        "error_y": {"type": "data", "array": up, "arrayminus": down, "color": grey, "thickness": 1.4, "width": 4,
+                    "visible": any(up) or any(down)},
+        "marker": {"color": [colours.get(bar.layer, grey) for bar in bars],
+                   "pattern": {"shape": ["/" if bar.sign else "" for bar in bars]}},
+        "hovertemplate": "%{x}: %{customdata}<extra></extra>",
     }  # fmt: skip
     numbers: style.Part = {  # above the whiskers
-        "x": names, "y": np.where(crossed, style.LOG2, tops), "mode": "text", "text": labels,
+        "x": names, "y": places, "mode": "text", "text": [_number(bar) for bar in bars],
         "textposition": "top center", "cliponaxis": False, "hoverinfo": "skip", "showlegend": False,
     }  # fmt: skip
     return style.figure(
-        [heights, numbers],
+        [columns, numbers],
         x="layer and its change, from input to output",
-        y=f"loss at ε = {at:g} (nats)",
+        y=title,
         height=320,
         dark=dark,
         bargap=0.45,
-        shapes=[style.across(style.LOG2, grey)],
         xaxis={"type": "category", "tickvals": names, "ticktext": ticks},
-        yaxis={"range": [0, style.LOG2 * 1.15]},
+        yaxis={"range": [0, top * 1.15]},
     )
 
 
-def changes_of(means: Sequence[float], lower: Sequence[bool]) -> list[float | None]:
-    """The change from each value to the next; None where one of the two is a lower bound."""
-    known = [None if bound else mean for mean, bound in zip(means, lower, strict=True)]
+def interval_words(bar: Bar, digits: int = 2) -> str:
+    """`1.59 (1.41 to 1.77)`, without the interval where there is none."""
+    interval = interval_of(bar, digits)
+    return f"{_number(bar, digits)} ({interval})" if interval else _number(bar, digits)
+
+
+def interval_of(bar: Bar, digits: int = 2) -> str:
+    """`1.41 to 1.77`; nothing where there is no interval."""
+    if bar.value is None or math.isnan(bar.low) or math.isnan(bar.high):
+        return ""
+    return f"{bar.low:.{digits}f} to {bar.high:.{digits}f}".replace("inf", "∞")
+
+
+def changes_of(bars: Sequence[Bar]) -> list[float | None]:
+    """The change from each bar to the next; None where one of the two is a bound, unknown or infinite."""
+    known = [None if bar.sign or bar.value is None or not np.isfinite(bar.value) else bar.value for bar in bars]
     return [None if before is None or after is None else after - before for before, after in pairwise(known)]
+
+
+def _whisker(value: float, end: float, longest: float) -> float:
+    """How far an interval reaches from its value to one end; 0 where there is none."""
+    return 0.0 if math.isnan(value) or math.isnan(end) else min(abs(end - value), longest)
+
+
+def _number(bar: Bar, digits: int = 2) -> str:
+    if bar.value is None:
+        return "?"
+    if math.isinf(bar.value):
+        return "∞"
+    return f"{bar.sign} {bar.value:.{digits}f}".strip()

@@ -45,11 +45,15 @@ def caption(
     """
     sizes = ", ".join(f"{layer} ({features[layer]:,})" if layer in features else layer for layer in layers)
     many = "1 projection" if projections == 1 else f"{projections} projections ({drawn})"
+    seen = f"Projection dimension m: {dimensions_of(m)}; N = {many}; "
+    if tuple(m) == (None,):
+        seen = "No projection, all features of a layer (m ≥ nj); "
     text = (
         f"Optimal loss of {network} on {images_of(dataset, split, classes, samples)}, all S² pairs. "
         f"Layers with their features nj: {sizes}. "
-        f"Projection dimension m: {dimensions_of(m)}; N = {many}; {method_of(method, preset, version, seed)}. "
-        "Distances are of collisions that were found, so every curve is a lower bound of the optimal loss."
+        f"{seen}{method_of(method, preset, version, seed)}. "
+        "Distances are of collisions that were found, so every curve is a lower bound of the optimal loss. "
+        "The images that collide may leave the pixel range [0, 1]."
     )
     if known < total:
         text += f" {known:,} of {total:,} pairs are known; an unknown pair counts as no edge, which keeps the bound."

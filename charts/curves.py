@@ -1,4 +1,8 @@
-"""Loss curves: optimal loss over the budget ε, one line a layer, a band over its projections."""
+"""Loss curves: optimal loss over the budget ε, one line a layer, a band over its projections.
+
+Losses are known at budgets. Between two of them a curve is drawn as a step at the height of the lower one: the optimal
+loss never falls, so this is a lower bound wherever one looks, which a straight line is not.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from charts import style
+from robustness_core.statistics import half_width
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -56,8 +61,28 @@ class Curve:
         return not self.whole
 
     @property
+    def mean(self) -> Floats:
+        """The mean curve (E,)."""
+        mean: Floats = self.averaged.mean(axis=0)
+        return mean
+
+    @property
+    def band(self) -> tuple[Floats, Floats] | None:
+        """Around the mean, (E,) each: Student's 95 % interval of three projections or more, of two both curves.
+
+        Three draws enclose the mean of all from smallest to largest 74 % of the time, two only half of the time.
+        """
+        losses = self.averaged
+        if len(losses) < 2:
+            return None
+        if len(losses) == 2:
+            return losses.min(axis=0), losses.max(axis=0)
+        half = half_width(losses)
+        return np.maximum(self.mean - half, 0.0), np.minimum(self.mean + half, style.LOG2)
+
+    @property
     def label(self) -> str:
-        return f"{self.layer}{'' if self.m is not None else ', no projection'}{partly([self])}"
+        return f"{self.layer}{partly([self])}"
 
     @property
     def width(self) -> float:
@@ -81,28 +106,27 @@ def layer_curves(
     curves: Sequence[Curve],
     colours: Mapping[str, str],
     *,
-    input_space: Floats | None = None,
+    images: Curve | None = None,
     overlays: Mapping[str, tuple[Floats, Floats]] | None = None,
     accuracy: tuple[Floats, Floats] | None = None,
     single: bool = False,
     mark: float | None = None,
     final: float | None = None,
+    height: int = 460,
     dark: bool = False,
 ) -> go.Figure:
-    """Draw mean curves with a min-max band (or, if `single`, every projection) over `epsilon` (E,).
+    """Draw mean curves with their band (or, if `single`, every projection) over `epsilon` (E,).
 
-    `input_space` (E,) is the loss of the images themselves; `overlays` are named (x, y) lines of other losses, cut at
-    twice log 2; `accuracy` is an (x, y) line of robust accuracy in [0, 1] with an axis of its own on the right; `mark`
-    draws a vertical line at that budget. Curves without a single known pair are left out, those of which some are
-    unknown are thin; `final` marks the budget up to which missing pairs are expected to add nothing.
+    `images` is the curve of the images themselves, seen as the layers are, drawn dotted; `overlays` are named (x, y)
+    lines of other losses, cut at twice log 2; `accuracy` is an (x, y) line of robust accuracy in [0, 1] with an axis
+    of its own on the right; `mark` draws a vertical line at that budget. Curves without a single known pair are left
+    out, those of which some are unknown are thin; `final` marks the budget up to which missing pairs are expected to
+    add nothing.
     """
     grey = style.reference_colour(dark)
-    traces = [
-        trace
-        for curve in curves
-        if curve.known
-        for trace in _traces(epsilon, curve, colours.get(curve.layer, grey), single)
-    ]
+    drawn = [curve for curve in curves if curve.known]
+    traces = [] if images is None else _traces(epsilon, images, grey, single, dash="dot")
+    traces += [trace for curve in drawn for trace in _traces(epsilon, curve, colours.get(curve.layer, grey), single)]
     for index, (name, (x, y)) in enumerate((overlays or {}).items()):
         line = {"color": grey, "width": 2, "dash": style.dash(index + 3)}
         traces.append({"x": x, "y": y, "mode": "lines", "name": style.safe(name), "line": line,
@@ -127,7 +151,7 @@ def layer_curves(
         }  # fmt: skip
     if overlays:
         more["yaxis"] = {"range": [style.LOSS_RANGE[0], style.LOG2 * 2.0]}
-    return frame(epsilon, traces, input_space, lines=lines, notes=notes, dark=dark, **more)
+    return frame(epsilon, traces, None, height=height, lines=lines, notes=notes, dark=dark, **more)
 
 
 def frame(
@@ -148,10 +172,16 @@ def frame(
     grey = style.reference_colour(dark)
     images: style.Part = {
         "x": epsilon, "y": input_space, "mode": "lines", "name": "input space", "legendgroup": "input",
-        "line": {"color": grey, "width": 2, "dash": "dot"}, "hovertemplate": "%{y:.4f} nats",
+        "line": {"color": grey, "width": 2, "dash": "dot", "shape": "hv"}, "hovertemplate": "%{y:.4f} nats",
     }  # fmt: skip
     limit = style.note(
-        "log 2: no information left", grey, xref="x domain", x=0, xanchor="left", y=style.LOG2, yanchor="bottom"
+        "log 2: no better than guessing under attack",
+        grey,
+        xref="x domain",
+        x=0,
+        xanchor="left",
+        y=style.LOG2,
+        yanchor="bottom",
     )
     return style.figure(
         traces if input_space is None else [images, *traces],
@@ -167,37 +197,45 @@ def frame(
     )
 
 
-def _traces(epsilon: Floats, curve: Curve, colour: str, single: bool) -> list[style.Part]:
-    """The lines of one layer: every projection if `single`, else the mean in a band from min to max."""
+def _traces(epsilon: Floats, curve: Curve, colour: str, single: bool, dash: str = "") -> list[style.Part]:
+    """The lines of one layer: every projection if `single`, else the mean in its band."""
     name = style.safe(curve.label)
-    pre_activation = curve.layer.endswith(".pre")
-    dash = "dash" if curve.m is None else "dashdot" if pre_activation else "solid"
+    line: style.Part = {"color": colour, "dash": dash or _dash(curve), "shape": "hv"}
     common: style.Part = {"mode": "lines", "legendgroup": f"{style.safe(curve.layer)} {curve.m}"}
     shown: style.Part = {**common, "x": epsilon, "hovertemplate": "%{y:.4f} nats"}
     if single:
-        line = {"color": colour, "width": 1.4, "dash": dash}
         first, *others = curve.begun
         names = {first: name, **{index: f"{name}, projection {index + 1}" for index in others}}
         return [
-            {**shown, "y": curve.losses[index], "name": text, "showlegend": index == first, "line": line}
-            for index, text in names.items()
+            {**shown, "y": curve.losses[i], "name": text, "showlegend": i == first, "line": {**line, "width": 1.4}}
+            for i, text in names.items()
         ]
-    losses = curve.averaged
-    mean: style.Part = {
-        **shown, "y": losses.mean(axis=0), "name": name,
-        "line": {"color": colour, "width": curve.width, "dash": dash},
-    }  # fmt: skip
-    if len(losses) == 1:
+    mean: style.Part = {**shown, "y": curve.mean, "name": name, "line": {**line, "width": curve.width}}
+    if curve.band is None:
         return [mean]
-    low, high = losses.min(axis=0), losses.max(axis=0)
+    low, high = (stairs(epsilon, edge) for edge in curve.band)
     band: style.Part = {
-        **common, "x": np.concatenate([epsilon, epsilon[::-1]]), "y": np.concatenate([high, low[::-1]]),
+        **common, "x": np.concatenate([high[0], low[0][::-1]]), "y": np.concatenate([high[1], low[1][::-1]]),
         "fill": "toself", "fillcolor": style.translucent(colour, 0.2), "line": {"width": 0}, "hoverinfo": "skip",
-        "showlegend": False, "name": f"{name}, min to max",
+        "showlegend": False, "name": f"{name}, band",
     }  # fmt: skip
     return [band, mean]
 
 
+def _dash(curve: Curve) -> str:
+    return "dashdot" if curve.layer.endswith(".pre") else "solid"
+
+
+def stairs(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """The corners of a curve that keeps each `y` (E,) from its `x` (E,) up to the next: (2E - 1,) each."""
+    return np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]
+
+
 def value_at(epsilon: Floats, losses: Floats, at: float) -> Floats:
-    """Loss of each row of `losses` (N, E) at the budget `at`: (N,), linear between the points of the grid."""
-    return np.array([np.interp(at, epsilon, row) for row in np.atleast_2d(losses)])
+    """Loss of each row of `losses` (N, E) at the budget `at`: (N,), a lower bound between the budgets `epsilon` (E,).
+
+    That is the loss at the largest of them that is not above `at`, 0 below all of them.
+    """
+    rows = np.atleast_2d(losses)
+    place = int(np.searchsorted(epsilon, at + 1e-6, side="right")) - 1  # budgets are written with six digits
+    return rows[:, place].copy() if place >= 0 else np.zeros(len(rows))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,23 +10,25 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from charts import attribution, matrix, style
-from charts.curves import Curve, layer_curves, value_at
+from charts.curves import layer_curves
 from pages.parts import (
     asking,
     captions,
     export,
+    headline,
     known,
     login,
     pair,
     progress,
     question,
+    reading,
     report,
     screen,
     take_away,
     words,
 )
 from robustness_core import datasets
-from robustness_core.spec import SpecError
+from robustness_core.spec import AuditSpec, SpecError
 from store import StoreError, audits
 from store.database import Database
 from store.records import AuditRecord
@@ -36,20 +37,39 @@ from store.records import AuditRecord
 FORMATS = {
     "loss": "%.4f",
     "change": "%+.4f",
+    "ε½": "%.4f",
+    "loss, no projection": "%.4f",
+    "ε½, no projection": "%.4f",
     "mean distance": "%.4f",
     "least distance": "%.4f",
     "passes a pair": "%.0f",
 }
+HALF, LOSS = "ε½", "loss at ε"  # what the bars can show
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Everything the results draw from."""
+    """Everything the results draw from: the answer to the question, and its readings.
+
+    `projected` is None where the question asks for no projection; `whole` is the reading of all features.
+    """
 
     db: Database
     question: question.Question
     answer: known.Answer
-    curves: list[Curve]
+    projected: reading.Reading | None
+    whole: reading.Reading
+
+    @property
+    def asked(self) -> reading.Reading:
+        """The reading that the question asks for."""
+        return self.projected or self.whole
+
+    @property
+    def drawn(self) -> list[reading.Reading]:
+        """The readings of which something is known, that of the question always."""
+        beside = [self.whole] if self.projected is not None and self.whole.answer.known else []
+        return [self.asked, *beside]
 
 
 @dataclass
@@ -60,8 +80,8 @@ class Shown:
     single: bool = False
     input_space: bool = True
     attacks: bool = False
-    unprojected: known.Answer | None = None
-    dashed: Sequence[Curve] = ()
+    bars: str = HALF
+    headline: tuple[str, ...] = ()
     view: View | None = None
 
 
@@ -109,12 +129,21 @@ def _start(db: Database, asked: question.Question) -> None:
 
 
 def _view(db: Database, asked: question.Question) -> View:
-    answer = known.answer(db, asked.spec, asked.network.sha256)
-    return View(db, asked, answer, known.curves(answer, asked.network.features))
+    network = asked.network
+    answer = known.answer(db, asked.spec, network.sha256)
+    if asked.spec.m == (None,):
+        return View(db, asked, answer, None, reading.of(answer, network))
+    whole = known.answer(db, _unprojected(asked.spec), network.sha256)
+    return View(db, asked, answer, reading.of(answer, network), reading.of(whole, network))
+
+
+def _unprojected(spec: AuditSpec) -> AuditSpec:
+    """The same question without projection, where there is one answer whatever N."""
+    return spec.replace(m=(None,), projections=1)
 
 
 def _live(view: View, running: AuditRecord | None, shown: Shown) -> None:
-    """Progress, curves, loss by layer and the table; redrawn on its own while an audit of this network is active."""
+    """Progress, headline, curves, bars and the table; redrawn on its own while an audit of this network is active."""
 
     def draw(moved: object) -> None:
         if not moved:
@@ -126,11 +155,10 @@ def _live(view: View, running: AuditRecord | None, shown: Shown) -> None:
         if kept is None or kept[0] != mark:  # read again only when the audit has moved
             kept = (mark, _view(view.db, view.question))
             st.session_state["live_view"] = kept
-        now = None if running is None else audits.get(view.db, running.id)
-        same = now is not None and now.spec == view.question.spec
-        _draw(kept[1], shown, final=now.final_epsilon if now is not None and same else None)
+        _draw(kept[1], shown, None if running is None else audits.get(view.db, running.id))
 
-    progress.follow(view.db, [] if running is None else [running], [view.question.spec], draw)
+    specs = [view.question.spec, _unprojected(view.question.spec)]
+    progress.follow(view.db, [] if running is None else [running], specs, draw)
 
 
 def _standing(view: View) -> None:
@@ -155,64 +183,131 @@ def _standing(view: View) -> None:
         st.error(f"The last try failed: {screen.escape(last.error or 'the reason is not known.')}")
 
 
-def _draw(view: View, shown: Shown, final: float | None = None) -> None:
+def _draw(view: View, shown: Shown, running: AuditRecord | None = None) -> None:
+    """The figures, and then what takes longer: how sure they are over the images."""
     shown.view = view
+    sentences = st.container()
     _choose_shown(view, shown)
-    key = view.question.spec.key[:8]
-    curves, bars = _figures(view, shown, final=final, dark=screen.dark())
-    screen.show(curves, "curves", f"strata-curves-{key}", "Optimal loss over the budget ε, a line a layer")
-    st.caption(screen.escape(_caption(view, shown)))
-    st.subheader("Loss by layer", anchor=False)
-    screen.show(bars, "by_layer", f"strata-layers-{key}", f"Loss of each layer at the budget ε = {shown.at:g}")
-    st.caption(screen.escape(_bars_caption(view, shown)))
-    st.dataframe(
-        _table(view, shown.at),
-        hide_index=True,
-        width="stretch",
-        placeholder="–",
-        column_config=screen.number_columns(FORMATS),
-        alt="Layers with sizes, distances and losses",
+    places = st.columns(2, gap="medium") if view.projected is not None else [st.container()]
+    readings = [view.asked] if view.projected is None else [view.projected, view.whole]
+    for place, one in zip(places, readings, strict=True):
+        with place:
+            _draw_curves(view, shown, one, running)
+    shown.bars = st.segmented_control(
+        "Number of each layer",
+        [HALF, LOSS],
+        default=HALF,
+        required=True,
+        key="bars",
+        bind=question.BOUND,
+        help="ε½: the least budget at which the optimal loss reaches ½ log 2; larger is more robust. Or the loss at ε.",
     )
+    places = st.columns(len(readings), gap="medium")
+    table = st.container()
+    with table:
+        st.dataframe(
+            _table(view, shown.at),
+            hide_index=True,
+            width="stretch",
+            placeholder="–",
+            column_config=screen.number_columns(FORMATS),
+            alt="Layers with sizes, distances and losses",
+        )
+    for place, one in zip(places, readings, strict=True):
+        if one in view.drawn:
+            with place:
+                _draw_bars(view, shown, one)
+    shown.headline = _headline(view, shown)
+    with sentences:
+        for sentence in shown.headline:
+            st.markdown(screen.escape(sentence))
+
+
+def _draw_curves(view: View, shown: Shown, one: reading.Reading, running: AuditRecord | None) -> None:
+    """One reading: what it is, its curves and their caption; or how to get it."""
+    st.subheader(_title(one), anchor=False)
+    st.caption(screen.escape(ABOUT[one.m is None]))
+    same = running is not None and running.spec == one.answer.spec
+    if one not in view.drawn:
+        _offer(view, one, at_work=same)
+        return
+    final = running.final_epsilon if running is not None and same else None
+    figure = _curves(view, shown, one, final=final, dark=screen.dark())
+    name = _name(one)
+    screen.show(figure, f"curves{name}", f"strata-curves{name}-{one.answer.spec.key[:8]}", ALT[one.m is None])
+    if one is not view.asked and one.answer.missing:
+        _offer(view, one, at_work=same)
+    st.caption(screen.escape(_caption(view, shown, one)))
+
+
+ABOUT = {
+    False: "How robust a random readout of m mixtures of the features is: it rises and falls from layer to layer, and "
+    "is no budget that adds up.",
+    True: "What no classifier on this layer can undo: it only grows with depth, and its steps are losses.",
+}
+ALT = {
+    False: "Optimal loss over the budget ε through random mixtures, a line a layer",
+    True: "Optimal loss over the budget ε without projection, a line a layer",
+}
+
+
+def _title(one: reading.Reading) -> str:
+    return "Without projection" if one.m is None else f"Through m = {one.m} mixtures"
+
+
+def _name(one: reading.Reading) -> str:
+    """Of its figures and files."""
+    return "_whole" if one.m is None else ""
+
+
+def _offer(view: View, one: reading.Reading, *, at_work: bool) -> None:
+    """One button computes the reading that was not asked for, unless it is at work already."""
+    if at_work:
+        st.caption(
+            "The first pairs are being searched …" if not one.answer.known else "More pairs are being searched …"
+        )
+        return
+    missing = one.answer.missing
+    lack = asking.Lack(view.question.network, one.answer.spec, missing)
+    which = "Nothing is known" if not one.answer.known else f"{one.answer.known:,} of {one.answer.total:,} pairs known"
+    st.caption(f"{which} without projection yet; {missing:,} pairs, about {asking.duration(view.db, [lack])}.")
+    other = question.Question(view.question.network, one.answer.spec)
+    st.button("Compute without projection", key="compute_whole", on_click=_start_beside, args=(view.db, other))
+    if st.session_state.pop("started_beside", False):
+        st.rerun()  # the whole screen: it follows the audits that were active when it was drawn
+
+
+def _start_beside(db: Database, other: question.Question) -> None:
+    _start(db, other)
+    st.session_state["started_beside"] = True
 
 
 def _choose_shown(view: View, shown: Shown) -> None:
     """The widgets above the figures."""
     spec, network = view.question.spec, view.question.network
     with st.container(horizontal=True, vertical_alignment="center"):
-        shown.single = st.toggle("Single projections", key="single", bind=question.BOUND) and _many(view)
-        shown.input_space = st.toggle("Input space", value=True, key="input", bind=question.BOUND)
-        whole = spec.m[0] is not None and st.toggle(
-            "Also without projection",
-            key="whole",
-            bind=question.BOUND,
-            help="Draws the same layers with all their features too, m ≥ nj",
+        shown.single = st.toggle("Single projections", key="single", bind=question.BOUND) and _many(view.asked)
+        shown.input_space = st.toggle(
+            "Input", value=True, key="input", bind=question.BOUND, help="The images themselves, seen as the layers are."
         )
-        measured = (words.fab_loss(network, spec) or words.pgd_accuracy(network, spec)) is not None
+        measured = (_fab(view) or words.pgd_accuracy(network, spec)) is not None
         shown.attacks = measured and st.toggle(
             "Attacks", key="attacks", bind=question.BOUND, help="FAB loss and PGD accuracy, from the network's card"
         )
     shown.at = question.choose_epsilon(spec.epsilon.values())
-    shown.unprojected = _unprojected(view) if whole else None
-    lines = [] if shown.unprojected is None else known.curves(shown.unprojected, network.features)
-    shown.dashed = [curve for curve in lines if curve.known]
-    if whole and not shown.dashed:
-        st.caption("Nothing is known without projection yet: choose No projection under Method, and Start.")
 
 
-def _figures(
-    view: View, shown: Shown, *, final: float | None = None, dark: bool = False
-) -> tuple[go.Figure, go.Figure]:
-    """The layer curves, and the loss by layer at the chosen budget."""
+def _curves(
+    view: View, shown: Shown, one: reading.Reading, *, final: float | None = None, dark: bool = False
+) -> go.Figure:
+    """The curves of one reading."""
     spec, network = view.question.spec, view.question.network
-    epsilon = spec.epsilon.values()
-    fab = words.fab_loss(network, spec) if shown.attacks else None
-    reference = known.input_space(spec) if shown.input_space else None
-    colours = style.layer_colours([layer.name for layer in network.layers], dark)
-    curves = layer_curves(
-        epsilon,
-        [*view.curves, *shown.dashed],
-        colours,
-        input_space=reference,
+    fab = _fab(view) if shown.attacks else None
+    return layer_curves(
+        spec.epsilon.values(),
+        one.curves,
+        _colours(view, dark),
+        images=one.images.curve if shown.input_space else None,
         overlays={"FAB loss": fab} if fab else None,
         accuracy=words.pgd_accuracy(network, spec) if shown.attacks else None,
         single=shown.single,
@@ -220,23 +315,67 @@ def _figures(
         final=final,
         dark=dark,
     )
-    bars = attribution.loss_by_layer(epsilon, view.curves, shown.at, colours, input_space=reference, dark=dark)
-    return curves, bars
 
 
-def _caption(view: View, shown: Shown) -> str:
+def _fab(view: View) -> words.Line | None:
+    return words.fab_loss(view.question.network, view.question.spec, view.answer.sample)
+
+
+def _draw_bars(view: View, shown: Shown, one: reading.Reading) -> None:
+    name = _name(one)
+    alt = f"{_title(one)}: {shown.bars} of each layer"
+    figure = _bars(view, shown, one, dark=screen.dark())
+    screen.show(figure, f"by_layer{name}", f"strata-layers{name}-{one.answer.spec.key[:8]}", alt)
+    st.caption(screen.escape(_bars_caption(shown, one)))
+
+
+def _bars(view: View, shown: Shown, one: reading.Reading, *, dark: bool = False) -> go.Figure:
+    """ε½ by layer, or the loss by layer at the chosen budget."""
+    colours = _colours(view, dark)
+    layers = one.layers if shown.input_space else one.layers[1:]
+    if shown.bars == LOSS:
+        epsilon = view.question.spec.epsilon.values()
+        return attribution.loss_by_layer(epsilon, [layer.curve for layer in layers], shown.at, colours, dark=dark)
+    bars = reading.half_bars(one, over_images=one.whole)[-len(layers) :]
+    return attribution.by_layer(bars, colours, "ε½ (ℓ2 norm)", dark=dark)
+
+
+def _colours(view: View, dark: bool) -> dict[str, str]:
+    return style.layer_colours([layer.name for layer in view.question.network.layers], dark)
+
+
+def _headline(view: View, shown: Shown) -> tuple[str, ...]:
+    """One sentence a reading of which every pair is known, and one about the head."""
+    said = []
+    if view.projected is not None and view.projected.whole and view.projected.m is not None:
+        layers = view.projected.layers
+        said.append(headline.projected([one.name for one in layers], [one.halves for one in layers], view.projected.m))
+    if view.whole.whole:
+        layers = view.whole.layers
+        losses = [reading.without_one(one.matrices[0], shown.at) for one in layers]
+        said.append(headline.unprojected([one.name for one in layers], losses, shown.at))
+    head = reading.head(view.drawn, view.question.network, shown.at)
+    if head is not None:
+        said.append(headline.head(*head, shown.at, 2 * view.question.spec.samples))
+    return tuple(said)
+
+
+def _caption(view: View, shown: Shown, one: reading.Reading) -> str:
     """The caption of the curves, with a sentence for each overlay that is drawn."""
     spec, network = view.question.spec, view.question.network
-    drawn = "a line each" if shown.single else "mean; band from min to max"
-    sentences = [captions.of_question(view.answer, network, drawn=drawn)]
+    drawn = "a line each" if shown.single else captions.band_of(one)
+    sentences = [captions.of_question(one.answer, network, drawn=drawn)]
+    sentences.append(
+        f"Log 2: no better than guessing under attack, from {'f(x)' if one.m is None else 'A f(x)'}, on this sample."
+    )
     if shown.input_space:
-        sentences.append("Dotted: the images themselves, without any feature.")
-    if shown.dashed:
-        sentences.append("Dashed: the same layers without projection, m ≥ nj.")
-    if shown.attacks and words.fab_loss(network, spec):
+        mixtures = "" if one.m is None else f", seen through m = {one.m} random mixtures of their pixels"
+        sentences.append(f"Dotted: the images themselves{mixtures}; exact.")
+    if shown.attacks and _fab(view):
+        count = words.fab_images(network, spec, view.answer.sample)
         sentences.append(
-            "FAB loss: cross-entropy of the network, asked for these two classes only, on images of this sample's "
-            "classes that are moved by ε along FAB's direction."
+            "FAB loss: cross-entropy of the network, asked for these two classes only, along one direction of length "
+            f"ε, FAB's, on {count} fixed images a class; the strongest attack at each ε would reach more."
         )
     if shown.attacks and words.pgd_accuracy(network, spec):
         sentences.append(
@@ -246,65 +385,92 @@ def _caption(view: View, shown: Shown) -> str:
     return " ".join(sentences)
 
 
-def _bars_caption(view: View, shown: Shown) -> str:
-    many = _many(view)
-    bounds = ""
-    if any(curve.known and curve.lower for curve in view.curves):
-        bounds = " Hatched: a lower bound, for pairs are unknown; no change is stated beside it."
-    if not all(curve.known for curve in view.curves):
-        bounds += " Of a layer marked ? nothing is known yet."
-    return (
-        f"Bars: loss at ε = {shown.at:g}{', mean over projections, whiskers from min to max' if many else ''}. Below "
-        "each layer stands the change from the one before: robustness is lost where it is above 0, gained where it is "
-        f"below.{bounds} Settings as above."
+def _bars_caption(shown: Shown, one: reading.Reading) -> str:
+    """What the bars are, and what their whiskers."""
+    what = f"Loss at ε = {shown.at:g}"
+    if shown.bars == HALF:
+        what = "ε½, the least budget at which the loss reaches ½ log 2; found distances make it an upper bound"
+    whiskers = captions.whiskers_of(one, half=shown.bars == HALF)
+    meaning = (
+        "it rises and falls, and is neither lost nor kept"
+        if one.m is not None
+        else "between two layers a difference of two bounds"
     )
+    bounds = ""
+    if any(curve.known and curve.lower for curve in one.curves):
+        bounds = " Hatched: a bound only, for pairs are unknown; no change is stated beside it."
+    if not all(curve.known for curve in one.curves):
+        bounds += " Of a layer marked ? nothing is known yet."
+    return f"{what}{whiskers}. Below each layer stands the change from the one before: {meaning}.{bounds}"
 
 
-def _many(view: View) -> bool:
+def _many(one: reading.Reading) -> bool:
     """Whether some layer has several projections; without projection there is one answer, whatever N."""
-    return any(len(curve.losses) > 1 for curve in view.curves)
-
-
-def _unprojected(view: View) -> known.Answer:
-    """What is known of the same layers without projection."""
-    spec = view.question.spec.replace(m=(None,), projections=1)
-    return known.answer(view.db, spec, view.question.network.sha256)
+    return any(len(curve.losses) > 1 for curve in one.curves)
 
 
 def _table(view: View, at: float) -> pd.DataFrame:
-    """A row a layer: its loss at the budget `at`, distances, sizes and certificate."""
+    """A row a layer, the input first: ε½ and loss at the budget `at` in both readings, distances and certificate."""
     shapes = {layer.name: "×".join(str(size) for size in layer.shape) for layer in view.question.network.layers}
-    epsilon = view.question.spec.epsilon.values()
-    start = float(np.interp(at, epsilon, known.input_space(view.question.spec)))
-    losses = [float(value_at(epsilon, curve.averaged, at).mean()) for curve in view.curves]
-    changes = attribution.changes_of([start, *losses], [False, *(curve.lower for curve in view.curves)])
+    shapes[reading.INPUT] = "×".join(str(size) for size in view.question.network.input_shape)
+    asked = _numbers(view, view.asked, at)
+    beside = _numbers(view, view.whole, at) if view.whole in view.drawn[1:] else None
     rows = []
     before: int | None = None
-    layers = zip(view.curves, view.answer.groups.values(), losses, changes, strict=True)
-    for curve, group, loss, change in layers:
-        # The mean is of whole projections: of some pairs only it would be too small, the nearest are computed first.
-        whole = np.concatenate([group[index].matrix.distance.ravel() for index in curve.whole] or [np.empty(0)])
-        distance = np.concatenate([projection.matrix.distance.ravel() for projection in group])
-        collided = np.concatenate([projection.matrix.collided.ravel() for projection in group])
-        passes = np.concatenate([projection.matrix.passes.ravel() for projection in group])
-        found = np.isfinite(distance)
-        rows.append(
-            {
-                "layer": curve.layer,
-                "loss": loss if curve.known else None,
-                "change": change,
-                "mean distance": float(whole.mean()) if whole.size else None,
-                "least distance": float(distance[found].min()) if found.any() else None,
-                "known": f"{curve.known:,} of {curve.total:,}",
-                "shape": shapes[curve.layer],
-                "features nj": curve.features,
-                "to the one before": question.ratio(before, curve.features).strip(" ()"),
-                "collided": f"{collided[found].mean():.1%}" if found.any() else "",
-                "passes a pair": float(passes[found].mean()) if found.any() else None,
-            }
-        )
+    for place, layer in enumerate(view.asked.layers):
+        curve = layer.curve
+        row: dict[str, object] = {"layer": layer.name, **asked[place]}
+        if beside is not None:
+            row |= {f"{name}, no projection": beside[place][name] for name in ("ε½", "loss")}
+        row |= _distances(view, layer)
+        row |= {
+            "shape": shapes[layer.name],
+            "features nj": curve.features,
+            "to the one before": question.ratio(before, curve.features).strip(" ()") if place > 1 else "",
+        }
+        rows.append(row | _certificate(view, layer))
         before = curve.features
     return pd.DataFrame(rows)
+
+
+def _numbers(view: View, one: reading.Reading, at: float) -> list[dict[str, object]]:
+    """ε½ and loss of every layer of a reading, and the change of the loss from the one before."""
+    losses = attribution.loss_bars(view.question.spec.epsilon.values(), [layer.curve for layer in one.layers], at)
+    halves = reading.half_bars(one, over_images=False)
+    changes = [None, *attribution.changes_of(losses)]
+    return [
+        {"ε½": half.value, "interval": attribution.interval_of(half), "loss": loss.value, "change": change}
+        for half, loss, change in zip(halves, losses, changes, strict=True)
+    ]
+
+
+def _distances(view: View, layer: reading.Layer) -> dict[str, object]:
+    """The mean is of whole projections: of some pairs only it would be too small, the nearest are computed first."""
+    if layer.name == reading.INPUT:
+        every = np.concatenate([one.ravel() for one in layer.matrices])
+        return {"mean distance": float(every.mean()), "least distance": float(every.min()), "known": "exact"}
+    curve, group = layer.curve, view.answer.groups[layer.name, layer.curve.m]
+    whole = np.concatenate([group[index].matrix.distance.ravel() for index in curve.whole] or [np.empty(0)])
+    distance = np.concatenate([projection.matrix.distance.ravel() for projection in group])
+    found = distance[np.isfinite(distance)]
+    return {
+        "mean distance": float(whole.mean()) if whole.size else None,
+        "least distance": float(found.min()) if found.size else None,
+        "known": f"{curve.known:,} of {curve.total:,}",
+    }
+
+
+def _certificate(view: View, layer: reading.Layer) -> dict[str, object]:
+    if layer.name == reading.INPUT:
+        return {"collided": "", "passes a pair": None}
+    group = view.answer.groups[layer.name, layer.curve.m]
+    found = np.concatenate([projection.matrix.known.ravel() for projection in group])
+    collided = np.concatenate([projection.matrix.collided.ravel() for projection in group])
+    passes = np.concatenate([projection.matrix.passes.ravel() for projection in group])
+    return {
+        "collided": f"{collided[found].mean():.1%}" if found.any() else "",
+        "passes a pair": float(passes[found].mean()) if found.any() else None,
+    }
 
 
 def _pairs(view: View) -> None:
@@ -427,12 +593,16 @@ def _open_pair(view: View, shown: tuple[str, int], left: int, right: int, closes
 
 def _report(view: View, shown: Shown) -> str:
     """The report of what is shown, in the light theme whatever the screen's."""
+    figures = [figure for one in view.drawn for figure in (_curves(view, shown, one), _bars(view, shown, one))]
+    said = [*shown.headline]
+    for one in view.drawn:
+        said += [f"{_title(one)}: {ABOUT[one.m is None]}", _caption(view, shown, one), _bars_caption(shown, one)]
     return report.page(
         f"{view.question.network.name}: robustness layer by layer",
         [_part(view, shown)],
-        _figures(view, shown),
+        figures,
         {f"Layers at ε = {shown.at:g}": _table(view, shown.at)},
-        f"{_caption(view, shown)} {_bars_caption(view, shown)}",
+        " ".join(said),
         FORMATS,
     )
 
@@ -441,15 +611,19 @@ def _part(view: View, shown: Shown) -> export.Part:
     """What is shown, with every overlay that is on."""
     spec, network = view.question.spec, view.question.network
     epsilon = spec.epsilon.values()
-    overlays = [export.Overlay("input space", epsilon, known.input_space(spec))] if shown.input_space else []
+    overlays = []
+    if shown.input_space:
+        overlays += [export.of_images(epsilon, one.images.curve) for one in view.drawn]
     overlays += [
-        export.Overlay("no projection", epsilon, curve.averaged.mean(axis=0), curve=curve, answer=shown.unprojected)
-        for curve in shown.dashed
+        export.Overlay("no projection", epsilon, curve.mean, curve=curve, answer=view.whole.answer)
+        for one in view.drawn[1:]
+        for curve in one.curves
+        if curve.known
     ]
     if shown.attacks:
-        overlays += export.of_card("FAB loss", words.fab_loss(network, spec))
+        overlays += export.of_card("FAB loss", _fab(view))
         overlays += export.of_card("PGD accuracy", words.pgd_accuracy(network, spec))
-    return export.Part(network, view.answer, view.curves, tuple(overlays))
+    return export.Part(network, view.answer, view.asked.curves, tuple(overlays))
 
 
 main()

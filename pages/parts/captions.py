@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from charts import captions
 from pages.parts import words
 from pages.parts.known import Answer
+from pages.parts.reading import Reading
 from store.records import NetworkRecord
 
 
@@ -45,6 +46,31 @@ def doubts(networks: Sequence[NetworkRecord]) -> str:
         for network in networks
         if (doubt := words.normalisation_doubt(network))
     )
+
+
+def band_of(one: Reading) -> str:
+    """What the figure draws of the projections of a reading."""
+    most = max(len(curve.averaged) for curve in one.curves)
+    if most < 2:
+        return "mean"
+    if most == 2:
+        return "mean; the band is from one to the other, and holds the mean of all half of the time"
+    return "mean; band: Student's 95 % interval of it"
+
+
+def whiskers_of(one: Reading, *, half: bool) -> str:
+    """What the whiskers of a reading's bars are, of ε½ if `half`, else of the loss; and what their spread is."""
+    most = max(len(curve.averaged) for curve in one.curves)
+    if most < 2:
+        return "; whiskers: 95 % interval over the images (jackknife)" if half and one.whole else ""
+    said = "; mean over projections"
+    if most > 2 or half:
+        said += ", whiskers: Student's 95 % interval"
+    else:
+        said += ", whiskers from one to the other"
+    if one.m is not None and any(curve.features <= one.m for curve in one.curves):
+        said += ", which where m ≥ nj is the search's error alone"
+    return said
 
 
 def settings(answer: Answer) -> str:

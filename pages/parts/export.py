@@ -24,7 +24,7 @@ class Overlay:
     `answer` is where its numbers come from if that is another question than the layers'.
     """
 
-    kind: Literal["input space", "no projection", "FAB loss", "PGD accuracy"]
+    kind: Literal["input space", "input, same m", "no projection", "FAB loss", "PGD accuracy"]
     x: Floats
     y: Floats
     unit: Literal["nats", "share"] = "nats"
@@ -40,6 +40,11 @@ class Part:
     answer: Answer
     curves: Sequence[Curve]
     overlays: tuple[Overlay, ...] = ()
+
+
+def of_images(epsilon: Floats, curve: Curve) -> Overlay:
+    """The line of the images themselves, through m mixtures of their pixels or as they are."""
+    return Overlay("input space" if curve.m is None else "input, same m", epsilon, curve.mean, curve=curve)
 
 
 def of_card(kind: Literal["FAB loss", "PGD accuracy"], line: tuple[Floats, Floats] | None) -> tuple[Overlay, ...]:

@@ -11,6 +11,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from pages.parts import screen
+from pages.parts.data import Sample
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec
 from store.records import AuditRecord, NetworkRecord
@@ -179,12 +180,50 @@ def accuracies(network: NetworkRecord) -> str:
 Line = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def fab_loss(network: NetworkRecord, spec: AuditSpec) -> Line | None:
-    """Loss under FAB over budgets that the card states for the sample's classes; None if it states none."""
+def fab_loss(network: NetworkRecord, spec: AuditSpec, sample: Sample) -> Line | None:
+    """Loss along FAB's direction over budgets, which the card states for the sample's images; None if it does not.
+
+    It is of the `fab_images` first images a class, which may be more or fewer than the sample has.
+    """
+    measured = _audited(network, spec, sample)
+    return _line(measured.get("epsilon"), measured.get("fab_loss"))
+
+
+def fab_images(network: NetworkRecord, spec: AuditSpec, sample: Sample) -> int:
+    """Of how many images a class of the sample's order the card has FAB's results; 0 if it has none."""
+    return min((len(side) for side in _audited(network, spec, sample).get("indices", ())), default=0)
+
+
+def fab_norms(
+    network: NetworkRecord, spec: AuditSpec, sample: Sample
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """FAB's norms of the images of a sample, (L,) and (R,), 0 where the network errs; None unless the card has all.
+
+    A norm of at most ε is a verified adversarial example within the pixel range; inf where none was found.
+    """
+    norms = _audited(network, spec, sample).get("fab_norms")
+    sizes = (len(sample.left), len(sample.right))
+    if norms is None or any(len(side) < size for side, size in zip(norms, sizes, strict=True)):
+        return None
+    left, right = (
+        np.array([np.inf if norm is None else norm for norm in side[:size]], dtype=np.float64)
+        for side, size in zip(norms, sizes, strict=True)
+    )
+    return left, right
+
+
+def _audited(network: NetworkRecord, spec: AuditSpec, sample: Sample) -> Mapping[str, Any]:
+    """What the card has measured on the images of a sample, in its order; nothing if they are others."""
     measured = part(part(network.card, "evaluation"), "audited")
-    asked = {"dataset": spec.dataset, "split": spec.split, "classes": list(spec.classes)}
-    same = {name: measured.get(name) for name in asked} == asked
-    return _line(measured.get("epsilon"), measured.get("fab_loss")) if same else None
+    asked = {"dataset": spec.dataset, "split": spec.split, "classes": list(spec.classes), "seed": spec.seed}
+    indices = measured.get("indices")
+    if {name: measured.get(name) for name in asked} != asked or not isinstance(indices, list) or len(indices) != 2:
+        return {}
+    for has, wanted in zip(indices, (sample.left.tolist(), sample.right.tolist()), strict=True):
+        both = min(len(has), len(wanted))
+        if both == 0 or has[:both] != wanted[:both]:
+            return {}
+    return measured
 
 
 def pgd_accuracy(network: NetworkRecord, spec: AuditSpec) -> Line | None:

@@ -19,4 +19,6 @@ def test_caption_names_every_setting() -> None:
 
 def test_caption_says_how_much_is_known() -> None:
     assert "400 of 800 pairs are known" in caption(**{**FIELDS, "known": 400})
-    assert "none (m ≥ nj)" in caption(**{**FIELDS, "m": [None]})
+    without = caption(**{**FIELDS, "m": [None], "projections": 1})
+    assert "No projection, all features of a layer (m ≥ nj); method" in without
+    assert "N = " not in without

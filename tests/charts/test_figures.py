@@ -1,9 +1,13 @@
 """Figures are tested on the data they hold: which lines, which values, which hover texts."""
 
+import math
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from charts import attribution, compare, curves, learn, matrix, pairs, scaling, style
+from robustness_core.optimal_loss import loss_curve
 
 EPSILON = np.linspace(0, 4, 5)
 LOSSES = np.array([[0.0, 0.0, 0.2, 0.5, 0.69], [0.0, 0.1, 0.4, 0.6, 0.69]])
@@ -14,18 +18,51 @@ def curve(layer: str = "conv1", known: int = 8, m: int | None = 10) -> curves.Cu
     return curves.Curve(layer, 100, m, LOSSES, known, 8)
 
 
+def images(losses: np.ndarray) -> curves.Curve:
+    """The curve of the images themselves."""
+    return curves.Curve("input", 784, None, losses[None], 4, 4)
+
+
 def traces(figure, name):
     return [trace for trace in figure.data if trace.name == name]
 
 
-def test_layer_curve_is_the_mean_in_a_band_from_min_to_max() -> None:
+def test_layer_curve_is_the_mean_in_a_band_of_both_projections() -> None:
     figure = curves.layer_curves(EPSILON, [curve()], COLOURS)
     (line,) = traces(figure, "conv1")
-    (band,) = traces(figure, "conv1, min to max")
+    (band,) = traces(figure, "conv1, band")
     np.testing.assert_allclose(line.y, LOSSES.mean(axis=0))
     assert line.line.color == COLOURS["conv1"]
-    np.testing.assert_allclose(band.y[:5], LOSSES.max(axis=0))
-    np.testing.assert_allclose(band.y[5:], LOSSES.min(axis=0)[::-1])
+    assert (band.y.min(), band.y.max()) == (LOSSES.min(), LOSSES.max())
+    high = dict(zip(band.x[:9], band.y[:9], strict=True))  # the last height at a budget is the one that counts
+    np.testing.assert_allclose([high[budget] for budget in EPSILON], LOSSES.max(axis=0))
+
+
+def test_band_of_three_projections_is_students_interval_of_the_mean() -> None:
+    losses = np.stack([*LOSSES, LOSSES[0] / 2])
+    low, high = curves.Curve("conv1", 100, 10, losses, 12, 12).band
+    ends = np.stack([stats.t.interval(0.95, 2, row.mean(), stats.sem(row)) for row in losses.T[1:]], axis=1)
+    np.testing.assert_allclose(low[1:], np.maximum(ends[0], 0))
+    np.testing.assert_allclose(high[1:], np.minimum(ends[1], style.LOG2))
+    assert (low[0], high[0]) == (0, 0)
+    assert curves.Curve("conv1", 100, 10, losses[:1], 4, 4).band is None
+
+
+def test_curves_are_steps_that_lie_below_the_loss_of_every_distance() -> None:
+    """Of distances of which none is a budget: what is drawn is nowhere above the loss, and equal to it at budgets."""
+    rng = np.random.default_rng(0)
+    distances = rng.uniform(0.3, 4, (6, 6))
+    one = curves.Curve("conv1", 100, 10, loss_curve(distances, EPSILON)[None], 36, 36)
+    (line,) = curves.layer_curves(EPSILON, [one], COLOURS).data
+    assert line.line.shape == "hv"
+    between = np.linspace(0, 4, 101)
+    drawn = np.array([curves.value_at(EPSILON, one.losses, budget)[0] for budget in between])
+    true = loss_curve(distances, between)
+    assert (drawn <= true + 1e-12).all()
+    np.testing.assert_allclose(drawn[::25], true[::25])
+    x, y = curves.stairs(EPSILON, one.losses[0])
+    np.testing.assert_array_equal(np.unique(x), EPSILON)
+    np.testing.assert_allclose(np.interp(between, x, y)[between % 1 != 0], drawn[between % 1 != 0])
 
 
 def test_single_projections_share_one_legend_entry() -> None:
@@ -36,9 +73,10 @@ def test_single_projections_share_one_legend_entry() -> None:
 
 def test_references_are_drawn_and_log2_is_a_line() -> None:
     figure = curves.layer_curves(
-        EPSILON, [], COLOURS, input_space=LOSSES[0], overlays={"FAB": (EPSILON, EPSILON)}, mark=2.0
+        EPSILON, [], COLOURS, images=images(LOSSES[0]), overlays={"FAB": (EPSILON, EPSILON)}, mark=2.0
     )
-    assert {trace.name for trace in figure.data} == {"input space", "FAB"}
+    assert {trace.name for trace in figure.data} == {"input", "FAB"}
+    assert figure.data[0].line.dash == "dot"
     lines = {(shape.x0, shape.y0) for shape in figure.layout.shapes}
     assert (0, style.LOG2) in lines
     assert (2.0, 0) in lines
@@ -83,7 +121,7 @@ def test_mean_and_band_are_over_whole_projections() -> None:
 
 def test_bars_of_lower_bounds_are_hatched_and_state_no_change() -> None:
     drawn = [of_projections(4, 0, 0), of_projections(2, 1, 1, layer="logits")]
-    figure = attribution.loss_by_layer(EPSILON, drawn, 2.0, COLOURS, input_space=np.zeros(5))
+    figure = attribution.loss_by_layer(EPSILON, [images(np.zeros(5)), *drawn], 2.0, COLOURS)
     bars, numbers = figure.data
     np.testing.assert_allclose(bars.y, [0.0, 0.2, np.mean([0.2, 0.4, 0.2])])
     assert bars.marker.pattern.shape == ("", "", "/")
@@ -97,7 +135,7 @@ def test_a_layer_of_which_nothing_is_known_keeps_its_place_among_the_bars() -> N
     assert list(bars.x) == ["conv1", "conv2", "logits"]
     np.testing.assert_allclose(bars.y, [0.3, np.nan, 0.3])
     assert list(numbers.text) == ["0.30", "?", "0.30"]
-    assert not any(bars.customdata)  # across it no change is stated
+    assert not any("from the one before" in hover for hover in bars.customdata)  # across it no change is stated
 
 
 def test_differences_leave_lower_bounds_out() -> None:
@@ -138,12 +176,34 @@ def test_hostile_layer_name_is_escaped_everywhere() -> None:
         assert evil not in figure.to_json().encode().decode("unicode_escape")
 
 
-def test_value_between_budgets_is_interpolated() -> None:
-    np.testing.assert_allclose(curves.value_at(EPSILON, LOSSES, 2.5), [0.35, 0.5])
+def test_value_between_budgets_is_that_of_the_one_below() -> None:
+    np.testing.assert_allclose(curves.value_at(EPSILON, LOSSES, 2.5), [0.2, 0.4])
+    np.testing.assert_allclose(curves.value_at(EPSILON, LOSSES, 2.9999999), [0.5, 0.6])  # a budget of six digits
+    np.testing.assert_allclose(curves.value_at(EPSILON, LOSSES, 9.0), [0.69, 0.69])
+    np.testing.assert_allclose(curves.value_at(EPSILON[1:], LOSSES[:, 1:], 0.5), [0.0, 0.0])
+
+
+def test_bars_have_their_intervals_and_say_which_are_bounds() -> None:
+    drawn = [
+        attribution.Bar("input", 1.0, 0.8, 1.2),
+        attribution.Bar("conv1", 3.0, 2.0, math.inf),
+        attribution.Bar("conv2", 2.0, sign="≤"),
+        attribution.Bar("fc1", math.inf),
+        attribution.Bar("logits", None),
+    ]
+    figure = attribution.by_layer(drawn, COLOURS, "ε½")
+    bars, numbers = figure.data
+    assert list(numbers.text) == ["1.00", "3.00", "≤ 2.00", "∞", "?"]
+    np.testing.assert_allclose(bars.y, [1, 3, 2, np.nan, np.nan])
+    np.testing.assert_allclose(bars.error_y.array[:1], 0.2)
+    np.testing.assert_allclose(bars.error_y.arrayminus, [0.2, 1, 0, 0, 0])
+    assert bars.marker.pattern.shape == ("", "", "/", "", "")
+    assert figure.layout.xaxis.ticktext == ("input", "conv1<br>+2.00", "conv2", "fc1", "logits")
+    assert "2.0000 to ∞" in bars.customdata[1]
 
 
 def test_loss_by_layer_starts_at_the_input_and_names_the_change() -> None:
-    figure = attribution.loss_by_layer(EPSILON, [curve(), curve("logits")], 2.0, COLOURS, input_space=LOSSES[0])
+    figure = attribution.loss_by_layer(EPSILON, [images(LOSSES[0]), curve(), curve("logits")], 2.0, COLOURS)
     bar, numbers = figure.data
     assert list(bar.x) == list(numbers.x) == ["input", "conv1", "logits"]
     assert list(numbers.text) == ["0.20", "0.30", "0.30"]
@@ -151,7 +211,7 @@ def test_loss_by_layer_starts_at_the_input_and_names_the_change() -> None:
     np.testing.assert_allclose(numbers.y, [0.2, 0.4, 0.4])  # where the whiskers end
     np.testing.assert_allclose(bar.y, [0.2, 0.3, 0.3])
     np.testing.assert_allclose(bar.error_y.array, [0, 0.1, 0.1])
-    assert bar.customdata[1].startswith("+0.100")
+    assert bar.customdata[1].endswith("<br>+0.1000 from the one before")
 
 
 def test_matrix_has_a_click_marker_on_every_known_cell_only() -> None:

@@ -9,6 +9,7 @@ from scipy import stats
 from robustness_core.conflict_graph import input_distances
 from robustness_core.optimal_loss import optimal_loss
 from robustness_core.statistics import (
+    GROUPS,
     HALF,
     LeftOut,
     half_budget,
@@ -106,13 +107,26 @@ def test_leaving_out_one_image_is_what_the_rest_gives() -> None:
 
 def test_the_jackknife_of_a_mean_is_the_standard_error_of_two_classes() -> None:
     rng = np.random.default_rng(2)
-    left, right = rng.normal(size=(2, 30))
+    left, right = rng.normal(size=(2, 20))
     found = over_images(mean_without_one(left, right))
-    error = math.sqrt(left.var(ddof=1) + right.var(ddof=1)) / math.sqrt(30) / 2
-    half = stats.t.ppf(0.975, 29) * error
-    # Without an image the mean is over 59, not 60: both differ from the textbook by these factors and nothing else.
+    error = math.sqrt(left.var(ddof=1) + right.var(ddof=1)) / math.sqrt(20) / 2
+    half = stats.t.ppf(0.975, 19) * error
+    # Without an image the mean is over 39, not 40: both differ from the textbook by these factors and nothing else.
     assert found.value == pytest.approx((left.mean() + right.mean()) / 2, rel=1e-12)
-    assert found.high - found.value == pytest.approx(half * 60 / 59 * 29 / 30, rel=1e-9)
+    assert found.high - found.value == pytest.approx(half * 40 / 39 * 19 / 20, rel=1e-9)
+
+
+def test_of_many_images_parts_are_left_out_and_the_interval_is_as_wide() -> None:
+    left, right = np.random.default_rng(6).normal(size=(2, 500))
+    found = mean_without_one(left, right)
+    assert len(found.left) == len(found.right) == GROUPS
+    interval = over_images(found)
+    error = math.sqrt(left.var(ddof=1) + right.var(ddof=1)) / math.sqrt(500) / 2
+    assert (interval.high - interval.value) / error == pytest.approx(
+        2.06, rel=0.4
+    )  # Student's; 48 parts scatter by 10 %
+    distances = clouds(np.random.default_rng(7), 60)
+    assert without_one(distances, 1.8).left.shape == (GROUPS,)
 
 
 def test_of_one_image_a_class_there_is_no_interval() -> None:

@@ -43,9 +43,9 @@ def test_known_question_is_answered_and_start_queues_nothing(db, open_screen) ->
     screen.button[0].click().run()
     assert len(audits.recent(db)) == 1
     table = screen.dataframe[0].value
-    assert list(table["layer"]) == ["conv1", "conv2", "fc1", "logits"]
-    assert list(table["to the one before"]) == ["", "×2", "÷62.7", "÷10"]
-    assert set(table["known"]) == {"400 of 400"}
+    assert list(table["layer"]) == ["input", "conv1", "conv2", "fc1", "logits"]
+    assert list(table["to the one before"]) == ["", "", "×2", "÷62.7", "÷10"]
+    assert list(table["known"]) == ["exact"] + ["400 of 400"] * 4
     closest = screen.dataframe[1].value
     assert closest["distance"].is_monotonic_increasing
 
@@ -60,23 +60,32 @@ def test_partly_known_question_says_how_much(db, open_screen) -> None:
     assert "an unknown pair counts as no edge" in words(screen)
 
 
-def test_curves_without_projection_are_laid_over_once_they_are_known(db, open_screen) -> None:
+def test_both_readings_stand_side_by_side_and_one_button_computes_the_other(db, open_screen) -> None:
     synthetic.network(db)
-    synthetic.finish(db, synthetic.question(layers=["fc1", "logits"]))
-    address = {"layers": ["fc1", "logits"], "whole": "true"}
-    assert "Nothing is known without projection yet" in words(open_screen("explore", **address))
-    synthetic.finish(db, synthetic.question(layers=["logits"]).replace(m=(None,)))
+    asked = synthetic.question(samples=4, layers=["fc1", "logits"])
+    synthetic.finish(db, asked.replace(projections=2))
+    address = {"layers": ["fc1", "logits"], "S": "4", "N": "2"}
     screen = open_screen("explore", **address)
-    assert "Nothing is known without projection" not in words(screen)
-    assert "logits, no projection" in screen.get("plotly_chart")[0].proto.spec
-
-
-def test_without_projection_there_is_one_answer_whatever_n(db, open_screen) -> None:
-    synthetic.network(db)
-    synthetic.finish(db, synthetic.question(layers=["fc1", "logits"]).replace(m=(None,), projections=3))
-    text = words(open_screen("explore", layers=["fc1", "logits"], full="true", N="3"))
-    assert "N = 1 projection;" in text.replace("\\", "")
-    assert "whiskers" not in text
+    assert not screen.exception
+    headings = [heading.value for heading in screen.subheader]
+    assert headings[:2] == ["Through m = 10 mixtures", "Without projection"]
+    assert "Nothing is known without projection yet; 32 pairs" in words(screen)
+    assert len(screen.get("plotly_chart")) == 3  # curves, bars, matrix
+    next(button for button in screen.button if button.label == "Compute without projection").click().run()
+    assert not screen.exception
+    (queued,) = [audit for audit in audits.recent(db) if audit.state == "queued"]
+    assert queued.spec == asked.replace(m=(None,))
+    assert "Another question is at work" not in words(screen)
+    synthetic.finish(db, queued.spec)
+    screen = open_screen("explore", **address)
+    figures = [json.loads(chart.proto.spec) for chart in screen.get("plotly_chart")]
+    assert len(figures) == 5  # of each reading curves and bars, each with an input of its own, and the matrix
+    for figure, own in zip(figures, ("input, band", "input"), strict=False):
+        assert own in [trace["name"] for trace in figure["data"]]
+    assert sum("input" in figure["data"][0].get("x", ()) for figure in figures) == 2
+    assert "Compute without projection" not in [button.label for button in screen.button]
+    table = screen.dataframe[0].value
+    assert table["loss, no projection"].notna().all()
 
 
 def test_mean_distance_is_of_projections_of_which_every_pair_is_known(db, open_screen) -> None:
@@ -84,7 +93,7 @@ def test_mean_distance_is_of_projections_of_which_every_pair_is_known(db, open_s
     synthetic.network(db)
     synthetic.finish(db, synthetic.question(samples=4, layers=["conv1", "logits"]), share=0.5)
     table = open_screen("explore", layers=["conv1", "logits"], S="4").dataframe[0].value
-    assert table["mean distance"].isna().all()
+    assert table["mean distance"][1:].isna().all()
     assert table["least distance"].notna().all()
 
 
@@ -342,7 +351,7 @@ def test_report_is_whole_safe_and_its_command_asks_the_same(db) -> None:
     spec = synthetic.question(name, samples=5, layers=["conv1", "logits"]).replace(m=(None,), seed=3, preset="fast")
     answer = known.answer(db, spec, network.sha256)
     curves = known.curves(answer, network.features)
-    figure = layer_curves(spec.epsilon.values(), curves, {}, input_space=known.input_space(spec))
+    figure = layer_curves(spec.epsilon.values(), curves, {})
     part = export.Part(network, answer, curves)
     tables = {"<b>x": pd.DataFrame({"layer": ["<b>x"]})}
     page = report.page(f"About {name}", [part, part], [figure, figure], tables, f"Loss of {name}.")

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import synthetic
+from robustness_core.optimal_loss import loss_curve
 from store import audits, images, spectra
 from tests.pages.conftest import words
 
@@ -155,10 +156,10 @@ def test_report_of_explore_shows_what_the_screen_shows(db, open_screen, monkeypa
     assert not screen.exception
     page = found["Report"]
     assert "Layers at ε = 3" in page
-    assert page.count(r"loss at \u03b5 = 3 (nats)") == 1
+    assert page.count(r"\u03b5\u00bd (\u21132 norm)") == 1
     assert "N = 2 projections (a line each)" in page
     assert "PGD accuracy, right axis" in page
-    assert "input space" not in page
+    assert "Dotted: the images themselves" not in page
     (table,) = (one.value for one in screen.dataframe if "passes a pair" in one.value)
     assert "<td>89</td>" in page
     assert "89.0000" not in page
@@ -198,15 +199,19 @@ def test_every_caption_of_a_screen_is_ascii_in_latex(name, affine, db, open_scre
         assert "U+" not in report.latex(text)
 
 
-FAB = {"dataset": "mnist-5k", "split": "train", "classes": [3, 7], "epsilon": [0.0, 2.0], "fab_loss": [0.1, 0.9]}
+FAB = {
+    "dataset": "mnist-5k", "split": "train", "classes": [3, 7], "seed": 0, "epsilon": [0.0, 2.0],
+    "fab_loss": [0.1, 0.9], "indices": [[1314, 1555, 1489, 1582], [3150, 3148, 2800, 2969]],
+    "fab_norms": [[0.0, 1.5, 2.5, 3.0], [4.0] * 4],
+}  # fmt: skip
 PAIR = {"classes": [3, 7], "clean": 0.9, "epsilon": [1.0, 3.0], "pgd": [0.6, 0.2]}
-ALL = {"input": "true", "whole": "true", "attacks": "true"}
-NONE = {"input": "false", "whole": "false", "attacks": "false"}
+ALL = {"input": "true", "attacks": "true"}
+NONE = {"input": "false", "attacks": "false"}
 
 
 @pytest.mark.parametrize("toggles", [ALL, NONE, {**NONE, "attacks": "true"}])
 def test_what_explore_draws_beside_the_layers_is_taken_away(toggles, db, open_screen, monkeypatch) -> None:
-    from pages.parts import known
+    from pages.parts import data, known
 
     synthetic.network(db, "measured", {"evaluation": {"class_pair": PAIR, "audited": FAB}})
     asked = synthetic.question("measured", samples=4, layers=["conv1", "logits"])
@@ -216,11 +221,9 @@ def test_what_explore_draws_beside_the_layers_is_taken_away(toggles, db, open_sc
     screen = open_screen("explore", network="measured", S="4", layers=["conv1", "logits"], **toggles)
     assert not screen.exception
     rows = pd.read_csv(StringIO(found["CSV"]))
-    counts = {"layer": 2 * 81}
+    counts = {"layer": 2 * 81, "no projection": 2 * 81}
     if toggles["input"] == "true":
-        counts["input space"] = 81
-    if toggles["whole"] == "true":
-        counts["no projection"] = 2 * 81
+        counts |= {"input space": 81, "input, same m": 81}
     if toggles["attacks"] == "true":
         counts |= {"FAB loss": 2, "PGD accuracy": 3}
     assert rows["kind"].value_counts().to_dict() == counts
@@ -230,6 +233,7 @@ def test_what_explore_draws_beside_the_layers_is_taken_away(toggles, db, open_sc
     assert {line["kind"] for line in overlays} == set(counts) - {"layer"}
     for line in overlays:
         mine = rows[(rows["kind"] == line["kind"]) & (rows["layer"].fillna("") == line.get("layer", ""))]
+        assert len(mine) == len(line["x"])
         np.testing.assert_array_equal(mine["epsilon"], line["x"])
         column, other = ("accuracy", "loss") if line["unit"] == "share" else ("loss", "accuracy")
         np.testing.assert_array_equal(mine[column], line["y"])
@@ -242,6 +246,10 @@ def test_what_explore_draws_beside_the_layers_is_taken_away(toggles, db, open_sc
             assert set(mine["features"]) == {line["features"]}
         if line["kind"] == "input space":
             np.testing.assert_array_equal(line["y"], known.input_space(asked))
+        if line["kind"] == "input, same m":
+            seen = data.seen_distances("mnist-5k", "train", (3, 7), 4, 0, 10, 0)
+            np.testing.assert_array_equal(line["y"], loss_curve(seen, asked.epsilon.values()))
+            assert (line["m"], line["features"]) == (10, 784)
         if line["kind"] == "PGD accuracy":
             assert (line["x"], line["y"]) == ([0.0, 1.0, 3.0], [0.9, 0.6, 0.2])
 

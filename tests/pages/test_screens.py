@@ -14,6 +14,7 @@ from benchmarks import synthetic
 from charts import sparkline
 from pages.parts import screen as parts
 from pages.parts import upload, words
+from pages.parts.data import Sample
 from robustness_core.spec import AuditSpec, EpsilonGrid
 from store import audits, images, networks, shipped, workers
 from store.records import DistanceMatrix, LayerRecord, PairSpec
@@ -367,11 +368,25 @@ def test_single_pairs_name_their_network_as_the_shelf_does(db, open_screen) -> N
     assert screen.dataframe[0].value["network"].iloc[0] == network.name
 
 
-def test_fab_loss_is_drawn_over_the_sample_that_it_was_measured_on() -> None:
-    measured = {"dataset": "mnist-5k", "split": "train", "classes": [3, 7], "epsilon": [0, 1], "fab_loss": [0.0, 0.5]}
+def test_fab_is_that_of_the_very_images_of_the_sample() -> None:
+    spec = synthetic.question(samples=2)
+    sample = Sample(np.array([5, 6]), np.array([8, 9]))
+    measured = {
+        "dataset": "mnist-5k", "split": "train", "classes": [3, 7], "seed": 0, "epsilon": [0, 1],
+        "fab_loss": [0.0, 0.5], "indices": [[5, 6, 7], [8, 9, 4]], "fab_norms": [[0.0, 1.5, 2.0], [None, 0.5, 3.0]],
+    }  # fmt: skip
     network = SimpleNamespace(card={"evaluation": {"audited": measured}})
-    assert words.fab_loss(network, synthetic.question()) is not None
-    assert words.fab_loss(network, synthetic.question().replace(split="test")) is None
+    assert words.fab_loss(network, spec, sample) is not None
+    assert words.fab_images(network, spec, sample) == 3
+    left, right = words.fab_norms(network, spec, sample)
+    np.testing.assert_array_equal([left, right], [[0.0, 1.5], [np.inf, 0.5]])
+    for strange in (spec.replace(split="test"), spec.replace(seed=1), spec.replace(classes=(7, 3))):
+        assert words.fab_loss(network, strange, sample) is words.fab_norms(network, strange, sample) is None
+    other = Sample(np.array([5, 7]), np.array([8, 9]))
+    assert words.fab_loss(network, spec, other) is words.fab_norms(network, spec, other) is None
+    larger = Sample(np.array([5, 6, 7, 1]), np.array([8, 9, 4, 2]))  # the norms lack one
+    assert words.fab_loss(network, spec, larger) is not None
+    assert words.fab_norms(network, spec, larger) is None
 
 
 @pytest.mark.parametrize("name", ["explore", "pairs", "scaling", "learn", "audits", "networks"])

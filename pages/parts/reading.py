@@ -1,0 +1,162 @@
+"""The two ways to read an audit: through m random mixtures of a layer's features, or from all of them.
+
+*Projected*: how robust a random readout of m mixtures of the features is. It rises and falls from layer to layer and is
+no budget that adds up. *Without projection*: what no classifier on this layer can undo. It only grows with depth. Each
+has an input of its own: the images seen through m mixtures of their pixels, or as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from charts.attribution import Bar
+from charts.curves import Curve
+from pages.parts import data, known, words
+from robustness_core import statistics
+from robustness_core.optimal_loss import loss_curve
+from robustness_core.spec import AuditSpec, EpsilonGrid
+from store.records import NetworkRecord
+
+Floats = NDArray[np.float64]
+INPUT = "input"
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer, or the images as the first: its curve, and the matrices (S, S) that its mean is over, one a seed.
+
+    `halves` are their ε½ in the same order, upper bounds: distances are of collisions that were found, and an unknown
+    pair makes no edge.
+    """
+
+    name: str
+    curve: Curve
+    matrices: tuple[Floats, ...]
+
+    @property
+    def halves(self) -> list[float]:
+        return [_half(matrix) for matrix in self.matrices]
+
+    @property
+    def half(self) -> statistics.Interval:
+        """The mean ε½ with Student's interval over the projections."""
+        return statistics.student(self.halves)
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What is known of a question in one of the two ways; `m` is None without projection. `layers` starts at the input.
+
+    Made of an answer about one m.
+    """
+
+    answer: known.Answer
+    m: int | None
+    layers: tuple[Layer, ...]
+
+    @property
+    def images(self) -> Layer:
+        return self.layers[0]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every pair is known."""
+        return self.answer.missing == 0
+
+    @property
+    def curves(self) -> list[Curve]:
+        """Of the layers, without the input."""
+        return [layer.curve for layer in self.layers[1:]]
+
+
+def of(answer: known.Answer, network: NetworkRecord) -> Reading:
+    """The reading of an answer about one m."""
+    (m,) = answer.spec.m
+    layers = [_images(answer.spec, network, m)]
+    for curve, group in zip(known.curves(answer, network.features), answer.groups.values(), strict=True):
+        drawn = [group[index].matrix.distance for index in curve.whole or curve.begun]
+        layers.append(Layer(curve.layer, curve, tuple(drawn)))
+    return Reading(answer, m, tuple(layers))
+
+
+def half_bars(reading: Reading, over_images: bool) -> list[Bar]:
+    """ε½ by layer: with Student's interval over two projections or more; of one, if `over_images`, over the images."""
+    bars = []
+    for layer in reading.layers:
+        if not layer.curve.known:
+            bars.append(Bar(layer.name, None))
+            continue
+        interval = layer.half
+        if len(layer.matrices) == 1 and over_images:
+            interval = half_over_images(layer.matrices[0])
+        bars.append(Bar(layer.name, interval.value, interval.low, interval.high, "≤" if layer.curve.lower else ""))
+    return bars
+
+
+def _images(spec: AuditSpec, network: NetworkRecord, m: int | None) -> Layer:
+    """The images as the first layer, seen through the same mixtures: an A of each seed applied to their pixels."""
+    sample = (spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
+    if m is None:
+        matrices = [data.input_distances(*sample)]
+    else:
+        matrices = [data.seen_distances(*sample, m, spec.seed + i) for i in range(spec.projections)]
+    losses = np.stack([_loss(matrix, spec.epsilon) for matrix in matrices])
+    pairs = sum(matrix.size for matrix in matrices)
+    return Layer(INPUT, Curve(INPUT, math.prod(network.input_shape), m, losses, pairs, pairs), tuple(matrices))
+
+
+@st.cache_data(show_spinner=False, max_entries=500, hash_funcs={EpsilonGrid: repr})
+def _loss(distances: Floats, epsilon: EpsilonGrid) -> Floats:
+    return loss_curve(distances, epsilon.values())
+
+
+@st.cache_data(show_spinner=False, max_entries=2000)
+def _half(distances: Floats) -> float:
+    return statistics.half_budget(distances)
+
+
+# What follows takes one optimal loss an image, so that screens show it after the figures.
+@st.cache_data(show_spinner=False, max_entries=500)
+def half_over_images(distances: Floats) -> statistics.Interval:
+    return statistics.half_budget_over_images(distances)
+
+
+@st.cache_data(show_spinner=False, max_entries=2000)
+def without_one(distances: Floats, epsilon: float, *, zero_one: bool = False) -> statistics.LeftOut:
+    return statistics.without_one(distances, epsilon, zero_one=zero_one)
+
+
+def best(matrices: Sequence[Floats]) -> Floats:
+    """The least distance of each pair: of several searches for the same number, every one is an upper bound."""
+    least: Floats = np.stack(list(matrices)).min(axis=0)
+    return least
+
+
+def head(
+    readings: Sequence[Reading], network: NetworkRecord, epsilon: float
+) -> tuple[statistics.LeftOut, statistics.LeftOut] | None:
+    """The network's error under FAB and the optimal 0-1 loss at its logits, of the same images, and without each.
+
+    None unless some reading knows every pair of the logits with all of their information, m ≥ nj, and the network's
+    card has measured these very images.
+    """
+    answer = readings[0].answer
+    norms = words.fab_norms(network, answer.spec, answer.sample)
+    logits = [
+        matrix
+        for one in readings
+        for layer in one.layers[1:]
+        if layer.name == network.layers[-1].name and (one.m is None or one.m >= layer.curve.features)
+        for matrix in layer.matrices
+        if not layer.curve.lower
+    ]
+    if norms is None or not logits:
+        return None
+    left, right = (side <= epsilon for side in norms)
+    return statistics.mean_without_one(left, right), without_one(best(logits), epsilon, zero_one=True)
