@@ -53,7 +53,7 @@ def caption(
         f"Layers with their features nj: {sizes}. "
         f"{seen}{method_of(method, preset, version, seed)}. "
         "Distances are of collisions that were found, so every curve is a lower bound of the optimal loss. "
-        "The images that collide may leave the pixel range [0, 1]."
+        "The images that collide may leave the pixel range [0, 1]; PGD and FAB stay inside."
     )
     if known < total:
         text += f" {known:,} of {total:,} pairs are known; an unknown pair counts as no edge, which keeps the bound."

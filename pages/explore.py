@@ -10,6 +10,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from charts import attribution, matrix, style
+from charts import errors as charts_errors
+from charts.captions import images_of
 from charts.curves import layer_curves
 from pages.parts import (
     asking,
@@ -194,7 +196,7 @@ def _draw(view: View, shown: Shown, running: AuditRecord | None = None) -> None:
         with place:
             _draw_curves(view, shown, one, running)
     shown.bars = st.segmented_control(
-        "Number of each layer",
+        "Bars show",
         [HALF, LOSS],
         default=HALF,
         required=True,
@@ -203,20 +205,26 @@ def _draw(view: View, shown: Shown, running: AuditRecord | None = None) -> None:
         help="ε½: the least budget at which the optimal loss reaches ½ log 2; larger is more robust. Or the loss at ε.",
     )
     places = st.columns(len(readings), gap="medium")
-    table = st.container()
-    with table:
-        st.dataframe(
-            _table(view, shown.at),
-            hide_index=True,
-            width="stretch",
-            placeholder="–",
-            column_config=screen.number_columns(FORMATS),
-            alt="Layers with sizes, distances and losses",
-        )
+    st.dataframe(
+        _table(view, shown.at),
+        hide_index=True,
+        width="stretch",
+        placeholder="–",
+        column_config=screen.number_columns(FORMATS),
+        alt="Layers with sizes, distances and losses",
+    )
+    errors = st.container()
     for place, one in zip(places, readings, strict=True):
         if one in view.drawn:
             with place:
                 _draw_bars(view, shown, one)
+    head = _errors(view, shown, dark=screen.dark())
+    if head is not None:
+        with errors:
+            st.subheader("What the head costs", anchor=False)
+            alt = "Error of the network under FAB beside the least error of any classifier on its logits"
+            screen.show(head, "errors", f"strata-errors-{view.question.spec.key[:8]}", alt)
+            st.caption(screen.escape(_errors_caption(view)))
     shown.headline = _headline(view, shown)
     with sentences:
         for sentence in shown.headline:
@@ -340,6 +348,27 @@ def _bars(view: View, shown: Shown, one: reading.Reading, *, dark: bool = False)
     return attribution.by_layer(bars, colours, "ε½ (ℓ2 norm)", dark=dark)
 
 
+def _errors(view: View, shown: Shown, *, dark: bool = False) -> go.Figure | None:
+    """The network's error beside the least error at its logits, on the same images; None where either is not known."""
+    network, epsilon = view.question.network, view.question.spec.epsilon
+    head = reading.head(view.drawn, network)
+    if head is None:
+        return None
+    colour = _colours(view, dark)[network.layers[-1].name]
+    return charts_errors.errors(epsilon.values(), *head.curves(epsilon), colour=colour, mark=shown.at, dark=dark)
+
+
+def _errors_caption(view: View) -> str:
+    spec, network = view.question.spec, view.question.network
+    images = images_of(spec.dataset, spec.split, spec.classes, spec.samples)
+    return (
+        f"Errors of {network.name} on {images}, asked for these two classes only. Solid: the share that FAB misleads "
+        "with a perturbation of at most ε, within the pixel range. Dashed: the share on which every classifier errs "
+        f"that sees {network.layers[-1].name} alone, a lower bound from found collisions, which may leave the pixel "
+        "range. Dotted: the same for every classifier of the images. Between solid and dashed lies what the head costs."
+    )
+
+
 def _colours(view: View, dark: bool) -> dict[str, str]:
     return style.layer_colours([layer.name for layer in view.question.network.layers], dark)
 
@@ -354,9 +383,9 @@ def _headline(view: View, shown: Shown) -> tuple[str, ...]:
         layers = view.whole.layers
         losses = [reading.without_one(one.matrices[0], shown.at) for one in layers]
         said.append(headline.unprojected([one.name for one in layers], losses, shown.at))
-    head = reading.head(view.drawn, view.question.network, shown.at)
+    head = reading.head(view.drawn, view.question.network)
     if head is not None:
-        said.append(headline.head(*head, shown.at, 2 * view.question.spec.samples))
+        said.append(headline.head(*head.at(shown.at), shown.at, 2 * view.question.spec.samples))
     return tuple(said)
 
 
@@ -387,7 +416,7 @@ def _caption(view: View, shown: Shown, one: reading.Reading) -> str:
 
 def _bars_caption(shown: Shown, one: reading.Reading) -> str:
     """What the bars are, and what their whiskers."""
-    what = f"Loss at ε = {shown.at:g}"
+    what = f"loss at ε = {shown.at:g}"
     if shown.bars == HALF:
         what = "ε½, the least budget at which the loss reaches ½ log 2; found distances make it an upper bound"
     whiskers = captions.whiskers_of(one, half=shown.bars == HALF)
@@ -401,7 +430,9 @@ def _bars_caption(shown: Shown, one: reading.Reading) -> str:
         bounds = " Hatched: a bound only, for pairs are unknown; no change is stated beside it."
     if not all(curve.known for curve in one.curves):
         bounds += " Of a layer marked ? nothing is known yet."
-    return f"{what}{whiskers}. Below each layer stands the change from the one before: {meaning}.{bounds}"
+    return (
+        f"{_title(one)}: {what}{whiskers}. Below each layer stands the change from the one before: {meaning}.{bounds}"
+    )
 
 
 def _many(one: reading.Reading) -> bool:
@@ -594,13 +625,16 @@ def _open_pair(view: View, shown: tuple[str, int], left: int, right: int, closes
 def _report(view: View, shown: Shown) -> str:
     """The report of what is shown, in the light theme whatever the screen's."""
     figures = [figure for one in view.drawn for figure in (_curves(view, shown, one), _bars(view, shown, one))]
+    head = _errors(view, shown)
     said = [*shown.headline]
     for one in view.drawn:
         said += [f"{_title(one)}: {ABOUT[one.m is None]}", _caption(view, shown, one), _bars_caption(shown, one)]
+    if head is not None:
+        said.append(_errors_caption(view))
     return report.page(
         f"{view.question.network.name}: robustness layer by layer",
         [_part(view, shown)],
-        figures,
+        figures if head is None else [*figures, head],
         {f"Layers at ε = {shown.at:g}": _table(view, shown.at)},
         " ".join(said),
         FORMATS,

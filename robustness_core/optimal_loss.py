@@ -18,6 +18,7 @@ right vertex; otherwise the minimum cut splits it (Algorithm 1 of Bhagoji et al.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -93,6 +94,17 @@ def loss_curve(distances: npt.ArrayLike, epsilons: npt.ArrayLike, *, weights: We
     distances: (L, R), 0 or more, NaN where unknown (no edge). epsilons: (E,), in any order. weights: as in
     `optimal_loss`. Returns (E,) float64. Raises ValueError for input of another form.
     """
+    return _along(distances, epsilons, weights, _Solution.cross_entropy)
+
+
+def error_curve(distances: npt.ArrayLike, epsilons: npt.ArrayLike, *, weights: Weights | None = None) -> Floats:
+    """The optimal 0-1 loss at every budget, 0 ... 1/2 for equal class weights: `loss_curve` for errors."""
+    return _along(distances, epsilons, weights, _Solution.zero_one)
+
+
+def _along(
+    distances: npt.ArrayLike, epsilons: npt.ArrayLike, weights: Weights | None, loss_of: Callable[[_Solution], float]
+) -> Floats:
     matrix = check_distances(distances)
     budgets = np.asarray(epsilons, dtype=np.float64)
     if budgets.ndim != 1 or np.isnan(budgets).any() or (budgets < 0).any():
@@ -101,7 +113,7 @@ def loss_curve(distances: npt.ArrayLike, epsilons: npt.ArrayLike, *, weights: We
     loss = np.empty(len(budgets))
     for position in np.argsort(budgets, kind="stable"):
         solution.update(matrix <= budgets[position])
-        loss[position] = solution.cross_entropy()
+        loss[position] = loss_of(solution)
     return loss
 
 

@@ -54,8 +54,8 @@ def band_of(one: Reading) -> str:
     if most < 2:
         return "mean"
     if most == 2:
-        return "mean; the band is from one to the other, and holds the mean of all half of the time"
-    return "mean; band: Student's 95 % interval of it"
+        return f"mean; the band is from one to the other, and holds the mean of all half of the time{search_error(one)}"
+    return f"mean; band: Student's 95 % interval of it{search_error(one)}"
 
 
 def whiskers_of(one: Reading, *, half: bool) -> str:
@@ -68,9 +68,18 @@ def whiskers_of(one: Reading, *, half: bool) -> str:
         said += ", whiskers: Student's 95 % interval"
     else:
         said += ", whiskers from one to the other"
-    if one.m is not None and any(curve.features <= one.m for curve in one.curves):
-        said += ", which where m ≥ nj is the search's error alone"
-    return said
+    return said + search_error(one)
+
+
+def search_error(one: Reading) -> str:
+    """Of which layers the spread is no randomness: with m ≥ nj every projection asks for the same number."""
+    names = [curve.layer for curve in one.curves if one.m is not None and curve.features <= one.m]
+    many = any(len(curve.averaged) > 1 for curve in one.curves)
+    return (
+        f"; at {', '.join(names)} (m ≥ nj) the spread is the search's error, nothing is random"
+        if names and many
+        else ""
+    )
 
 
 def settings(answer: Answer) -> str:

@@ -19,7 +19,7 @@ from charts.attribution import Bar
 from charts.curves import Curve
 from pages.parts import data, known, words
 from robustness_core import statistics
-from robustness_core.optimal_loss import loss_curve
+from robustness_core.optimal_loss import error_curve, loss_curve
 from robustness_core.spec import AuditSpec, EpsilonGrid
 from store.records import NetworkRecord
 
@@ -138,14 +138,29 @@ def best(matrices: Sequence[Floats]) -> Floats:
     return least
 
 
-def head(
-    readings: Sequence[Reading], network: NetworkRecord, epsilon: float
-) -> tuple[statistics.LeftOut, statistics.LeftOut] | None:
-    """The network's error under FAB and the optimal 0-1 loss at its logits, of the same images, and without each.
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The network and its logits on the same images: FAB's norms (S,) of both classes, and the distances (S, S)."""
 
-    None unless some reading knows every pair of the logits with all of their information, m ≥ nj, and the network's
-    card has measured these very images.
-    """
+    norms: tuple[Floats, Floats]
+    logits: Floats
+    images: Floats
+
+    def at(self, epsilon: float) -> tuple[statistics.LeftOut, statistics.LeftOut]:
+        """The network's error under FAB and the optimal 0-1 loss at its logits, and without each image."""
+        left, right = (side <= epsilon for side in self.norms)
+        return statistics.mean_without_one(left, right), without_one(self.logits, epsilon, zero_one=True)
+
+    def curves(self, epsilon: EpsilonGrid) -> tuple[Floats, Floats, Floats]:
+        """Over budgets: the network's error under FAB, the optimal 0-1 loss at its logits, and that of the images."""
+        budgets = epsilon.values()
+        network = (np.concatenate(self.norms)[:, None] <= budgets).mean(axis=0)
+        return network, _errors(self.logits, epsilon), _errors(self.images, epsilon)
+
+
+def head(readings: Sequence[Reading], network: NetworkRecord) -> Head | None:
+    """None unless some reading knows every pair at the logits from all of their information, m ≥ nj, and the card of
+    the network has measured these very images."""
     answer = readings[0].answer
     norms = words.fab_norms(network, answer.spec, answer.sample)
     logits = [
@@ -158,5 +173,11 @@ def head(
     ]
     if norms is None or not logits:
         return None
-    left, right = (side <= epsilon for side in norms)
-    return statistics.mean_without_one(left, right), without_one(best(logits), epsilon, zero_one=True)
+    spec = answer.spec
+    apart = data.input_distances(spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
+    return Head(norms, best(logits), apart)
+
+
+@st.cache_data(show_spinner=False, max_entries=200, hash_funcs={EpsilonGrid: repr})
+def _errors(distances: Floats, epsilon: EpsilonGrid) -> Floats:
+    return error_curve(distances, epsilon.values())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from charts import attribution, compare, curves, learn, matrix, pairs, scaling, style
+from charts import attribution, compare, curves, errors, learn, matrix, pairs, scaling, style
 from robustness_core.optimal_loss import loss_curve
 
 EPSILON = np.linspace(0, 4, 5)
@@ -389,3 +389,12 @@ def test_labels_of_a_collision_lie_on_opposite_sides(higher: int) -> None:
     assert (labels[above], labels[below]) == ("top center", "bottom center")
     assert labels[above[0] + above[2:]] == "bottom center"
     assert labels[below[0] + below[2:]] == "top center"
+
+
+def test_errors_are_steps_of_the_network_its_logits_and_the_images() -> None:
+    figure = errors.errors(EPSILON, EPSILON / 4, EPSILON / 8, EPSILON / 16, colour="#123456", mark=2.0)
+    assert [trace.line.shape for trace in figure.data] == ["hv"] * 3
+    network, logits, images_only = figure.data
+    np.testing.assert_array_equal([network.y[-1], logits.y[-1], images_only.y[-1]], [1, 0.5, 0.25])
+    assert network.line.color == logits.line.color == "#123456"
+    assert [shape.x0 for shape in figure.layout.shapes] == [2.0]

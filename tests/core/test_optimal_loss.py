@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from robustness_core.conflict_graph import input_distances
-from robustness_core.optimal_loss import loss_curve, optimal_loss
+from robustness_core.optimal_loss import error_curve, loss_curve, optimal_loss
 
 LOG2 = float(np.log(2))
 
@@ -268,3 +268,16 @@ def test_weights_that_do_not_fit_are_refused(weights: tuple[list[float], list[fl
 def test_budgets_of_another_form_are_refused(epsilons: object) -> None:
     with pytest.raises(ValueError, match=r"^The budgets"):
         loss_curve([[1.0]], epsilons)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_error_curve_is_maximum_matching_at_every_budget(seed: int) -> None:
+    """Bhagoji et al. 2019: of L + R images the best classifier loses as many as a maximum matching has edges."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
+    distances = np.random.default_rng(seed).uniform(0, 4, (7, 9))
+    distances[0] = np.nan
+    epsilons = np.linspace(0, 4, 9)
+    matched = [(maximum_bipartite_matching(csr_array(distances <= e), perm_type="column") >= 0).sum() for e in epsilons]
+    np.testing.assert_allclose(error_curve(distances, epsilons), np.array(matched) / 16, rtol=1e-12)

@@ -381,3 +381,39 @@ def test_the_pair_stays_open_on_the_way_through_other_screens(db, open_screen) -
         assert not screen.exception
         assert ("pair" in screen.query_params) == (name != "scaling")
     assert "".join(screen.query_params["pair"]) == pair
+
+
+def test_head_is_measured_on_the_very_images_or_not_at_all(db, open_screen) -> None:
+    """FAB misleads two of the eight images within 2 and a third within 3; the made-up logits first collide beyond."""
+    measured = {
+        "dataset": "mnist-5k", "split": "train", "classes": [3, 7], "seed": 0,
+        "indices": [[1314, 1555, 1489, 1582], [3150, 3148, 2800, 2969]],
+        "fab_norms": [[0.0, 1.5, 2.5, 3.5], [4.0] * 4],
+    }  # fmt: skip
+    synthetic.network(db, "measured", {"evaluation": {"audited": measured}})
+    for seed in (0, 1):
+        synthetic.finish(db, synthetic.question("measured", samples=4).replace(seed=seed))
+    for at, share in (("1", "12.5%"), ("2", "25.0%")):
+        screen = open_screen("explore", network="measured", S="4", at=at)
+        assert not screen.exception
+        said = words(screen).replace("\\", "")
+        assert f"On the same 8 images at ε = {at} the network errs on at least {share} (FAB)" in said
+        assert "What the head costs" in said
+    for other in ({"seed": "1"}, {"layers": ["conv1", "fc1"]}):
+        screen = open_screen("explore", network="measured", S="4", **other)
+        assert not screen.exception
+        assert "the head costs" not in words(screen)
+
+
+def test_spread_where_nothing_is_random_is_called_an_error_of_the_search(db, open_screen) -> None:
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question(samples=4).replace(projections=3))
+    said = words(open_screen("explore", S="4", N="3")).replace("\\", "")
+    assert (
+        said.count("; at logits (m ≥ nj) the spread is the search's error, nothing is random") == 2
+    )  # curves and bars
+    assert "Student's 95 % interval" in said
+    assert "may leave the pixel range [0, 1]" in said
+    for one in ("1", "2"):
+        said = words(open_screen("explore", S="4", N=one, bars="loss at ε")).replace("\\", "")
+        assert ("holds the mean of all half of the time" in said) == (one == "2")

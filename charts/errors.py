@@ -1,0 +1,39 @@
+"""Errors over the budget: those of a network under attack beside what no classifier can err on less than."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from charts import style
+from charts.curves import Floats
+
+
+def errors(
+    epsilon: Floats, network: Floats, logits: Floats, images: Floats, *, colour: str, mark: float, dark: bool = False
+) -> go.Figure:
+    """Draw shares in [0, 1] at the budgets `epsilon` (E,), as steps; `colour` is that of the logits.
+
+    network: the share of images on which it errs under attack. logits, images: the optimal 0-1 loss at its logits, and
+    on the images themselves. `mark` draws a vertical line at that budget.
+    """
+    grey = style.reference_colour(dark)
+    lines = {
+        "the network, under FAB": (network, {"color": colour, "width": 2.4}),
+        "at least, at its logits": (logits, {"color": colour, "width": 1.6, "dash": "dash"}),
+        "at least, on the images": (images, {"color": grey, "width": 2, "dash": "dot"}),
+    }
+    return style.figure(
+        [
+            {"x": epsilon, "y": share, "mode": "lines", "name": name, "line": {**line, "shape": "hv"},
+             "hovertemplate": "%{y:.1%}"}
+            for name, (share, line) in lines.items()
+        ],
+        x=style.EPSILON_TITLE,
+        y="error",
+        height=320,
+        dark=dark,
+        hovermode="x unified",
+        shapes=[style.upright(mark, grey)],
+        xaxis={"range": [float(epsilon[0]), float(epsilon[-1])], "unifiedhovertitle": {"text": "ε = %{x:.3f}"}},
+        yaxis={"range": [-0.015, 1.015], "tickformat": ".0%"},
+    )  # fmt: skip
