@@ -563,7 +563,8 @@ def _matrix_caption(view: View, projection: known.Projection, layer: str) -> str
         f"Distance of {drawn} at {layer} ({m}); {spec.dataset} ({spec.split}), class {spec.classes[0]} against "
         f"{spec.classes[1]}, S = {spec.samples}; method {spec.method}, preset {spec.preset}, version "
         f"{series.method_version}. Click a cell to open its pair. A cross marks pairs for which no collision was "
-        f"verified.{captions.doubts([view.question.network])}"
+        "verified. The images that collide may leave the pixel range [0, 1]."
+        f"{captions.doubts([view.question.network])}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,7 +136,7 @@ def _show(db: Database, asked: Asked, closest: pd.DataFrame, left: int, right: i
     if there:
         factor = _draw(asked, there)
         link = {"network": asked.network.name, "layer": asked.layer, "pair": f"{left}-{right}"}
-        _take_away(f"strata-pair-{left}-{right}", there, factor, link)
+        _take_away(f"strata-pair-{left}-{right}", there, lacking, factor, link)
 
 
 def _draw(asked: Asked, there: pair.Found) -> float:
@@ -173,19 +174,25 @@ def _caption(asked: Asked) -> str:
         f"One pair of {spec.dataset} ({spec.split}), class {spec.classes[0]} against {spec.classes[1]}, through "
         f"{asked.network.name}: the least budget found at which it collides, layer by layer; {m}; method "
         f"{spec.method}, preset {spec.preset}, version {series.method_version}. "
-        f"Each is an upper bound of the distance.{captions.doubts([asked.network])}"
+        "Each is an upper bound of the distance; the images that collide may leave the pixel range [0, 1]."
+        f"{captions.doubts([asked.network])}"
     )
 
 
-def _take_away(name: str, there: pair.Found, factor: float, link: dict[str, str]) -> None:
+def _take_away(
+    name: str, there: pair.Found, lacking: Sequence[pair.Chosen], factor: float, link: dict[str, str]
+) -> None:
     network = link["network"]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         about = "Distance of the pair by layer, with certificate and settings of each"
         take_away.download(
-            "CSV", lambda: pair.by_layer(there, network).map(export.plain).to_csv(index=False), f"{name}.csv", about
+            "CSV",
+            lambda: pair.by_layer(there, network, lacking).map(export.plain).to_csv(index=False),
+            f"{name}.csv",
+            about,
         )
         take_away.download(
-            "JSON", lambda: pair.by_layer(there, network).to_json(orient="records"), f"{name}.json", about
+            "JSON", lambda: pair.by_layer(there, network, lacking).to_json(orient="records"), f"{name}.json", about
         )
         take_away.download(
             "Images as .npz",

@@ -24,6 +24,7 @@ WIDTH = 132  # of a picture, in pixels; on screen the browser enlarges it (`page
 LISTED = 200  # closest pairs that a table lists
 FACTORS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # by which differences are amplified
 SAME = 1e-4  # of a distance: what float32 may take from it when its collision is kept
+ROUNDING = 1e-6  # of a pixel in [0, 1]: float32 may take as much
 WHO = ("left", "collision_left", "collision_right", "right")  # the four images, as predictions name them
 SIGNS = ("x", "x̃", "x̃′", "x′")
 
@@ -62,6 +63,13 @@ class Kept:
         """The distance that tables and curves state of this pair."""
         value = float(self.known.distance[0, 0])
         return value if np.isfinite(value) else self.pictured
+
+    @property
+    def outside(self) -> tuple[float, float]:
+        """The share of the pixels of x̃ and x̃′ that lie outside [0, 1], and how far the farthest does."""
+        pixels = np.concatenate([self.collision.left.ravel(), self.collision.right.ravel()]).astype(np.float64)
+        excess = np.maximum(-pixels, pixels - 1)
+        return float((excess > ROUNDING).mean()), float(max(excess.max(), 0.0))
 
     @property
     def other(self) -> bool:
@@ -212,6 +220,7 @@ def show(found: Found) -> float:
             for title, change in (("x̃ − x", moved[0]), ("x̃′ − x′", moved[1])):
                 pixels = pictures.difference(change, factor, dark=screen.dark())
                 _picture(pixels, f"{title}, ×{factor:g}", "difference, amplified")
+        st.caption(outside_words(*kept.outside))
     st.caption(
         f"Distances are ℓ2 norms. Without features the two images would meet at {half_apart(first):.4f}, half their "
         "distance. Of one-channel images, differences are orange where x̃ is brighter and blue where it is darker; of "
@@ -290,31 +299,56 @@ def logits(found: Found, layer: str) -> pd.DataFrame:
     return pd.DataFrame()
 
 
-def by_layer(found: Found, network: str) -> pd.DataFrame:
-    """A row a layer: the distance of the pair at `network` with its certificate and all that is needed to repeat it."""
-    rows = []
+def outside_words(share: float, most: float) -> str:
+    """How much of a found pair lies outside the pixel range."""
+    if share == 0:
+        return "All pixels of x̃ and x̃′ lie within [0, 1]."
+    return (
+        f"{share:.1%} of the pixels of x̃ and x̃′ lie outside [0, 1], by at most {most:.2f}; the pictures clip them. "
+        "PGD and FAB stay inside."
+    )
+
+
+def by_layer(found: Found, network: str, lacking: Sequence[Chosen] = ()) -> pd.DataFrame:
+    """A row a layer: the distance of the pair at `network` with its certificate and all that is needed to repeat it.
+
+    Layers that are `lacking` so far have a row each, without numbers, so that a table taken early says so.
+    """
+    rows: list[dict[str, Any]] = []
     for kept in found:
         one, known = kept.chosen, kept.known
         certified = np.isfinite(known.distance[0, 0])
+        share, most = kept.outside
         rows.append(
             {
-                "network": network,
-                "network_sha256": one.series.network,
-                "image": one.left,
-                "image_other": one.right,
-                "dataset": one.dataset,
-                "split": one.split,
-                "half_apart": half_apart(one),
+                **_about(one, network),
+                "found": True,
                 "distance": kept.distance,
                 "residual": float(known.residual[0, 0]) if certified else None,
                 "collided": bool(known.collided[0, 0]) if certified else None,
                 "pictured_distance": kept.pictured,
-                **{name: value for name, value in asdict(one.series).items() if name != "network"},
+                "pixels_outside": share,
+                "farthest_outside": most,
                 "devices": "; ".join(known.devices),
                 "versions": "; ".join(known.versions),
             }
         )
+    rows += [{**_about(one, network), "found": False} for one in lacking]
     return pd.DataFrame(rows)
+
+
+def _about(one: Chosen, network: str) -> dict[str, Any]:
+    """What is asked of a pair at one layer."""
+    return {
+        "network": network,
+        "network_sha256": one.series.network,
+        "image": one.left,
+        "image_other": one.right,
+        "dataset": one.dataset,
+        "split": one.split,
+        "half_apart": half_apart(one),
+        **{name: value for name, value in asdict(one.series).items() if name != "network"},
+    }
 
 
 def as_npz(found: Found, network: str) -> bytes:

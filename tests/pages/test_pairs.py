@@ -127,6 +127,11 @@ def test_downloads_hold_every_picture_also_in_colour(monkeypatch) -> None:
         )
         for layer in ("conv1", "logits")
     ]
+    lacking = pair.Chosen(SeriesSpec("n", "fc1", 10, 0), "cifar10", "train", 5, 6)
+    early = pair.by_layer(found, "net", [lacking])
+    assert dict(zip(early["layer"], early["found"], strict=True)) == {"conv1": True, "logits": True, "fc1": False}
+    assert early["distance"].isna().tolist() == [False, False, True]
+    assert early["m"].tolist() == [10, 10, 10]
     archive = np.load(BytesIO(pair.as_npz(found, "net")))
     np.testing.assert_array_equal(archive["x"], left)
     np.testing.assert_array_equal(archive["logits/x_other"], other)
@@ -141,3 +146,21 @@ def test_downloads_hold_every_picture_also_in_colour(monkeypatch) -> None:
     picture = np.rint(np.moveaxis(left, 0, -1) * 255).astype(np.uint8).repeat(4, axis=0).repeat(4, axis=1)
     top, side = 18 + 8 + 18, 8
     np.testing.assert_array_equal(sheet[top : top + 128, side : side + 128], picture)
+
+
+def test_how_far_a_found_pair_leaves_the_pixel_range_is_said() -> None:
+    from robustness_core.spec import SeriesSpec
+
+    inside, outside = np.full((2, 1, 2, 2), 0.5, dtype=np.float32)
+    outside[0, 0] = [-0.3, 1.1]
+    cell = np.array([[1.0]])
+    known = DistanceMatrix(cell, cell, cell > 0, cell, (), ())
+    chosen = pair.Chosen(SeriesSpec("n", "conv1", 10, 0), "mnist-5k", "train", 5, 6)
+    kept = pair.Kept(chosen, CollisionRecord(1, 2, 3, inside, outside, {}), known)
+    assert kept.outside == pytest.approx((2 / 8, 0.3))
+    assert pair.outside_words(*kept.outside).startswith(
+        "25% of the pixels of x̃ and x̃′ lie outside [0, 1], by at most 0.30"
+    )
+    outside[0, 0] = [1 + 1e-7, 0.0]  # rounding is no excess
+    assert kept.outside[0] == 0
+    assert pair.outside_words(*kept.outside) == "All pixels of x̃ and x̃′ lie within [0, 1]."
