@@ -125,8 +125,9 @@ def layer_curves(
     """
     grey = style.reference_colour(dark)
     drawn = [curve for curve in curves if curve.known]
-    traces = [] if images is None else _traces(epsilon, images, grey, single, dash="dot")
-    traces += [trace for curve in drawn for trace in _traces(epsilon, curve, colours.get(curve.layer, grey), single)]
+    traces = [trace for curve in drawn for trace in _traces(epsilon, curve, colours.get(curve.layer, grey), single)]
+    if images is not None:  # drawn last, over the layers that lose nothing; named first
+        traces += [{**trace, "legendrank": 1} for trace in _traces(epsilon, images, grey, single, dash="dot")]
     for index, (name, (x, y)) in enumerate((overlays or {}).items()):
         line = {"color": grey, "width": 2, "dash": style.dash(index + 3)}
         traces.append({"x": x, "y": y, "mode": "lines", "name": style.safe(name), "line": line,

@@ -103,7 +103,7 @@ def steps(
 
 def conflict_graph(
     left: Floats, right: Floats, conflicts: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
-    qualities: tuple[Floats, Floats], epsilon: float, *, dark: bool = False,
+    qualities: tuple[Floats, Floats], epsilon: float, *, height: int = 420, dark: bool = False,
 ) -> go.Figure:  # fmt: skip
     """Points of two classes, (L, 2) and (R, 2), a ball of radius ε around each, an edge where two balls meet.
 
@@ -128,10 +128,10 @@ def conflict_graph(
         })  # fmt: skip
         filled = {"line": {"width": 0}, "fillcolor": style.translucent(colour, 0.08), "layer": "below"}
         balls += [{**_circle(point, epsilon), **filled} for point in points]
-    return _plane(traces, ends=(2.4, 1.9), height=420, dark=dark, shapes=balls)
+    return _plane(traces, ends=(2.4, 1.9), height=height, dark=dark, shapes=balls)
 
 
-def loss_so_far(epsilons: Floats, losses: Floats, at: float, *, dark: bool = False) -> go.Figure:
+def loss_so_far(epsilons: Floats, losses: Floats, at: float, *, height: int = 420, dark: bool = False) -> go.Figure:
     """The loss curve of a small conflict graph with the present budget marked."""
     colour = style.palette(1, dark)[0]
     curve: style.Part = {
@@ -146,6 +146,7 @@ def loss_so_far(epsilons: Floats, losses: Floats, at: float, *, dark: bool = Fal
         [curve, here],
         x="budget ε",
         y=style.LOSS_TITLE,
+        height=height,
         dark=dark,
         shapes=[style.across(style.LOG2, style.reference_colour(dark))],
         yaxis={"range": style.LOSS_RANGE},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def bars(values: Sequence[float], colours: Sequence[str], top: float, *, width: int = 132, height: int = 34) -> str:
+def bars(values: Sequence[float], colours: Sequence[str], top: float, *, width: int = 240, height: int = 44) -> str:
     """Bars of `values` (0 to `top`) in `colours`; only numbers and colours go into the text, nothing a user wrote."""
     step = width / max(len(values), 1)
     shapes = "".join(

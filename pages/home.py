@@ -1,16 +1,18 @@
-"""Home: the shelf of networks, what was asked lately, what runs now, and one obvious next step."""
+"""Home: what an audit measures, one obvious next step, what runs now, the networks, and what was asked lately."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import streamlit as st
 
-from charts import sparkline, style
-from pages.parts import known, progress, question, screen, words
+from charts import learn, sparkline, style
+from pages.parts import cards, data, known, progress, question, reading, screen, toy, words
 from robustness_core import datasets
+from robustness_core.optimal_loss import loss_curve, optimal_loss
 from robustness_core.spec import AuditSpec
 from store import audits, networks, shipped, supervisor, workers
 from store.database import Database
@@ -21,21 +23,32 @@ FINISHED = 300  # audits among which the bars of the cards are looked for
 JUST_COME = timedelta(minutes=1)
 
 
+CARD = 305  # pixels; four stand side by side in a window of 1440
+
+
 def main() -> None:
     screen.begin("Strata")
-    st.markdown("Where in this network is its adversarial robustness lost?")
     db = screen.database()
-    shelf = networks.all(db)
+    shelf = sorted(networks.all(db), key=lambda network: (not _at_hand(network), cards.natural(network.name)))
+    recent = [audit for audit in audits.recent(db, 50, kind="audit") if isinstance(audit.spec, AuditSpec)]
+    left, right = st.columns([1, 1.1], gap="large")
+    with left:
+        st.markdown(
+            "Where in this network is its adversarial robustness lost? For every layer Strata searches how little two "
+            "images of different classes must be moved until the layer cannot tell them apart, and from all such pairs "
+            "follows the least loss that any classifier on this layer can have under attack."
+        )
+        if shelf:
+            _next_step(shelf, recent)
+    with right:
+        _picture()
     if not shelf:
         _empty(db)
         return
-    recent = [audit for audit in audits.recent(db, 50, kind="audit") if isinstance(audit.spec, AuditSpec)]
-    _next_step(shelf, recent)
     _running(db)
     st.subheader("Networks", anchor=False)
-    with st.container(horizontal=True, gap="medium"):
-        done = audits.recent(db, FINISHED, "done", kind="audit")
-        bars = {network.id: found for network in shelf if (found := _bars(db, network, done)) is not None}
+    with st.container(horizontal=True, gap="small"):
+        bars = _all_bars(db, shelf, audits.recent(db, FINISHED, "done", kind="audit"))
         for network in shelf:
             _card(network, bars)
     if recent:
@@ -45,6 +58,35 @@ def main() -> None:
             _line(audit, words.describe(audit, main))
         st.page_link("pages/audits.py", label="All audits →")
     _look_for_audits(db, shelf, recent)
+
+
+def _at_hand(network: NetworkRecord) -> bool:
+    """Whether images for this network can be read here."""
+    return any(data.present(name, "train") for name in data.fitting(network.input_shape))
+
+
+@st.fragment
+def _picture() -> None:
+    """What an audit measures, on points whose own inputs are their features; the budget can be moved."""
+    epsilon = st.slider("Budget ε", 0.0, 1.0, 0.25, 0.05, key="home_budget")
+    first, second = toy.two_classes(10, seed=1)
+    distances = np.linalg.norm(first[:, None] - second[None], axis=-1) / 2
+    best = optimal_loss(distances <= epsilon)
+    graph, curve = st.columns([1.2, 1], gap="small")
+    with graph:
+        figure = learn.conflict_graph(
+            first, second, distances <= epsilon, (best.left, best.right), epsilon, height=250, dark=screen.dark()
+        )
+        alt = f"Images as points that can be moved by {epsilon:g}; lines join those of two classes that can meet"
+        screen.show(figure, "meaning", "strata-meaning", alt)
+    with curve:
+        grid = np.linspace(0, 1, 101)
+        figure = learn.loss_so_far(grid, loss_curve(distances, grid), epsilon, height=250, dark=screen.dark())
+        screen.show(figure, "meaning_loss", "strata-meaning-loss", "The least loss over the budget")
+    st.caption(
+        f"Two images are in conflict where they can be moved onto each other with ε = {epsilon:g} each; the best "
+        f"classifier then loses {best.cross_entropy:.2f} nats. Learn tells the rest."
+    )
 
 
 def _empty(db: Database) -> None:
@@ -112,20 +154,18 @@ def _running(db: Database) -> None:
 
 @dataclass(frozen=True)
 class Bars:
-    """What the bars of a card show: the mean distance of every layer, which `spec` asked."""
+    """What the bars of a card show: ε½ of the input and of every layer, which `spec` asked."""
 
     spec: AuditSpec
-    distances: dict[str, float]
+    halves: dict[str, float]
 
     @property
     def asked(self) -> tuple[object, ...]:
-        """What must be the same for bars to be compared; over how many pairs and projections they average need not."""
-        spec = self.spec
-        return spec.dataset, spec.split, spec.classes, spec.m, spec.method, spec.preset
+        return cards.asked(self.spec)
 
 
 def _card(network: NetworkRecord, bars: dict[int, Bars]) -> None:
-    with st.container(border=True, width=320, gap="small"):
+    with st.container(border=True, width=CARD, gap="small"):
         st.markdown(f"**{screen.escape(network.name)}**")
         st.caption(screen.escape(words.training(network)))
         accuracies = words.accuracies(network)
@@ -152,44 +192,46 @@ def in_short(architecture: str) -> str:
 
 def _draw(network: NetworkRecord, shown: Bars, alike: list[Bars]) -> None:
     """Bars on the scale of all cards that asked the same, `alike`, so that cards can be compared."""
-    top = max(value for one in alike for value in one.distances.values())
+    top = max(value for one in alike for value in one.halves.values())
+    grey = style.reference_colour(screen.dark())
     colours = style.layer_colours([layer.name for layer in network.layers], screen.dark())
-    svg = sparkline.bars(list(shown.distances.values()), [colours[name] for name in shown.distances], top)
-    values = ", ".join(f"{name} {value:.2f}" for name, value in shown.distances.items())
-    st.image(svg, alt=f"Mean distance by layer on a scale from 0 to {top:.2f}: {values}")
+    svg = sparkline.bars(list(shown.halves.values()), [colours.get(name, grey) for name in shown.halves], top)
+    values = ", ".join(f"{name} {value:.2f}" for name, value in shown.halves.items())
+    st.image(svg, alt=f"ε½ by layer on a scale from 0 to {top:.2f}: {values}")
     spec = shown.spec
-    m = "without projection" if spec.m[0] is None else f"at m = {spec.m[0]}, N = {spec.projections}"
     one, other = (words.class_label(spec.dataset, label) for label in spec.classes)
     st.caption(
-        f"Mean distance by layer {m}; {spec.dataset}, {one} against {other}, S = {spec.samples}, "
-        f"{spec.method}. Full height is {top:.2f}, the largest of the cards that asked this."
+        f"ε½ of input and layers through m = {spec.m[0]} mixtures, N = {spec.projections}, S = {spec.samples}; "
+        f"{spec.dataset}, {one} against {other}. Full height {top:.2f}.",
+        help="ε½: the least budget at which the optimal loss reaches half of log 2, seen through m random mixtures of "
+        "the features. Larger is easier to use robustly; it is not information kept or lost.",
     )
 
 
-def _bars(db: Database, network: NetworkRecord, done: list[AuditRecord]) -> Bars | None:
-    """What the last finished audit of more than one layer found, if its images are on this machine."""
-    for audit in done:
-        spec = audit.spec
-        whole = isinstance(spec, AuditSpec) and spec.network == network.name and len(spec.layers) > 1
-        if whole and isinstance(spec, AuditSpec) and len(spec.m) == 1:
-            try:
-                distances = _mean_distances(audit.id, network.sha256, spec.key, db, spec)
-            except datasets.DatasetError:
-                return None
-            return None if distances is None else Bars(spec, distances)
-    return None
+def _all_bars(db: Database, shelf: Sequence[NetworkRecord], done: Sequence[AuditRecord]) -> dict[int, Bars]:
+    """Network id -> its bars, of finished audits whose images are on this machine."""
+    specs = cards.chosen([audit.spec for audit in done if isinstance(audit.spec, AuditSpec)])
+    found: dict[int, Bars] = {}
+    for network in shelf:
+        spec = specs.get(network.name)
+        try:
+            halves = None if spec is None else _halves(db.name, network.sha256, spec.key, db, spec, network)
+        except datasets.DatasetError:
+            continue
+        if spec is not None and halves is not None:
+            found[network.id] = Bars(spec, halves)
+    return found
 
 
 @st.cache_data(show_spinner=False, max_entries=500)
-def _mean_distances(audit_id: int, sha256: str, key: str, _db: Database, _spec: AuditSpec) -> dict[str, float] | None:
-    """Mean distance of every layer of a finished audit; its distances never change."""
+def _halves(
+    database: str, sha256: str, key: str, _db: Database, _spec: AuditSpec, _network: NetworkRecord
+) -> dict[str, float] | None:
+    """ε½ of the input and every layer of a finished audit, means over projections; its distances never change."""
     answer = known.answer(_db, _spec, sha256)
-    if answer.known < answer.total:
+    if answer.missing:
         return None
-    return {
-        layer: float(np.mean([projection.matrix.distance.mean() for projection in group]))
-        for (layer, _), group in answer.groups.items()
-    }
+    return {layer.name: layer.half.value for layer in reading.of(answer, _network).layers}
 
 
 def _line(audit: AuditRecord, asks: str) -> None:

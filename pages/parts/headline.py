@@ -89,9 +89,9 @@ def head(network_errs: LeftOut, none_errs_less: LeftOut, epsilon: float, images:
 
 
 def _about(interval: Interval) -> str:
-    """`1.59 (1.41 to 1.77)`, without the interval where there is none."""
+    """`1.59 (1.41 to 1.77)`, without the interval where there is none or it has no width."""
     if not math.isfinite(interval.value):
         return "∞"
-    if not interval.known:
+    if not interval.known or interval.low == interval.high:
         return f"{interval.value:.2f}"
     return f"{interval.value:.2f} ({max(interval.low, 0.0):.2f} to {interval.high:.2f})"

@@ -46,7 +46,7 @@ def test_from_start_to_a_pair_on_screen(page: Page, filled, worker) -> None:
     expect(page.get_by_text("All 64 pairs are known; nothing needs computing.")).to_be_visible(timeout=90_000)
     (asked,) = [audit for audit in audits.recent(db, kind="audit") if audit.requested_by == "browser"]
     assert asked.spec == TINY.replace(layers=("conv1", "logits"), projections=2)
-    expect(page.locator(".st-key-figure_curves .legendtext")).to_have_text(["input space", "conv1", "logits"])
+    expect(page.locator(".st-key-figure_curves .legendtext")).to_have_text(["input", "conv1", "logits"])
     cell(page, 0, 0, 4)
     expect(page.locator("[class*=st-key-pair_pictures] img")).to_have_count(6, timeout=60_000)
     expect(page.get_by_text(re.compile("^Distances are ℓ2 norms"))).to_be_visible()
@@ -84,7 +84,7 @@ def test_click_on_a_cell_opens_that_pair(page: Page, filled) -> None:
 
 def test_known_question_is_answered_within_a_second_and_a_slider_within_a_second(page: Page, filled) -> None:
     _, address = filled
-    page.goto(f"{address}/explore?{KNOWN_TINY}")
+    page.goto(f"{address}/explore?{KNOWN_TINY}&bars=loss+at+ε")
     settled(page)
     expect(page.get_by_text("All 48 pairs are known")).to_be_visible()
     page.get_by_role("slider", name="Budget ε").focus()
@@ -124,7 +124,7 @@ def test_downloads_hold_spec_seed_and_device(page: Page, filled, tmp_path: Path)
     with page.expect_download() as waiting:
         page.get_by_role("button", name="CSV", exact=True).click()
     waiting.value.save_as(tmp_path / "x.csv")
-    assert (tmp_path / "x.csv").read_text().count("\n") == 1 + (3 + 1) * 81  # three layers and the input space
+    assert (tmp_path / "x.csv").read_text().count("\n") == 1 + (3 + 1) * 81  # three layers and the input, same m
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Report", exact=True).click()
     waiting.value.save_as(tmp_path / "x.html")

@@ -321,12 +321,12 @@ def test_what_was_hidden_and_zoomed_stays_while_the_question_is_the_same(page: P
     page.wait_for_timeout(500)  # plotly binds its clicks after it has drawn
     whole = drawn(page)
     figure.locator(".legendtoggle").nth(2).click()
-    page.wait_for_function("one => document.querySelector(one)._fullData[2].visible === 'legendonly'", arg=CURVES)
+    page.wait_for_function("one => document.querySelector(one)._fullData[1].visible === 'legendonly'", arg=CURVES)
     box = figure.locator(".nsewdrag").first.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 100, box["y"] + 60)
     page.mouse.down()
-    page.mouse.move(box["x"] + 400, box["y"] + 250, steps=5)
+    page.mouse.move(box["x"] + 260, box["y"] + 250, steps=5)
     page.mouse.up()
     page.wait_for_function("one => document.querySelector(one)._fullLayout.xaxis.range[0] > 0", arg=CURVES)
     chosen = drawn(page)
@@ -361,10 +361,10 @@ def test_legend_is_used_by_the_keyboard_alone(page: Page, filled) -> None:
     """Tab reaches every entry, Enter and Space toggle it, and a figure drawn anew leaves the keyboard where it was."""
     page.goto(f"{filled[1]}/explore?{KNOWN_TINY}")
     figure = page.locator(CURVES)
-    expect(figure.get_by_role("button", name="input space", exact=True)).to_be_attached()
+    expect(figure.get_by_role("button", name="input", exact=True)).to_be_attached()
     settled(page)
     page.get_by_role("slider", name=re.compile("^Budget ε")).focus()
-    for name in ("input space", "conv1.pre", "conv1"):
+    for name in ("input", "conv1.pre", "conv1"):
         page.keyboard.press("Tab")
         expect(figure.get_by_role("button", name=name, exact=True)).to_be_focused()
     entry = figure.get_by_role("button", name="conv1", exact=True)

@@ -342,13 +342,53 @@ def test_bars_of_all_cards_of_a_data_set_have_one_scale(db, open_screen, monkeyp
     assert len(tops) == 3
     one, other = sorted(set(tops))
     assert tops.count(other) == 2  # the two that asked the same, the first of which goes further
-    assert other > 2 > one
-    said = [caption.value for caption in screen.caption if caption.value.startswith("Mean distance")]
-    asked = "N = 1; mnist-5k, 3 against 7, S = 20, balanced. Full height is"
+    said = [caption.value for caption in screen.caption if caption.value.startswith("ε½ of input")]
     assert sorted(said) == sorted(
-        f"Mean distance by layer at m = {m}, {asked} {top:.2f}, the largest of the cards that asked this."
+        f"ε½ of input and layers through m = {m} mixtures, N = 1, S = 20; mnist-5k, 3 against 7. Full height {top:.2f}."
         for m, top in ((10, other), (10, other), (5, one))
     )
+
+
+def test_cards_show_what_can_be_compared_and_the_larger_of_two_audits() -> None:
+    from pages.parts.cards import chosen
+
+    def ask(name: str, **changes: object):
+        return synthetic.question(name).replace(**changes)
+
+    common = [ask(name, samples=20, projections=3) for name in "abc"]
+    smaller, larger = ask("a", samples=5), ask("b", samples=50)
+    one_layer, whole = ask("c", layers=("conv1",), samples=90), ask("c", m=(None,), samples=90)
+    alone = [ask("d", samples=7), ask("d", samples=9), ask("d", samples=8)]
+    found = chosen([smaller, larger, *common, one_layer, whole, *alone])  # the last asked first
+    assert found == {**{name: spec for name, spec in zip("abc", common, strict=True)}, "d": alone[1]}
+
+
+def test_networks_are_sorted_as_people_read() -> None:
+    from pages.parts.cards import natural
+
+    names = ["Net10", "net2", "a", "net2b", "10", "9"]
+    assert sorted(names, key=natural) == ["9", "10", "a", "net2", "net2b", "Net10"]
+
+
+def test_home_shows_networks_whose_images_are_at_hand_first(db, open_screen) -> None:
+    colour = (LayerRecord("logits", (10,), 10, True, True),)
+    networks.register(
+        db, name="a-colour", sha256="e" * 64, source="upload", format="torch", architecture="flatten, fc 10",
+        input_shape=(3, 32, 32), mean=None, std=None, layers=colour, card={}, weights=b"none",
+    )  # fmt: skip
+    for name in ("net10", "net9"):
+        synthetic.network(db, name)
+    shown = [text.value for text in open_screen("home").markdown if text.value.startswith("**")]
+    assert [text for text in shown if "Start" not in text] == ["**net9**", "**net10**", "**a\\-colour**"]
+
+
+def test_home_says_what_an_audit_measures_and_shows_it(db, open_screen) -> None:
+    screen = open_screen("home")
+    assert "until the layer cannot tell them apart" in text_of(screen)
+    few = re.search(r"then loses (\d\.\d\d) nats", text_of(screen))[1]
+    screen.slider(key="home_budget").set_value(1.0).run()
+    many = re.search(r"then loses (\d\.\d\d) nats", text_of(screen))[1]
+    assert 0 < float(few) < float(many) < 0.7
 
 
 def test_bars_of_a_card_stay_however_many_audits_came_to_nothing(db, open_screen) -> None:
@@ -356,7 +396,7 @@ def test_bars_of_a_card_stay_however_many_audits_came_to_nothing(db, open_screen
     synthetic.finish(db, synthetic.question())
     for seed in range(1, 55):
         audits.cancel(db, audits.submit(db, synthetic.question().replace(seed=seed)).id)
-    assert "Mean distance by layer" in text_of(open_screen("home"))
+    assert "ε½ of input and layers" in text_of(open_screen("home"))
 
 
 def test_single_pairs_name_their_network_as_the_shelf_does(db, open_screen) -> None:
