@@ -59,7 +59,7 @@ def finish(db: Database, spec: AuditSpec, *, share: float = 1.0, seed: int = 0) 
     network_record = networks.by_name(db, spec.network)
     assert network_record is not None
     data = datasets.load(spec.dataset, spec.split)
-    left, right = (sample_indices(data.labels, label, spec.samples, spec.seed) for label in spec.classes)
+    left, right = (sample_indices(data.labels, label, spec.samples, spec.seed, spec.left_out) for label in spec.classes)
     left_ids, right_ids = (
         images.put(db, spec.dataset, spec.split, [int(i) for i in side], data.labels[side].tolist(), data.pixels[side])
         for side in (left, right)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 
-def images_of(dataset: str, split: str, classes: tuple[int, int], samples: int) -> str:
-    """The images of a question: mnist (train), class 3 against 7, S = 20 images a class."""
-    return f"{dataset} ({split}), class {classes[0]} against {classes[1]}, S = {samples} images a class"
+def images_of(dataset: str, split: str, classes: tuple[int, int], samples: int, left_out: Sequence[int] = ()) -> str:
+    """The images of a question: mnist (train), class 3 against 7, S = 20 images a class without image 1464."""
+    numbers = ", ".join(str(number) for number in left_out)
+    without = f" without image{'s' if len(left_out) > 1 else ''} {numbers}" if left_out else ""
+    return f"{dataset} ({split}), class {classes[0]} against {classes[1]}, S = {samples} images a class{without}"
 
 
 def dimensions_of(m: Sequence[int | None]) -> str:
@@ -37,6 +39,7 @@ def caption(
     seed: int,
     known: int,
     total: int,
+    left_out: Sequence[int] = (),
     drawn: str = "mean; band from min to max",
 ) -> str:
     """One paragraph: n_j, m, N, S, classes, method with preset and version, seed, and how much is known.
@@ -49,7 +52,7 @@ def caption(
     if tuple(m) == (None,):
         seen = "No projection, all features of a layer (m ≥ nj); "
     text = (
-        f"Optimal loss of {network} on {images_of(dataset, split, classes, samples)}, all S² pairs. "
+        f"Optimal loss of {network} on {images_of(dataset, split, classes, samples, left_out)}, all S² pairs. "
         f"Layers with their features nj: {sizes}. "
         f"{seen}{method_of(method, preset, version, seed)}. "
         "Distances are of collisions that were found, so every curve is a lower bound of the optimal loss. "

@@ -11,6 +11,7 @@ from charts import style
 from charts.curves import Floats
 
 LARGEST = 200  # rows or columns that are drawn; beyond that a browser takes seconds
+_EDGE: style.Part = {"type": "rect", "line": {"width": 0}, "fillcolor": "#ff2d55"}
 MANY = 2500  # cells from which WebGL draws the markers; its start alone takes up to a second without a graphics card
 Order = np.ndarray[tuple[int, ...], np.dtype[np.intp]]
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
@@ -24,12 +25,14 @@ def distance_matrix(
     classes: tuple[int | str, int | str],
     *,
     chosen: tuple[int, int] | None = None,
+    edge: tuple[Sequence[bool], Sequence[bool]] = ((), ()),
     dark: bool = False,
 ) -> go.Figure:
     """Draw `distance` (L, R); unknown cells (NaN) stay empty, pairs that did not collide carry a cross.
 
     plotly reports no clicks on a heat map, so unseen square markers lie over its cells; the first two of their
-    `customdata` are row and column, counted from 0. At most 200 rows and columns are drawn. `chosen` frames one cell.
+    `customdata` are row and column, counted from 0. At most 200 rows and columns are drawn. `chosen` frames one cell;
+    a bar at the edge marks the rows (L,) and columns (R,) of which `edge` is true.
     """
     distance, collided = distance[:LARGEST, :LARGEST], collided[:LARGEST, :LARGEST]
     rows, columns = distance.shape
@@ -62,6 +65,10 @@ def distance_matrix(
         i, j = chosen
         frames.append({"type": "rect", "x0": j - 0.5, "x1": j + 0.5, "y0": i - 0.5, "y1": i + 0.5,
                        "line": {"color": "#ff2d55", "width": 2.5}})  # fmt: skip
+    for place in np.flatnonzero(edge[0][:LARGEST]):
+        frames.append({**_EDGE, "xref": "x domain", "x0": -0.012, "x1": -0.002, "y0": place - 0.5, "y1": place + 0.5})
+    for place in np.flatnonzero(edge[1][:LARGEST]):
+        frames.append({**_EDGE, "yref": "y domain", "y0": -0.012, "y1": -0.002, "x0": place - 0.5, "x1": place + 0.5})
     axis = {"showgrid": False, "constrain": "domain", "tickformat": "d", "nticks": 6}
     return style.figure(
         traces,

@@ -20,6 +20,7 @@ from pages.parts import (
     headline,
     known,
     login,
+    mistakes,
     pair,
     progress,
     question,
@@ -53,7 +54,8 @@ HALF, LOSS = "ε½", "loss at ε"  # what the bars can show
 class View:
     """Everything the results draw from: the answer to the question, and its readings.
 
-    `projected` is None where the question asks for no projection; `whole` is the reading of all features.
+    `projected` is None where the question asks for no projection; `whole` is the reading of all features;
+    `mistakes` are the numbers of images on which the network is known to err without any attack.
     """
 
     db: Database
@@ -61,6 +63,7 @@ class View:
     answer: known.Answer
     projected: reading.Reading | None
     whole: reading.Reading
+    mistakes: tuple[int, ...]
 
     @property
     def asked(self) -> reading.Reading:
@@ -133,10 +136,11 @@ def _start(db: Database, asked: question.Question) -> None:
 def _view(db: Database, asked: question.Question) -> View:
     network = asked.network
     answer = known.answer(db, asked.spec, network.sha256)
+    wrong = mistakes.find(db, network, answer)
     if asked.spec.m == (None,):
-        return View(db, asked, answer, None, reading.of(answer, network))
+        return View(db, asked, answer, None, reading.of(answer, network), wrong)
     whole = known.answer(db, _unprojected(asked.spec), network.sha256)
-    return View(db, asked, answer, reading.of(answer, network), reading.of(whole, network))
+    return View(db, asked, answer, reading.of(answer, network), reading.of(whole, network), wrong)
 
 
 def _unprojected(spec: AuditSpec) -> AuditSpec:
@@ -189,6 +193,7 @@ def _draw(view: View, shown: Shown, running: AuditRecord | None = None) -> None:
     """The figures, and then what takes longer: how sure they are over the images."""
     shown.view = view
     sentences = st.container()
+    _say_mistakes(view)
     _choose_shown(view, shown)
     places = st.columns(2, gap="medium") if view.projected is not None else [st.container()]
     readings = [view.asked] if view.projected is None else [view.projected, view.whole]
@@ -290,6 +295,29 @@ def _start_beside(db: Database, other: question.Question) -> None:
     st.session_state["started_beside"] = True
 
 
+def _say_mistakes(view: View) -> None:
+    """Images that are misclassified without any attack, and how to leave them out."""
+    if st.session_state.pop("left_some_out", False):
+        st.rerun()  # the whole screen, for the question is another one
+    if not view.mistakes:
+        return
+    numbers = ", ".join(str(number) for number in view.mistakes)
+    spec = view.question.spec
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            f"Without any attack {screen.escape(spec.network)} errs on {len(view.mistakes)} of these "
+            f"{2 * spec.samples} images, as far as is known: {numbers}.",
+            width="content",
+        )
+        left_out = mistakes.to_leave_out(view.question.network, spec, view.mistakes)
+        st.button("Leave them out", key="leave_out", on_click=_leave_out, args=(left_out,))
+
+
+def _leave_out(numbers: tuple[int, ...]) -> None:
+    st.session_state["left_out"] = " ".join(str(number) for number in numbers)
+    st.session_state["left_some_out"] = True
+
+
 def _choose_shown(view: View, shown: Shown) -> None:
     """The widgets above the figures."""
     spec, network = view.question.spec, view.question.network
@@ -326,7 +354,7 @@ def _curves(
 
 
 def _fab(view: View) -> words.Line | None:
-    return words.fab_loss(view.question.network, view.question.spec, view.answer.sample)
+    return words.fab_loss(view.question.network, view.question.spec)
 
 
 def _draw_bars(view: View, shown: Shown, one: reading.Reading) -> None:
@@ -360,7 +388,7 @@ def _errors(view: View, shown: Shown, *, dark: bool = False) -> go.Figure | None
 
 def _errors_caption(view: View) -> str:
     spec, network = view.question.spec, view.question.network
-    images = images_of(spec.dataset, spec.split, spec.classes, spec.samples)
+    images = images_of(spec.dataset, spec.split, spec.classes, spec.samples, spec.left_out)
     return (
         f"Errors of {network.name} on {images}, asked for these two classes only. Solid: the share that FAB misleads "
         "with a perturbation of at most ε, within the pixel range. Dashed: the share on which every classifier errs "
@@ -401,7 +429,7 @@ def _caption(view: View, shown: Shown, one: reading.Reading) -> str:
         mixtures = "" if one.m is None else f", seen through m = {one.m} random mixtures of their pixels"
         sentences.append(f"Dotted: the images themselves{mixtures}; exact.")
     if shown.attacks and _fab(view):
-        count = words.fab_images(network, spec, view.answer.sample)
+        count = words.fab_images(network, spec)
         sentences.append(
             "FAB loss: cross-entropy of the network, asked for these two classes only, along one direction of length "
             f"ε, FAB's, on {count} fixed images a class; the strongest attack at each ε would reach more."
@@ -531,6 +559,7 @@ def _pairs(view: View) -> None:
             left.tolist(),
             right.tolist(),
             _class_names(view),
+            edge=([i in view.mistakes for i in left.tolist()], [i in view.mistakes for i in right.tolist()]),
             chosen=None if chosen is None else (left.tolist().index(chosen[0]), right.tolist().index(chosen[1])),
             dark=screen.dark(),
         )
@@ -544,7 +573,7 @@ def _pairs(view: View) -> None:
         )
         st.caption(screen.escape(_matrix_caption(view, projection, layer)))
     with table:
-        closest = _closest(projection, view.answer)
+        closest = _closest(projection, view)
         pair.table(closest, 440)
     if chosen is not None:
         _open_pair(view, (layer, number), *chosen, closest)
@@ -564,7 +593,8 @@ def _matrix_caption(view: View, projection: known.Projection, layer: str) -> str
         f"{spec.classes[1]}, S = {spec.samples}; method {spec.method}, preset {spec.preset}, version "
         f"{series.method_version}. Click a cell to open its pair. A cross marks pairs for which no collision was "
         "verified. The images that collide may leave the pixel range [0, 1]."
-        f"{captions.doubts([view.question.network])}"
+        + (" A red bar at the edge marks images on which the network errs without any attack." if view.mistakes else "")
+        + captions.doubts([view.question.network])
     )
 
 
@@ -581,12 +611,12 @@ def _clicked_cell(left: list[int], right: list[int]) -> None:
         pair.go(left[int(i)], right[int(j)])
 
 
-def _closest(projection: known.Projection, answer: known.Answer) -> pd.DataFrame:
-    found = projection.matrix
+def _closest(projection: known.Projection, view: View) -> pd.DataFrame:
+    found, answer = projection.matrix, view.answer
     i, j = np.nonzero(found.known)
     order = np.argsort(found.distance[i, j], kind="stable")[: pair.LISTED]
     i, j = i[order], j[order]
-    return pd.DataFrame(
+    closest = pd.DataFrame(
         {
             "x": answer.sample.left[i],
             "x′": answer.sample.right[j],
@@ -596,6 +626,10 @@ def _closest(projection: known.Projection, answer: known.Answer) -> pd.DataFrame
             "passes": found.passes[i, j].round().astype(int),
         }
     )
+    if view.mistakes:
+        pairs = zip(closest["x"], closest["x′"], strict=True)
+        closest.insert(3, "errs on", [mistakes.of_pair(view.mistakes, left, right) for left, right in pairs])
+    return closest
 
 
 def _open_pair(view: View, shown: tuple[str, int], left: int, right: int, closest: pd.DataFrame) -> None:

@@ -70,7 +70,7 @@ def _ask(shelf: list[NetworkRecord]) -> Asked | None:
     numbers = list(range(1, (1 if spec.m[0] is None else spec.projections) + 1))
     question.forget("projection", numbers)
     number = st.selectbox("Projection", numbers, key="projection", bind=question.BOUND) if len(numbers) > 1 else 1
-    sample = data.sample(spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
+    sample = data.sample(data.key(spec))
     return Asked(network, spec, layer, int(number), sample)
 
 

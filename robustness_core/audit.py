@@ -97,7 +97,7 @@ def draw_sample(spec: AuditSpec) -> Sample:
     """The sample that an audit asks for. Raises SpecError if a class is too small, DatasetError without data."""
     data = datasets.fetch(spec.dataset, spec.split)
     spec.check_samples(datasets.counts(spec.dataset, spec.split))
-    indices = [sample_indices(data.labels, label, spec.samples, spec.seed) for label in spec.classes]
+    indices = [sample_indices(data.labels, label, spec.samples, spec.seed, spec.left_out) for label in spec.classes]
     images = [torch.from_numpy(datasets.to_float(data.pixels[chosen])) for chosen in indices]
     return Sample(indices[0], indices[1], images[0], images[1])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -107,7 +107,8 @@ class AuditSpec:
     `network` is a name on the shelf (or a path, for the command line). `m` holds one or more projection
     dimensions; None stands for "no projection". Projection i uses the seed `seed + i`, so asking for one more
     projection keeps the others. The sample of a class is the first `samples` of a permutation drawn from `seed`,
-    so a larger sample contains the smaller one.
+    so a larger sample contains the smaller one; images that are `left_out`, by their number in the split, make room for
+    the next ones of it.
     """
 
     network: str
@@ -122,9 +123,10 @@ class AuditSpec:
     preset: str = "default"
     epsilon: EpsilonGrid = EpsilonGrid()
     split: str = "train"
+    left_out: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("classes", "layers", "m"):  # JSON gives lists
+        for name in ("classes", "layers", "m", "left_out"):  # JSON gives lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _require(bool(self.network), "Choose a network.")
         _require(self.dataset in DATASETS, f"The data set {self.dataset!r} is not one of {', '.join(DATASETS)}.")
@@ -160,6 +162,11 @@ class AuditSpec:
         )
         _require(self.method in METHODS, f"The method {self.method!r} is not one of {', '.join(METHODS)}.")
         _require(self.preset in PRESETS, f"The preset {self.preset!r} is not one of {', '.join(PRESETS)}.")
+        _require(
+            all(_is_int(number) and number >= 0 for number in self.left_out),
+            "Images are left out by their numbers, which are whole and 0 or more.",
+        )
+        object.__setattr__(self, "left_out", tuple(sorted({int(number) for number in self.left_out})))
 
     def check_layers(self, features: Mapping[str, int]) -> None:
         """Raise SpecError unless every layer exists and m <= nj; `features` maps layer name -> size nj."""
@@ -179,9 +186,10 @@ class AuditSpec:
         """Raise SpecError if S is larger than a class; `available` maps class -> number of images."""
         for label in self.classes:
             _require(
-                self.samples <= available.get(label, 0),
+                self.samples <= available.get(label, 0) - len(self.left_out),
                 f"The sample size S = {self.samples} is larger than class {label}, "
-                f"which has {available.get(label, 0)} images in {self.dataset} ({self.split}).",
+                f"which has {available.get(label, 0)} images in {self.dataset} ({self.split})"
+                + (f", of which up to {len(self.left_out)} are left out." if self.left_out else "."),
             )
 
     def series(self, network_sha256: str) -> list[SeriesSpec]:
@@ -199,7 +207,10 @@ class AuditSpec:
 
     def to_json(self) -> dict[str, Any]:
         payload = asdict(self)
-        return {**payload, "classes": list(self.classes), "layers": list(self.layers), "m": list(self.m)}
+        payload |= {name: list(payload[name]) for name in ("classes", "layers", "m", "left_out")}
+        if not self.left_out:  # so that questions from before there was this field keep their keys
+            del payload["left_out"]
+        return payload
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Self:
@@ -212,9 +223,15 @@ class AuditSpec:
 
 
 def sample_indices(
-    labels: np.ndarray[Any, np.dtype[np.integer[Any]]], label: int, samples: int, seed: int
+    labels: np.ndarray[Any, np.dtype[np.integer[Any]]],
+    label: int,
+    samples: int,
+    seed: int,
+    left_out: Sequence[int] = (),
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The sample of one class: indices into `labels`, (S,) int64, nested in S for a fixed seed."""
+    """The sample of one class: indices into `labels`, (S,) int64, nested in S for a fixed seed; none is `left_out`."""
     members = np.flatnonzero(labels == label)
     order = np.random.default_rng([seed, label]).permutation(members)
+    if left_out:
+        order = order[~np.isin(order, left_out)]
     return order[:samples].astype(np.int64)

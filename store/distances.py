@@ -241,6 +241,21 @@ def get_collision(db: Database, series_id: int, left_id: int, right_id: int) -> 
     return CollisionRecord(**key, left=left, right=right, predictions=row.predictions)
 
 
+def predictions(db: Database, network_id: int, image_ids: Ids) -> dict[int, list[float]]:
+    """What a network says of stored images, image id -> logits, as far as collisions of theirs were kept."""
+    collision, wanted = tables.collisions.c, set(_plain(image_ids))
+    query = (
+        select(collision.left_id, collision.right_id, collision.predictions)
+        .join(tables.series, tables.series.c.id == collision.series_id)
+        .where(tables.series.c.network_id == network_id, collision.left_id.in_(wanted) | collision.right_id.in_(wanted))
+    )
+    says: dict[int, list[float]] = {}
+    with db.read() as connection:
+        for left_id, right_id, said in connection.execute(query):
+            says |= {i: said[who] for i, who in ((left_id, "left"), (right_id, "right")) if i in wanted and who in said}
+    return says
+
+
 class _Places:
     """Where each id stands in a list of ids, for whole arrays of ids at once."""
 

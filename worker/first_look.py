@@ -149,7 +149,8 @@ def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], columns:
 
 def _sample(spec: AuditSpec, label: int) -> list[int]:
     """The images of a class; of CIFAR-10 they depend on the batches that are on this machine."""
-    return sample_indices(datasets.load(spec.dataset, spec.split).labels, label, spec.samples, spec.seed).tolist()
+    labels = datasets.load(spec.dataset, spec.split).labels
+    return sample_indices(labels, label, spec.samples, spec.seed, spec.left_out).tolist()
 
 
 def _images(db: Database, spec: AuditSpec, label: int) -> list[int]:

@@ -439,7 +439,7 @@ def _draw(db: Database, spec: AuditSpec) -> Sample:
     """The sample of an audit, its images put into the store."""
     data = datasets.fetch(spec.dataset, spec.split)
     spec.check_samples(datasets.counts(spec.dataset, spec.split))
-    chosen = [sample_indices(data.labels, label, spec.samples, spec.seed) for label in spec.classes]
+    chosen = [sample_indices(data.labels, label, spec.samples, spec.seed, spec.left_out) for label in spec.classes]
     ids = [
         images.put(db, spec.dataset, spec.split, indices.tolist(), data.labels[indices].tolist(), data.pixels[indices])
         for indices in chosen

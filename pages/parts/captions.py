@@ -23,6 +23,7 @@ def of_question(answer: Answer, network: NetworkRecord, *, drawn: str = "mean; b
         split=spec.split,
         classes=spec.classes,
         samples=spec.samples,
+        left_out=spec.left_out,
         layers=spec.layers,
         features=network.features,
         m=spec.m,
@@ -85,7 +86,7 @@ def search_error(one: Reading) -> str:
 def settings(answer: Answer) -> str:
     """On which images and how a question is answered, in short, for a caption of several networks."""
     spec = answer.spec
-    images = captions.images_of(spec.dataset, spec.split, spec.classes, spec.samples)
+    images = captions.images_of(spec.dataset, spec.split, spec.classes, spec.samples, spec.left_out)
     method = captions.method_of(spec.method, spec.preset, _version(answer), spec.seed)
     return f"{images}; m = {captions.dimensions_of(spec.m)}; N = {_projections(answer)}; {method}"
 

@@ -17,8 +17,8 @@ def natural(name: str) -> list[tuple[int, str]]:
 def asked(spec: AuditSpec) -> tuple[object, ...]:
     """What must be the same for bars to be compared: all but network and layers."""
     return (
-        spec.dataset, spec.split, spec.classes, spec.samples, spec.projections, spec.m, spec.seed, spec.method,
-        spec.preset,
+        spec.dataset, spec.split, spec.classes, spec.samples, spec.left_out, spec.projections, spec.m, spec.seed,
+        spec.method, spec.preset,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from robustness_core import conflict_graph, datasets, mixtures
-from robustness_core.spec import sample_indices
+from robustness_core.spec import AuditSpec, sample_indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,28 +25,33 @@ def counts(name: str, split: str) -> dict[int, int]:
     return datasets.counts(name, split)
 
 
+Key = tuple[str, str, tuple[int, int], int, int, tuple[int, ...]]
+
+
+def key(spec: AuditSpec) -> Key:
+    """What decides the sample of a question."""
+    return spec.dataset, spec.split, spec.classes, spec.samples, spec.seed, spec.left_out
+
+
 @st.cache_data(show_spinner=False, max_entries=64)
-def sample(name: str, split: str, classes: tuple[int, int], samples: int, seed: int) -> Sample:
+def sample(key: Key) -> Sample:
+    name, split, classes, samples, seed, left_out = key
     labels = datasets.load(name, split).labels
-    left, right = (sample_indices(labels, label, samples, seed) for label in classes)
+    left, right = (sample_indices(labels, label, samples, seed, left_out) for label in classes)
     return Sample(left, right)
 
 
 @st.cache_data(show_spinner=False, max_entries=32)
-def input_distances(name: str, split: str, classes: tuple[int, int], samples: int, seed: int) -> NDArray[np.float64]:
+def input_distances(key: Key) -> NDArray[np.float64]:
     """Distances without any feature: half the l2 norm of x - x', (L, R)."""
-    chosen = sample(name, split, classes, samples, seed)
-    pixels = datasets.load(name, split).pixels
+    chosen, pixels = sample(key), datasets.load(*key[:2]).pixels
     return conflict_graph.input_distances(pixels[chosen.left], pixels[chosen.right])
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
-def seen_distances(
-    name: str, split: str, classes: tuple[int, int], samples: int, seed: int, m: int, projection_seed: int
-) -> NDArray[np.float64]:
+def seen_distances(key: Key, m: int, projection_seed: int) -> NDArray[np.float64]:
     """Distances of the images seen through m random mixtures of their pixels, (L, R)."""
-    chosen = sample(name, split, classes, samples, seed)
-    pixels = datasets.load(name, split).pixels
+    chosen, pixels = sample(key), datasets.load(*key[:2]).pixels
     left, right = (datasets.to_float(pixels[indices]) for indices in (chosen.left, chosen.right))
     return mixtures.seen_distances(left, right, m, projection_seed)
 

@@ -199,6 +199,7 @@ def _columns(part: Part, answer: Answer | None = None) -> dict[str, object]:
         "split": spec.split,
         "classes": " ".join(str(label) for label in spec.classes),
         "samples": spec.samples,
+        "left_out": " ".join(str(number) for number in spec.left_out),
         "seed": spec.seed,
         "method": spec.method,
         "preset": spec.preset,

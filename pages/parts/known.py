@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +71,7 @@ class Answer:
 
 def answer(db: Database, spec: AuditSpec, sha256: str) -> Answer:
     """Read what is known; four queries at most, whatever the question."""
-    chosen = data.sample(spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
+    chosen = data.sample(data.key(spec))
     both = [int(i) for i in (*chosen.left, *chosen.right)]
     ids = images.ids(db, spec.dataset, spec.split, both)
     left_ids, right_ids = (np.array([ids.get(int(i), -1) for i in side]) for side in (chosen.left, chosen.right))
@@ -121,29 +120,24 @@ def curves(answer: Answer, features: dict[str, int]) -> list[Curve]:
 
 def input_space(spec: AuditSpec) -> Floats:
     """The loss curve of the images themselves: no feature, no projection."""
-    return _input_space(
-        spec.dataset, spec.split, spec.classes, spec.samples, spec.seed, spec.epsilon
-    )  # fmt: skip
+    return _input_space(data.key(spec), spec.epsilon)
 
 
 def _loss(projection: Projection, spec: AuditSpec) -> Floats:
     if projection.known == 0:
         return np.zeros(spec.epsilon.count)
-    sample = (spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
-    return _series_loss(projection.spec.key, projection.known, sample, spec.epsilon, projection.matrix.distance)
+    return _series_loss(projection.spec.key, projection.known, data.key(spec), spec.epsilon, projection.matrix.distance)
 
 
 # A series, a sample and the number of known pairs decide the matrix: a distance never changes once it is known.
 @st.cache_data(show_spinner=False, max_entries=2000, hash_funcs={EpsilonGrid: repr})
-def _series_loss(key: str, known: int, sample: Sequence[object], epsilon: EpsilonGrid, _distance: Floats) -> Floats:
+def _series_loss(key: str, known: int, sample: data.Key, epsilon: EpsilonGrid, _distance: Floats) -> Floats:
     return loss_curve(_distance, epsilon.values())
 
 
 @st.cache_data(show_spinner=False, max_entries=200, hash_funcs={EpsilonGrid: repr})
-def _input_space(
-    dataset: str, split: str, classes: tuple[int, int], samples: int, seed: int, epsilon: EpsilonGrid
-) -> Floats:
-    return loss_curve(data.input_distances(dataset, split, classes, samples, seed), epsilon.values())
+def _input_space(sample: data.Key, epsilon: EpsilonGrid) -> Floats:
+    return loss_curve(data.input_distances(sample), epsilon.values())
 
 
 def _nothing(rows: int, columns: int) -> records.DistanceMatrix:

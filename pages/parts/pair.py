@@ -221,6 +221,9 @@ def show(found: Found) -> float:
                 pixels = pictures.difference(change, factor, dark=screen.dark())
                 _picture(pixels, f"{title}, ×{factor:g}", "difference, amplified")
         st.caption(outside_words(*kept.outside))
+    wrong = errs(found)
+    if wrong:
+        st.caption(f"Without any attack the network errs on {' and '.join(wrong)}.")
     st.caption(
         f"Distances are ℓ2 norms. Without features the two images would meet at {half_apart(first):.4f}, half their "
         "distance. Of one-channel images, differences are orange where x̃ is brighter and blue where it is darker; of "
@@ -297,6 +300,18 @@ def logits(found: Found, layer: str) -> pd.DataFrame:
             labels = [names[i] if i < len(names) else str(i) for i in range(count)]
             return pd.DataFrame({"class": labels, **{sign: np.round(values, 3) for sign, values in says.items()}})
     return pd.DataFrame()
+
+
+def errs(found: Found) -> list[str]:
+    """Which of x and x′ the network misclassifies, by what it says of them at some kept collision."""
+    first = found[0].chosen
+    labels = datasets.load(first.dataset, first.split).labels
+    wrong = []
+    for sign, who, index in (("x", "left", first.left), ("x′", "right", first.right)):
+        says = next((kept.collision.predictions[who] for kept in found if who in kept.collision.predictions), None)
+        if says is not None and int(np.argmax(says)) != int(labels[index]):
+            wrong.append(sign)
+    return wrong
 
 
 def outside_words(share: float, most: float) -> str:

@@ -143,6 +143,13 @@ class Form:
             seed = st.number_input(
                 "Seed", 0, None, 0, key="seed", bind=BOUND, help="Of the sample; projection i is drawn from seed + i."
             )
+            self.left_out = st.text_input(
+                "Images left out",
+                key="left_out",
+                bind=BOUND,
+                placeholder="none",
+                help="Numbers of images that the next ones of the sample replace, for example misclassified ones.",
+            )
             forget("split", SPLITS)
             self.split = st.selectbox("Split", SPLITS, key="split", bind=BOUND)
             start, stop, count = _choose_budgets() if budgets else (0.0, 8.0, 81)
@@ -156,6 +163,9 @@ class Form:
         samples, one_m, projections, seed, start, stop, count = self._numbers
         if any(number is None for number in self._numbers):
             return self._refuse("A number is missing; fill it in.")
+        left_out = (self.left_out or "").replace(",", " ").split()
+        if not all(number.isdecimal() for number in left_out):
+            return self._refuse("Images are left out by their numbers, with spaces or commas between them.")
         try:
             epsilon = EpsilonGrid(float(start), float(stop), int(count))
         except SpecError as error:
@@ -175,6 +185,7 @@ class Form:
                 preset=self.preset,
                 epsilon=epsilon,
                 split=self.split,
+                left_out=tuple(int(number) for number in left_out),
             )
             spec.check_layers(network.features)
             if not datasets.at_hand(self.dataset, self.split):

@@ -101,11 +101,10 @@ def half_bars(reading: Reading, over_images: bool) -> list[Bar]:
 
 def _images(spec: AuditSpec, network: NetworkRecord, m: int | None) -> Layer:
     """The images as the first layer, seen through the same mixtures: an A of each seed applied to their pixels."""
-    sample = (spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
     if m is None:
-        matrices = [data.input_distances(*sample)]
+        matrices = [data.input_distances(data.key(spec))]
     else:
-        matrices = [data.seen_distances(*sample, m, spec.seed + i) for i in range(spec.projections)]
+        matrices = [data.seen_distances(data.key(spec), m, spec.seed + i) for i in range(spec.projections)]
     losses = np.stack([_loss(matrix, spec.epsilon) for matrix in matrices])
     pairs = sum(matrix.size for matrix in matrices)
     return Layer(INPUT, Curve(INPUT, math.prod(network.input_shape), m, losses, pairs, pairs), tuple(matrices))
@@ -162,7 +161,8 @@ def head(readings: Sequence[Reading], network: NetworkRecord) -> Head | None:
     """None unless some reading knows every pair at the logits from all of their information, m ≥ nj, and the card of
     the network has measured these very images."""
     answer = readings[0].answer
-    norms = words.fab_norms(network, answer.spec, answer.sample)
+    by_image = words.fab_by_image(network, answer.spec)
+    numbers = [side.tolist() for side in (answer.sample.left, answer.sample.right)]
     logits = [
         matrix
         for one in readings
@@ -171,11 +171,10 @@ def head(readings: Sequence[Reading], network: NetworkRecord) -> Head | None:
         for matrix in layer.matrices
         if not layer.curve.lower
     ]
-    if norms is None or not logits:
+    if not logits or not all(number in by_image for side in numbers for number in side):
         return None
-    spec = answer.spec
-    apart = data.input_distances(spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
-    return Head(norms, best(logits), apart)
+    left, right = (np.array([by_image[number] for number in side]) for side in numbers)
+    return Head((left, right), best(logits), data.input_distances(data.key(answer.spec)))
 
 
 @st.cache_data(show_spinner=False, max_entries=200, hash_funcs={EpsilonGrid: repr})

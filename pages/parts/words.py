@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +11,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from pages.parts import screen
-from pages.parts.data import Sample
+from pages.parts import data, screen
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec
 from store.records import AuditRecord, NetworkRecord
@@ -38,7 +38,9 @@ def describe(audit: AuditRecord, main: Layers | None = None) -> str:
         layers = f"all {len(spec.layers)} layers"
     return (
         f"{layers}; m {m}; N {spec.projections}; S {spec.samples}; "
-        f"{spec.classes[0]} against {spec.classes[1]} of {spec.dataset}; {spec.method}"
+        f"{spec.classes[0]} against {spec.classes[1]} of {spec.dataset}"
+        + (f" without {', '.join(str(number) for number in spec.left_out)}" if spec.left_out else "")
+        + f"; {spec.method}"
     )
 
 
@@ -77,6 +79,8 @@ def address(spec: AuditSpec) -> dict[str, str | list[str]]:
     }
     if any(layer.endswith(".pre") for layer in spec.layers):
         query["pre"] = "true"
+    if spec.left_out:
+        query["left_out"] = " ".join(str(number) for number in spec.left_out)
     return {**query, "full": "true"} if m is None else {**query, "m": str(m)}
 
 
@@ -180,45 +184,42 @@ def accuracies(network: NetworkRecord) -> str:
 Line = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def fab_loss(network: NetworkRecord, spec: AuditSpec, sample: Sample) -> Line | None:
+def fab_loss(network: NetworkRecord, spec: AuditSpec) -> Line | None:
     """Loss along FAB's direction over budgets, which the card states for the sample's images; None if it does not.
 
     It is of the `fab_images` first images a class, which may be more or fewer than the sample has.
     """
-    measured = _audited(network, spec, sample)
+    measured = {} if spec.left_out else _audited(network, spec)
     return _line(measured.get("epsilon"), measured.get("fab_loss"))
 
 
-def fab_images(network: NetworkRecord, spec: AuditSpec, sample: Sample) -> int:
+def fab_images(network: NetworkRecord, spec: AuditSpec) -> int:
     """Of how many images a class of the sample's order the card has FAB's results; 0 if it has none."""
-    return min((len(side) for side in _audited(network, spec, sample).get("indices", ())), default=0)
+    return min((len(side) for side in _audited(network, spec).get("indices", ())), default=0)
 
 
-def fab_norms(
-    network: NetworkRecord, spec: AuditSpec, sample: Sample
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """FAB's norms of the images of a sample, (L,) and (R,), 0 where the network errs; None unless the card has all.
+def fab_by_image(network: NetworkRecord, spec: AuditSpec) -> dict[int, float]:
+    """FAB's norm of images by their number, as far as the card has it: 0 where the network errs without any attack.
 
     A norm of at most ε is a verified adversarial example within the pixel range; inf where none was found.
     """
-    norms = _audited(network, spec, sample).get("fab_norms")
-    sizes = (len(sample.left), len(sample.right))
-    if norms is None or any(len(side) < size for side, size in zip(norms, sizes, strict=True)):
-        return None
-    left, right = (
-        np.array([np.inf if norm is None else norm for norm in side[:size]], dtype=np.float64)
-        for side, size in zip(norms, sizes, strict=True)
-    )
-    return left, right
+    measured = _audited(network, spec)
+    sides = zip(measured.get("indices", ()), measured.get("fab_norms", ()), strict=False)
+    return {
+        number: math.inf if norm is None else float(norm)
+        for numbers, norms in sides
+        for number, norm in zip(numbers, norms, strict=True)
+    }
 
 
-def _audited(network: NetworkRecord, spec: AuditSpec, sample: Sample) -> Mapping[str, Any]:
-    """What the card has measured on the images of a sample, in its order; nothing if they are others."""
+def _audited(network: NetworkRecord, spec: AuditSpec) -> Mapping[str, Any]:
+    """What the card has measured on the images of the sample's order; nothing if those of this machine are others."""
     measured = part(part(network.card, "evaluation"), "audited")
     asked = {"dataset": spec.dataset, "split": spec.split, "classes": list(spec.classes), "seed": spec.seed}
     indices = measured.get("indices")
     if {name: measured.get(name) for name in asked} != asked or not isinstance(indices, list) or len(indices) != 2:
         return {}
+    sample = data.sample(data.key(spec.replace(left_out=())))
     for has, wanted in zip(indices, (sample.left.tolist(), sample.right.tolist()), strict=True):
         both = min(len(has), len(wanted))
         if both == 0 or has[:both] != wanted[:both]:

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="train", help=", ".join(SPLITS))
     parser.add_argument("--classes", type=int, nargs=2, default=(3, 7), metavar=("LEFT", "RIGHT"))
     parser.add_argument("--samples", type=int, default=20, help="images of each class; S^2 pairs")
+    parser.add_argument("--leave-out", type=int, nargs="+", default=[], help="numbers of images that others replace")
     parser.add_argument("--layers", default="all", help="names with commas between, or all")
     parser.add_argument("--m", nargs="+", default=["10"], help="projection dimensions; none for no projection")
     parser.add_argument("--projections", type=int, default=1, help="random projections of each layer")
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
             m=tuple(_dimension(text) for text in args.m),
             projections=args.projections,
             seed=args.seed,
+            left_out=tuple(args.leave_out),
             method=args.method,
             preset=args.preset,
             epsilon=EpsilonGrid.parse(args.epsilon),

@@ -399,7 +399,7 @@ def test_bar_of_a_figure_leaves_its_legend_free(page: Page, filled, width: int) 
     )
     assert free == [True] * 6
     figure.locator(".legendtoggle").nth(1).click()
-    page.wait_for_function("one => document.querySelector(one)._fullData[1].visible === 'legendonly'", arg=CURVES)
+    page.wait_for_function("one => document.querySelector(one)._fullData[0].visible === 'legendonly'", arg=CURVES)
     figure.get_by_role("button", name="Zoom in").click()
     page.wait_for_function("one => document.querySelector(one)._fullLayout.xaxis.range[0] > 0", arg=CURVES)
 

@@ -140,3 +140,17 @@ def test_bad_input_is_one_line_and_exit_status_2(
     assert says in last
     assert "Traceback" not in captured.err
     assert captured.out == ""
+
+
+def test_what_is_left_out_makes_room_and_every_other_distance_stays(network: Path, tmp_path: Path) -> None:
+    usual = ("--samples", "3", "--layers", "conv1", "--m", "5")
+    whole = audit(network, tmp_path, *usual)
+    first = whole["left_indices"][0]
+    without = audit(network, tmp_path, "--leave-out", str(first), *usual)
+    assert without["left_indices"][:2] == whole["left_indices"][1:]
+    assert first not in without["left_indices"]
+    assert len(without["left_indices"]) == 3
+    assert without["right_indices"] == whole["right_indices"]
+    assert without["spec"]["left_out"] == [first]
+    one, other = (np.array(result["layers"][0]["projections"][0]["distances"]) for result in (whole, without))
+    np.testing.assert_allclose(other[:2], one[1:], rtol=1e-4)

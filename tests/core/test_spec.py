@@ -204,3 +204,27 @@ def test_samples_differ_by_seed_and_class_alike() -> None:
     zero, one = sample_indices(labels, 0, 10, 0), sample_indices(labels, 1, 10, 0)
     assert set(zero + 100) != set(one)  # not the same places in both classes
     assert set(zero) != set(sample_indices(labels, 0, 10, 1))
+
+
+def test_images_that_are_left_out_make_room_for_the_next_ones() -> None:
+    labels = np.random.default_rng(0).integers(0, 3, 200)
+    whole = sample_indices(labels, 1, 12, 0).tolist()
+    without = sample_indices(labels, 1, 10, 0, (whole[3], whole[7])).tolist()
+    assert without == [number for number in whole if number not in (whole[3], whole[7])]
+    assert sample_indices(labels, 1, 10, 0, (999,)).tolist() == whole[:10]
+
+
+def test_a_question_that_leaves_nothing_out_keeps_the_key_it_had_before_it_could() -> None:
+    assert audit().key == "097302a231eddec54416a7c7f13b2a64"
+    assert audit(m=(None, 2), seed=3).key == "da1057b3aeb5c7688624f701351a2d1a"
+    assert "left_out" not in audit().to_json()
+    out = audit(left_out=[9, 4, 9])
+    assert out.left_out == (4, 9)
+    assert out.key != audit().key
+    assert out.key == audit(left_out=(4, 9)).key
+    assert AuditSpec.from_json(json.loads(json.dumps(out.to_json()))) == out
+    with pytest.raises(SpecError, match="of which up to 2 are left out"):
+        out.check_samples({3: 21, 7: 30})
+    out.check_samples({3: 22, 7: 30})
+    with pytest.raises(SpecError, match="by their numbers"):
+        audit(left_out=(-1,))

@@ -417,3 +417,51 @@ def test_spread_where_nothing_is_random_is_called_an_error_of_the_search(db, ope
     for one in ("1", "2"):
         said = words(open_screen("explore", S="4", N=one, bars="loss at ε")).replace("\\", "")
         assert ("holds the mean of all half of the time" in said) == (one == "2")
+
+
+def test_misclassified_images_are_marked_and_left_out_at_a_click(db, open_screen) -> None:
+    """The card knows one of class 3 and, beyond the sample, the one that would take its place; the store one of 7."""
+    from pages.parts import data
+
+    spec = synthetic.question("measured", samples=4, layers=["conv1", "logits"])
+    order = data.sample(data.key(spec.replace(samples=6)))
+    left, right = order.left.tolist(), order.right.tolist()
+    measured = {
+        "dataset": "mnist-5k", "split": "train", "classes": [3, 7], "seed": 0, "indices": [left, right],
+        "fab_norms": [[0.0, 2.0, 2.0, 2.0, 0.0, 2.0], [2.0] * 6],
+    }  # fmt: skip
+    network = synthetic.network(db, "measured", {"evaluation": {"audited": measured}})
+    synthetic.finish(db, spec)
+    synthetic.keep_collisions(db, spec, network.sha256, left[1], right[2])  # the network calls all of them 7
+    address = {"network": "measured", "S": "4", "layers": ["conv1", "logits"]}
+    screen = open_screen("explore", **address)
+    assert not screen.exception
+    wrong = sorted([left[0], left[1]])
+    said = words(screen).replace("\\", "")
+    assert f"errs on 2 of these 8 images, as far as is known: {wrong[0]}, {wrong[1]}." in said
+    closest = screen.dataframe[1].value
+    assert set(closest["errs on"][closest["x"].isin(wrong)]) == {"x"}
+    assert set(closest["errs on"][~closest["x"].isin(wrong)]) == {""}
+    (figure,) = (json.loads(chart.proto.spec) for chart in screen.get("plotly_chart")[-1:])
+    assert sum(shape["fillcolor"] == "#ff2d55" for shape in figure["layout"]["shapes"]) == 2
+    next(button for button in screen.button if button.label == "Leave them out").click().run()
+    assert not screen.exception
+    left_out = sorted([left[0], left[1], left[4]])
+    assert screen.text_input(key="left_out").value == " ".join(str(number) for number in left_out)
+    said = words(screen).replace("\\", "")
+    assert "errs on" not in said
+    next(button for button in screen.button if button.label == "Start").click().run()
+    assert audits.recent(db)[0].spec == spec.replace(left_out=tuple(left_out))
+    again = open_screen("explore", **address, left_out="nothing")
+    assert any("left out by their numbers" in error.value for error in again.error)
+
+
+def test_pair_says_which_of_its_images_is_misclassified(db, open_screen) -> None:
+    network = synthetic.network(db)
+    spec = synthetic.question(layers=["conv1", "logits"])
+    synthetic.finish(db, spec)
+    closest = open_screen("explore", layers=["conv1", "logits"]).dataframe[1].value
+    first = (int(closest.iloc[0]["x"]), int(closest.iloc[0]["x′"]))
+    synthetic.keep_collisions(db, spec, network.sha256, *first)
+    screen = open_screen("explore", layers=["conv1", "logits"], pair=f"{first[0]}-{first[1]}")
+    assert "Without any attack the network errs on x." in words(screen)  # it calls both 7

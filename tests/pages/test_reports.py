@@ -28,7 +28,7 @@ def affine(db):
     def measure() -> None:
         from pages.parts import data
 
-        sample = data.sample(spec.dataset, spec.split, spec.classes, spec.samples, spec.seed)
+        sample = data.sample(data.key(spec))
         ids = images.ids(db, spec.dataset, spec.split, [*sample.left.tolist(), *sample.right.tolist()])
         sides = [[ids[i] for i in side.tolist()] for side in (sample.left, sample.right)]
         spectra.record(
@@ -247,7 +247,7 @@ def test_what_explore_draws_beside_the_layers_is_taken_away(toggles, db, open_sc
         if line["kind"] == "input space":
             np.testing.assert_array_equal(line["y"], known.input_space(asked))
         if line["kind"] == "input, same m":
-            seen = data.seen_distances("mnist-5k", "train", (3, 7), 4, 0, 10, 0)
+            seen = data.seen_distances(data.key(asked), 10, 0)
             np.testing.assert_array_equal(line["y"], loss_curve(seen, asked.epsilon.values()))
             assert (line["m"], line["features"]) == (10, 784)
         if line["kind"] == "PGD accuracy":
@@ -364,3 +364,22 @@ def test_caption_of_a_comparison_says_what_is_drawn(db, open_screen) -> None:
     assert "Optimal loss by layer of bare, begun at the budget ε = 2, and over ε." in text
     assert "Accuracy: " not in text
     assert "Difference" not in alt
+
+
+def test_images_left_out_are_in_caption_command_link_and_file(db, open_screen, monkeypatch) -> None:
+    from pages.parts.words import address
+
+    synthetic.network(db)
+    asked = synthetic.question(samples=4).replace(left_out=(1314, 3150))
+    synthetic.finish(db, asked)
+    found = downloads(monkeypatch)
+    query = {name: value for name, value in address(asked).items() if name != "layers"}
+    screen = open_screen("explore", **query)
+    assert not screen.exception
+    assert "All 64 pairs are known" in words(screen)
+    assert "S = 4 images a class without images 1314, 3150" in words(screen).replace("\\", "")
+    assert "--leave-out 1314 3150" in found["Report"]
+    document = json.loads(found["JSON"])
+    assert document["settings"]["spec"]["left_out"] == [1314, 3150]
+    assert not {1314, 3150} & {*document["left_indices"], *document["right_indices"]}
+    assert set(pd.read_csv(StringIO(found["CSV"]))["left_out"]) == {"1314 3150"}

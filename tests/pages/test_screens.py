@@ -12,9 +12,8 @@ import pytest
 
 from benchmarks import synthetic
 from charts import sparkline
+from pages.parts import data, upload, words
 from pages.parts import screen as parts
-from pages.parts import upload, words
-from pages.parts.data import Sample
 from robustness_core.spec import AuditSpec, EpsilonGrid
 from store import audits, images, networks, shipped, workers
 from store.records import DistanceMatrix, LayerRecord, PairSpec
@@ -410,23 +409,25 @@ def test_single_pairs_name_their_network_as_the_shelf_does(db, open_screen) -> N
 
 def test_fab_is_that_of_the_very_images_of_the_sample() -> None:
     spec = synthetic.question(samples=2)
-    sample = Sample(np.array([5, 6]), np.array([8, 9]))
+    sample = data.sample(data.key(spec.replace(samples=3)))
+    left, right = sample.left.tolist(), sample.right.tolist()
     measured = {
         "dataset": "mnist-5k", "split": "train", "classes": [3, 7], "seed": 0, "epsilon": [0, 1],
-        "fab_loss": [0.0, 0.5], "indices": [[5, 6, 7], [8, 9, 4]], "fab_norms": [[0.0, 1.5, 2.0], [None, 0.5, 3.0]],
+        "fab_loss": [0.0, 0.5], "indices": [left, right], "fab_norms": [[0.0, 1.5, 2.0], [None, 0.5, 3.0]],
     }  # fmt: skip
     network = SimpleNamespace(card={"evaluation": {"audited": measured}})
-    assert words.fab_loss(network, spec, sample) is not None
-    assert words.fab_images(network, spec, sample) == 3
-    left, right = words.fab_norms(network, spec, sample)
-    np.testing.assert_array_equal([left, right], [[0.0, 1.5], [np.inf, 0.5]])
+    assert words.fab_loss(network, spec) is not None
+    assert words.fab_images(network, spec) == 3
+    assert words.fab_by_image(network, spec) == dict(zip(left + right, [0.0, 1.5, 2.0, np.inf, 0.5, 3.0], strict=True))
     for strange in (spec.replace(split="test"), spec.replace(seed=1), spec.replace(classes=(7, 3))):
-        assert words.fab_loss(network, strange, sample) is words.fab_norms(network, strange, sample) is None
-    other = Sample(np.array([5, 7]), np.array([8, 9]))
-    assert words.fab_loss(network, spec, other) is words.fab_norms(network, spec, other) is None
-    larger = Sample(np.array([5, 6, 7, 1]), np.array([8, 9, 4, 2]))  # the norms lack one
-    assert words.fab_loss(network, spec, larger) is not None
-    assert words.fab_norms(network, spec, larger) is None
+        assert words.fab_loss(network, strange) is None
+        assert words.fab_by_image(network, strange) == {}
+    without = spec.replace(left_out=(left[0],))
+    assert words.fab_loss(network, without) is None  # it is of images of which one is left out
+    assert len(words.fab_by_image(network, without)) == 6
+    measured["indices"] = [[left[0], left[2], left[1]], right]
+    assert words.fab_loss(network, spec) is None
+    assert words.fab_by_image(network, spec) == {}
 
 
 @pytest.mark.parametrize("name", ["explore", "pairs", "scaling", "learn", "audits", "networks"])
