@@ -310,7 +310,7 @@ def _say_mistakes(view: View) -> None:
             width="content",
         )
         left_out = mistakes.to_leave_out(view.question.network, spec, view.mistakes)
-        st.button("Leave them out", key="leave_out", on_click=_leave_out, args=(left_out,))
+        st.button("Leave out", key="leave_out", on_click=_leave_out, args=(left_out,))
 
 
 def _leave_out(numbers: tuple[int, ...]) -> None:
@@ -423,7 +423,8 @@ def _caption(view: View, shown: Shown, one: reading.Reading) -> str:
     drawn = "a line each" if shown.single else captions.band_of(one)
     sentences = [captions.of_question(one.answer, network, drawn=drawn)]
     sentences.append(
-        f"Log 2: no better than guessing under attack, from {'f(x)' if one.m is None else 'A f(x)'}, on this sample."
+        f"Log 2: no better than guessing under attack, from {'f(x)' if one.m is None else 'A f(x)'}, on this sample. "
+        "Steps stand at the budgets of the range; between two of them a curve is a lower bound too."
     )
     if shown.input_space:
         mixtures = "" if one.m is None else f", seen through m = {one.m} random mixtures of their pixels"
@@ -448,11 +449,9 @@ def _bars_caption(shown: Shown, one: reading.Reading) -> str:
     if shown.bars == HALF:
         what = "ε½, the least budget at which the loss reaches ½ log 2; found distances make it an upper bound"
     whiskers = captions.whiskers_of(one, half=shown.bars == HALF)
-    meaning = (
-        "it rises and falls, and is neither lost nor kept"
-        if one.m is not None
-        else "between two layers a difference of two bounds"
-    )
+    meaning = "a difference of two bounds but for the first"
+    if one.m is not None:
+        meaning += ", which rises and falls, and is neither lost nor kept"
     bounds = ""
     if any(curve.known and curve.lower for curve in one.curves):
         bounds = " Hatched: a bound only, for pairs are unknown; no change is stated beside it."

@@ -127,7 +127,14 @@ class Form:
                 else 1
             )
             projections = st.number_input(
-                "N", 1, 1000, 1, key="N", bind=BOUND, width=88, help="Projections; the curve is their mean."
+                "N",
+                1,
+                1000,
+                1,
+                key="N",
+                bind=BOUND,
+                width=88,
+                help="Projections; the curve is their mean. Five or more name a change.",
             )
         self._trouble = st.empty()
         with st.expander("Method, seed, ε range" if budgets else "Method, seed"):
