@@ -1,13 +1,14 @@
 """Loss curves: optimal loss over the budget ε, one line a layer, a band over its projections.
 
-Losses are known at budgets. Between two of them a curve is drawn as a step at the height of the lower one: the optimal
-loss never falls, so this is a lower bound wherever one looks, which a straight line is not.
+The loss is a step function of ε. Where its steps are not computed it is known at budgets, and drawn between two of them
+at the height of the lower one: the optimal loss never falls, so this is a lower bound wherever one looks, which a
+straight line is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ class Curve:
     """The loss curves of one layer: `losses` is (N, E) nats, one row a projection; `m` is None without projection.
 
     `known` of `total` pairs have a distance, those of each projection are `known_of` (N); left out it stands for equal
-    shares. While some pairs of a projection are unknown, its curve is a lower bound.
+    shares. While some pairs of a projection are unknown, its curve is a lower bound. `steps` are the whole step
+    functions of the projections, (budgets, losses) each, where they are computed: figures then draw every step.
     """
 
     layer: str
@@ -34,6 +36,7 @@ class Curve:
     known: int
     total: int
     known_of: tuple[int, ...] = ()
+    steps: tuple[tuple[Floats, Floats], ...] = ()
 
     @property
     def whole(self) -> list[int]:
@@ -68,17 +71,22 @@ class Curve:
 
     @property
     def band(self) -> tuple[Floats, Floats] | None:
-        """Around the mean, (E,) each: Student's 95 % interval of three projections or more, of two both curves.
+        """The band around the mean, (E,) each; see `band_of`."""
+        return band_of(self.averaged)
 
-        Three draws enclose the mean of all from smallest to largest 74 % of the time, two only half of the time.
-        """
-        losses = self.averaged
-        if len(losses) < 2:
-            return None
-        if len(losses) == 2:
-            return losses.min(axis=0), losses.max(axis=0)
-        half = half_width(losses)
-        return np.maximum(self.mean - half, 0.0), np.minimum(self.mean + half, style.LOG2)
+    def finely(self, epsilon: Floats) -> Curve:
+        """The same over the budgets of all steps from the first to the last of `epsilon`, and these; see `budgets`."""
+        if not self.steps:
+            return self
+        x = self.budgets(epsilon)
+        rows = [np.concatenate([[0.0], y])[np.searchsorted(at, x, side="right")] for at, y in self.steps]
+        return replace(self, losses=np.stack(rows))
+
+    def budgets(self, epsilon: Floats) -> Floats:
+        """The budgets of `finely` (K,): `epsilon` (E,) where there are no `steps`."""
+        every = np.unique(np.concatenate([epsilon, *(at for at, _ in self.steps)]))
+        within: Floats = every[(every >= epsilon[0]) & (every <= epsilon[-1])]
+        return within
 
     @property
     def label(self) -> str:
@@ -88,6 +96,19 @@ class Curve:
     def width(self) -> float:
         """Of its line: thin while some pairs are unknown."""
         return 2.4 if self.known == self.total else 1.2
+
+
+def band_of(losses: Floats) -> tuple[Floats, Floats] | None:
+    """Around the mean of (N, E): Student's 95 % interval of three projections or more, of two both; of one none.
+
+    Three draws enclose the mean of all from smallest to largest 74 % of the time, two only half of the time.
+    """
+    if len(losses) < 2:
+        return None
+    if len(losses) == 2:
+        return losses.min(axis=0), losses.max(axis=0)
+    mean, half = losses.mean(axis=0), half_width(losses)
+    return np.maximum(mean - half, 0.0), np.minimum(mean + half, style.LOG2)
 
 
 def partly(curves: Sequence[Curve]) -> str:
@@ -199,28 +220,43 @@ def frame(
 
 
 def _traces(epsilon: Floats, curve: Curve, colour: str, single: bool, dash: str = "") -> list[style.Part]:
-    """The lines of one layer: every projection if `single`, else the mean in its band."""
+    """The lines of one layer: every projection if `single`, else the mean in its band.
+
+    Between the budgets a line is drawn with all of its steps; what is said on hover is of the budgets.
+    """
     name = style.safe(curve.label)
+    x, fine = curve.budgets(epsilon), curve.finely(epsilon)
     line: style.Part = {"color": colour, "dash": dash or _dash(curve), "shape": "hv"}
-    common: style.Part = {"mode": "lines", "legendgroup": f"{style.safe(curve.layer)} {curve.m}"}
-    shown: style.Part = {**common, "x": epsilon, "hovertemplate": "%{y:.4f} nats"}
+    common: style.Part = {"legendgroup": f"{style.safe(curve.layer)} {curve.m}"}
+
+    def drawn(y: Floats, at_budgets: Floats, name: str, width: float, **more: Any) -> list[style.Part]:
+        shown: style.Part = {**common, "x": x, "y": y, "mode": "lines", "name": name,
+                             "line": {**line, "width": width}, **more}  # fmt: skip
+        said: style.Part = {"hovertemplate": "%{y:.4f} nats"}
+        if not curve.steps:
+            return [{**shown, **said}]
+        unseen: style.Part = {**common, **said, "x": epsilon, "y": at_budgets, "mode": "markers", "name": name,
+                              "marker": {"color": colour, "opacity": 0}, "showlegend": False}  # fmt: skip
+        return [{**shown, "hoverinfo": "skip"}, unseen]
+
     if single:
         first, *others = curve.begun
         names = {first: name, **{index: f"{name}, projection {index + 1}" for index in others}}
         return [
-            {**shown, "y": curve.losses[i], "name": text, "showlegend": i == first, "line": {**line, "width": 1.4}}
+            part
             for i, text in names.items()
+            for part in drawn(fine.losses[i], curve.losses[i], text, 1.4, showlegend=i == first)
         ]
-    mean: style.Part = {**shown, "y": curve.mean, "name": name, "line": {**line, "width": curve.width}}
-    if curve.band is None:
-        return [mean]
-    low, high = (stairs(epsilon, edge) for edge in curve.band)
+    mean = drawn(fine.mean, curve.mean, name, curve.width)
+    if fine.band is None:
+        return mean
+    low, high = (stairs(x, edge) for edge in fine.band)
     band: style.Part = {
         **common, "x": np.concatenate([high[0], low[0][::-1]]), "y": np.concatenate([high[1], low[1][::-1]]),
-        "fill": "toself", "fillcolor": style.translucent(colour, 0.2), "line": {"width": 0}, "hoverinfo": "skip",
-        "showlegend": False, "name": f"{name}, band",
+        "mode": "lines", "fill": "toself", "fillcolor": style.translucent(colour, 0.2), "line": {"width": 0},
+        "hoverinfo": "skip", "showlegend": False, "name": f"{name}, band",
     }  # fmt: skip
-    return [band, mean]
+    return [band, *mean]
 
 
 def _dash(curve: Curve) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -71,6 +71,16 @@ class View:
         return self.projected or self.whole
 
     @property
+    def mark(self) -> tuple[object, ...]:
+        """What decides the curves."""
+        return self.question.spec.key, self.answer.known, self.whole.answer.known
+
+    def exactly(self) -> View:
+        """The same with every step of the curves, which takes a moment at the first time."""
+        projected = None if self.projected is None else reading.exactly(self.projected)
+        return replace(self, projected=projected, whole=reading.exactly(self.whole))
+
+    @property
     def drawn(self) -> list[reading.Reading]:
         """The readings of which something is known, that of the question always."""
         beside = [self.whole] if self.projected is not None and self.whole.answer.known else []
@@ -109,6 +119,8 @@ def main() -> None:
             st.error(screen.escape(str(error)))
             return
         shown = st.session_state.setdefault("shown", Shown())
+        if st.session_state.get("exact") == view.mark:
+            view = view.exactly()
         _live(view, running[0] if running else None, shown)
         if view.answer.known:
             _pairs(view)
@@ -120,6 +132,8 @@ def main() -> None:
             )
         else:
             screen.link_button({"network": asked.network.name})
+        view.exactly()  # at the end of the script, so that the screen is there before; the next time it has every step
+        st.session_state["exact"] = view.mark
 
 
 def _start(db: Database, asked: question.Question) -> None:
@@ -424,7 +438,7 @@ def _caption(view: View, shown: Shown, one: reading.Reading) -> str:
     sentences = [captions.of_question(one.answer, network, drawn=drawn)]
     sentences.append(
         f"Log 2: no better than guessing under attack, from {'f(x)' if one.m is None else 'A f(x)'}, on this sample. "
-        "Steps stand at the budgets of the range; between two of them a curve is a lower bound too."
+        "Between the budgets of the range too a curve is nowhere above that bound."
     )
     if shown.input_space:
         mixtures = "" if one.m is None else f", seen through m = {one.m} random mixtures of their pixels"
@@ -658,6 +672,7 @@ def _open_pair(view: View, shown: tuple[str, int], left: int, right: int, closes
 
 def _report(view: View, shown: Shown) -> str:
     """The report of what is shown, in the light theme whatever the screen's."""
+    view = view.exactly()
     figures = [figure for one in view.drawn for figure in (_curves(view, shown, one), _bars(view, shown, one))]
     head = _errors(view, shown)
     said = [*shown.headline]

@@ -34,6 +34,7 @@ Ints = npt.NDArray[np.int64]
 Weights = tuple[npt.ArrayLike, npt.ArrayLike]
 
 _LARGEST_CAPACITY = 2**31 - 1  # scipy's maximum_flow counts in 32 bits
+_NO_RISE = 1e-12  # nats; what rounding may add to a loss
 _FIRST_EDGES = 3  # random edges of every vertex that the first flow sees
 _TRIALS = 48  # random columns in which they are looked for before the whole row is searched
 _WAYS_IN = 40  # random ways into a vertex that are tried when edges are added: more let more flow follow
@@ -95,6 +96,19 @@ def loss_curve(distances: npt.ArrayLike, epsilons: npt.ArrayLike, *, weights: We
     `optimal_loss`. Returns (E,) float64. Raises ValueError for input of another form.
     """
     return _along(distances, epsilons, weights, _Solution.cross_entropy)
+
+
+def loss_steps(distances: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """The optimal cross-entropy at every budget at once: it is a step function of the budget.
+
+    Returns (K,) budgets, ascending, all of them distances, and (K,) losses, rising: the loss from that budget up to the
+    next; below the first it is 0. Cost: one solution for each budget at which the loss rises.
+    """
+    matrix = check_distances(distances)
+    budgets = np.unique(matrix[np.isfinite(matrix)])
+    losses = loss_curve(matrix, budgets)
+    rises = np.diff(losses, prepend=0.0) > _NO_RISE
+    return budgets[rises], losses[rises]
 
 
 def error_curve(distances: npt.ArrayLike, epsilons: npt.ArrayLike, *, weights: Weights | None = None) -> Floats:

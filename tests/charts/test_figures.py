@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from charts import attribution, compare, curves, errors, learn, matrix, pairs, scaling, style
-from robustness_core.optimal_loss import loss_curve
+from robustness_core.optimal_loss import loss_curve, loss_steps
 
 EPSILON = np.linspace(0, 4, 5)
 LOSSES = np.array([[0.0, 0.0, 0.2, 0.5, 0.69], [0.0, 0.1, 0.4, 0.6, 0.69]])
@@ -63,6 +63,26 @@ def test_curves_are_steps_that_lie_below_the_loss_of_every_distance() -> None:
     x, y = curves.stairs(EPSILON, one.losses[0])
     np.testing.assert_array_equal(np.unique(x), EPSILON)
     np.testing.assert_allclose(np.interp(between, x, y)[between % 1 != 0], drawn[between % 1 != 0])
+
+
+def test_steps_are_drawn_at_the_distances_themselves_and_hover_speaks_of_budgets() -> None:
+    rng = np.random.default_rng(0)
+    distances = [rng.uniform(0.3, 4, (6, 6)) for _ in range(2)]
+    losses = np.stack([loss_curve(one, EPSILON) for one in distances])
+    steps = tuple(loss_steps(one) for one in distances)
+    one = curves.Curve("conv1", 100, 10, losses, 72, 72, steps=steps)
+    band, line, unseen = curves.layer_curves(EPSILON, [one], COLOURS).data
+    between = np.linspace(0, 4, 997)
+    true = np.stack([loss_curve(matrix, between) for matrix in distances])
+    place = np.searchsorted(line.x, between, side="right") - 1
+    np.testing.assert_allclose(np.asarray(line.y)[place], true.mean(axis=0), atol=1e-11)
+    assert (band.y.min(), band.y.max()) == (0, pytest.approx(true.max()))
+    assert (line.hoverinfo, unseen.marker.opacity, unseen.showlegend) == ("skip", 0, False)
+    np.testing.assert_array_equal(unseen.x, EPSILON)
+    np.testing.assert_allclose(unseen.y, losses.mean(axis=0))
+    assert len({trace.legendgroup for trace in (band, line, unseen)}) == 1
+    narrow = curves.layer_curves(EPSILON[1:3], [one], COLOURS, single=True).data[0]
+    assert (narrow.x[0], narrow.x[-1]) == (1.0, 2.0)
 
 
 def test_single_projections_share_one_legend_entry() -> None:

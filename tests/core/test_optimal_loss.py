@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from robustness_core.conflict_graph import input_distances
-from robustness_core.optimal_loss import error_curve, loss_curve, optimal_loss
+from robustness_core.optimal_loss import error_curve, loss_curve, loss_steps, optimal_loss
 
 LOG2 = float(np.log(2))
 
@@ -281,3 +281,21 @@ def test_error_curve_is_maximum_matching_at_every_budget(seed: int) -> None:
     epsilons = np.linspace(0, 4, 9)
     matched = [(maximum_bipartite_matching(csr_array(distances <= e), perm_type="column") >= 0).sum() for e in epsilons]
     np.testing.assert_allclose(error_curve(distances, epsilons), np.array(matched) / 16, rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_loss_steps_are_the_loss_at_every_budget(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    distances = rng.uniform(0.5, 4, (8, 6))
+    distances[rng.random((8, 6)) < 0.2] = np.nan
+    budgets, losses = loss_steps(distances)
+    assert np.isin(budgets, distances).all()
+    assert (np.diff(losses, prepend=0) > 0).all()
+    everywhere = np.concatenate([rng.uniform(0, 5, 200), budgets, np.nextafter(budgets, 0)])
+    stepped = np.concatenate([[0.0], losses])[np.searchsorted(budgets, everywhere, side="right")]
+    np.testing.assert_allclose(stepped, loss_curve(distances, everywhere), atol=1e-11)
+
+
+def test_without_a_known_distance_there_is_no_step() -> None:
+    budgets, losses = loss_steps(np.full((2, 2), np.nan))
+    assert len(budgets) == len(losses) == 0

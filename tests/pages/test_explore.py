@@ -465,3 +465,21 @@ def test_pair_says_which_of_its_images_is_misclassified(db, open_screen) -> None
     synthetic.keep_collisions(db, spec, network.sha256, *first)
     screen = open_screen("explore", layers=["conv1", "logits"], pair=f"{first[0]}-{first[1]}")
     assert "Without any attack the network errs on x." in words(screen)  # it calls both 7
+
+
+def test_curves_have_every_step_from_the_second_drawing_on(db, open_screen) -> None:
+    """The first shows them at the budgets, so that nobody waits; both are nowhere above the bound."""
+    synthetic.network(db)
+    synthetic.finish(db, synthetic.question(samples=6))
+    screen = open_screen("explore", S="6")
+
+    def lines() -> dict[str, int]:
+        traces = json.loads(screen.get("plotly_chart")[0].proto.spec)["data"]
+        return {trace["name"]: trace["line"]["shape"] for trace in traces if trace["mode"] == "lines"}, len(traces)
+
+    shapes, count = lines()
+    assert count == 5
+    screen.run()
+    assert not screen.exception
+    assert lines() == (shapes, 10)
+    assert set(shapes.values()) == {"hv"}
