@@ -236,7 +236,7 @@ def _traces(epsilon: Floats, curve: Curve, colour: str, single: bool, dash: str 
         if not curve.steps:
             return [{**shown, **said}]
         unseen: style.Part = {**common, **said, "x": epsilon, "y": at_budgets, "mode": "markers", "name": name,
-                              "marker": {"color": colour, "opacity": 0}, "showlegend": False}  # fmt: skip
+                              "marker": {"color": colour, "size": 0.1}, "showlegend": False}  # fmt: skip
         return [{**shown, "hoverinfo": "skip"}, unseen]
 
     if single:

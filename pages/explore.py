@@ -119,8 +119,6 @@ def main() -> None:
             st.error(screen.escape(str(error)))
             return
         shown = st.session_state.setdefault("shown", Shown())
-        if st.session_state.get("exact") == view.mark:
-            view = view.exactly()
         _live(view, running[0] if running else None, shown)
         if view.answer.known:
             _pairs(view)
@@ -132,8 +130,7 @@ def main() -> None:
             )
         else:
             screen.link_button({"network": asked.network.name})
-        view.exactly()  # at the end of the script, so that the screen is there before; the next time it has every step
-        st.session_state["exact"] = view.mark
+        _prepare(view)
 
 
 def _start(db: Database, asked: question.Question) -> None:
@@ -145,6 +142,18 @@ def _start(db: Database, asked: question.Question) -> None:
         audits.submit(db, asked.spec, requested_by=login.user() or "browser")
     except (SpecError, StoreError, datasets.DatasetError) as error:
         st.session_state["refused"] = str(error)
+
+
+def _prepare(view: View) -> None:
+    """Compute every step of the curves, at the end of the script, so that the screen is there before."""
+    if st.session_state.get("exact") == view.mark:
+        return
+    for one in view.drawn:
+        for layer in one.layers if one.whole else ():
+            for distances in layer.matrices:
+                reading.steps(distances)
+                st.session_state["exact"] = None  # here streamlit ends the script if the reader has done something
+    st.session_state["exact"] = view.mark
 
 
 def _view(db: Database, asked: question.Question) -> View:
@@ -168,7 +177,7 @@ def _live(view: View, running: AuditRecord | None, shown: Shown) -> None:
     def draw(moved: object) -> None:
         if not moved:
             _standing(view)
-            _draw(view, shown)
+            _draw(view.exactly() if st.session_state.get("exact") == view.mark else view, shown)
             return
         mark = (moved, view.question.spec.key, screen.dark())
         kept = st.session_state.get("live_view")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from charts.curves import Curve
-from pages.parts import words
-from pages.parts.known import Answer, Floats
+from pages.parts import reading, words
+from pages.parts.known import Answer, Floats, Projection
+from robustness_core.statistics import student
 from store.records import NetworkRecord
 
 
@@ -76,7 +78,10 @@ def as_json(parts: Sequence[Part]) -> str:
 
 
 def _document(part: Part) -> dict[str, Any]:
-    """null stands for unknown; a mean that `mean_is_bound` lacks pairs, and is a lower bound for want of them too."""
+    """null stands for unknown; a mean that `mean_is_bound` lacks pairs, and is a lower bound for want of them too.
+
+    `half_budget` is ε½, an upper bound, null where half of log 2 is not reached.
+    """
     answer = part.answer
     layers = []
     for curve, ((layer, m), group) in zip(part.curves, answer.groups.items(), strict=True):
@@ -87,6 +92,7 @@ def _document(part: Part) -> dict[str, Any]:
                 "residuals": _nested(projection.matrix.residual),
                 "collided": projection.matrix.collided.tolist(),
                 "loss": loss.tolist() if projection.known else None,
+                "half_budget": _finite(reading.half(projection.matrix.distance)),
             }
             for projection, loss in zip(group, curve.losses, strict=True)
         ]
@@ -98,6 +104,7 @@ def _document(part: Part) -> dict[str, Any]:
                 "projections": projections,
                 "mean_loss": curve.averaged.mean(axis=0).tolist() if curve.known else None,
                 "mean_is_bound": curve.lower,
+                "half_budget": _half(curve, group),
             }
         )
     return {
@@ -111,6 +118,17 @@ def _document(part: Part) -> dict[str, Any]:
         "overlays": [_overlay(part, overlay) for overlay in part.overlays],
         "settings": settings(part),
     }
+
+
+def _half(curve: Curve, group: Sequence[Projection]) -> dict[str, float | None]:
+    """The mean ε½ of a layer with Student's interval over its projections."""
+    averaged = [group[index].matrix.distance for index in curve.whole or curve.begun]
+    interval = student([reading.half(distances) for distances in averaged])
+    return {"mean": _finite(interval.value), "low": _finite(interval.low), "high": _finite(interval.high)}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _overlay(part: Part, overlay: Overlay) -> dict[str, Any]:
@@ -146,6 +164,7 @@ def _frames(part: Part) -> list[pd.DataFrame]:
                 "total_pairs": projection.matrix.distance.size,
                 # Of some pairs only it would be too small: those that look nearest are computed first.
                 "mean_distance": "" if not projection.complete else projection.matrix.distance.mean(),
+                "half_budget": reading.half(projection.matrix.distance) if projection.known else "",
             }
             stated = loss if projection.known else ""
             frames.append(_frame(_columns(part), "layer", answer.spec.epsilon.values(), stated, "", columns))
@@ -180,6 +199,7 @@ def _layer_of(overlay: Overlay) -> dict[str, object]:
         "known_pairs": "" if curve is None else curve.known,
         "total_pairs": "" if curve is None else curve.total,
         "mean_distance": "",
+        "half_budget": "",
     }
 
 

@@ -41,7 +41,7 @@ class Layer:
 
     @property
     def halves(self) -> list[float]:
-        return [_half(matrix) for matrix in self.matrices]
+        return [half(matrix) for matrix in self.matrices]
 
     @property
     def half(self) -> statistics.Interval:
@@ -90,7 +90,7 @@ def exactly(one: Reading) -> Reading:
     if not one.whole:
         return one
     layers = [
-        replace(layer, curve=replace(layer.curve, steps=tuple(_steps(matrix) for matrix in layer.matrices)))
+        replace(layer, curve=replace(layer.curve, steps=tuple(steps(matrix) for matrix in layer.matrices)))
         for layer in one.layers
     ]
     return replace(one, layers=tuple(layers))
@@ -127,12 +127,12 @@ def _loss(distances: Floats, epsilon: EpsilonGrid) -> Floats:
 
 
 @st.cache_data(show_spinner=False, max_entries=2000)
-def _steps(distances: Floats) -> tuple[Floats, Floats]:
+def steps(distances: Floats) -> tuple[Floats, Floats]:
     return loss_steps(distances)
 
 
 @st.cache_data(show_spinner=False, max_entries=2000)
-def _half(distances: Floats) -> float:
+def half(distances: Floats) -> float:
     return statistics.half_budget(distances)
 
 

@@ -77,7 +77,7 @@ def test_steps_are_drawn_at_the_distances_themselves_and_hover_speaks_of_budgets
     place = np.searchsorted(line.x, between, side="right") - 1
     np.testing.assert_allclose(np.asarray(line.y)[place], true.mean(axis=0), atol=1e-11)
     assert (band.y.min(), band.y.max()) == (0, pytest.approx(true.max()))
-    assert (line.hoverinfo, unseen.marker.opacity, unseen.showlegend) == ("skip", 0, False)
+    assert (line.hoverinfo, unseen.marker.size, unseen.showlegend) == ("skip", 0.1, False)
     np.testing.assert_array_equal(unseen.x, EPSILON)
     np.testing.assert_allclose(unseen.y, losses.mean(axis=0))
     assert len({trace.legendgroup for trace in (band, line, unseen)}) == 1

@@ -479,7 +479,7 @@ def test_curves_have_every_step_from_the_second_drawing_on(db, open_screen) -> N
 
     shapes, count = lines()
     assert count == 5
-    screen.run()
+    screen.select_slider(key="at").set_value(1.0).run()
     assert not screen.exception
     assert lines() == (shapes, 10)
     assert set(shapes.values()) == {"hv"}

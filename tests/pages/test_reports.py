@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import synthetic
 from robustness_core.optimal_loss import loss_curve
+from robustness_core.statistics import half_budget
 from store import audits, images, spectra
 from tests.pages.conftest import words
 
@@ -274,10 +275,15 @@ def test_a_layer_of_which_nothing_is_known_has_no_mean_loss(db, open_screen, mon
     found = downloads(monkeypatch)
     open_screen("explore", S="4", layers=["conv1", "conv2", "fc1"])
     whole, unknown, begun = json.loads(found["JSON"])["layers"]
+    (projection,) = whole["projections"]
+    assert projection["half_budget"] == half_budget(projection["distances"])
+    assert whole["half_budget"] == {"mean": projection["half_budget"], "low": None, "high": None}
+    assert unknown["half_budget"] == {"mean": None, "low": None, "high": None}
     assert (unknown["mean_loss"], unknown["mean_is_bound"]) == (None, True)
     assert len(whole["mean_loss"]) == len(begun["mean_loss"]) == 81
     assert (whole["mean_is_bound"], begun["mean_is_bound"]) == (False, True)
     rows = pd.read_csv(StringIO(found["CSV"])).query("kind == 'layer'")
+    assert set(rows[rows["layer"] == "conv1"]["half_budget"]) == {projection["half_budget"]}
     assert rows.groupby("layer")["mean_distance"].count().to_dict() == {"conv1": 81, "conv2": 0, "fc1": 0}
 
 
