@@ -196,15 +196,15 @@ def measure(browser: Browser, relay: Relay) -> None:
         return lambda page: page.get_by_role("button", name=name).click()
 
     moved = "[...document.querySelectorAll('.ytitle')].some(one => one.textContent.includes('ε = 2.1'))"
-    gone = "![...document.querySelectorAll('.legendtext')].some(one => one.textContent === 'input space')"
+    gone = "![...document.querySelectorAll('.legendtext')].some(one => one.textContent === 'input')"
     matrix, picture = ".st-key-figure_matrix .nsewdrag", "[data-testid=stImage]"
-    opened("explore?network=small-made-up", matrix)
+    opened("explore?network=small-made-up&bars=loss+at+ε", matrix)
     timed(page, relay, "Explore: slider of the budget", slide, moved)
     timed(
         page,
         relay,
-        "Explore: hide the input space",
-        lambda page: page.get_by_text("Input space", exact=True).click(),
+        "Explore: hide the input",
+        lambda page: page.get_by_text("Input", exact=True).click(),
         gone,
     )
     timed(page, relay, "Explore: click on a cell of 20 x 20", click_cell, PAIR_OPEN)

@@ -306,7 +306,7 @@ def drawn(page: Page) -> tuple[list[str], list[float], list[float]]:
     return tuple(
         page.evaluate(
             "one => { const { _fullData, _fullLayout } = document.querySelector(one); return ["
-            "_fullData.filter(line => line.visible === 'legendonly').map(line => line.name),"
+            "[...new Set(_fullData.filter(line => line.visible === 'legendonly').map(line => line.name))],"
             "_fullLayout.xaxis.range, _fullLayout.yaxis.range]; }",
             CURVES,
         )
