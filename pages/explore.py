@@ -159,7 +159,9 @@ def _prepare(view: View) -> None:
 def _view(db: Database, asked: question.Question) -> View:
     network = asked.network
     answer = known.answer(db, asked.spec, network.sha256)
-    wrong = mistakes.find(db, network, answer)
+    numbers = np.concatenate([answer.sample.left, answer.sample.right]).tolist()
+    ids = np.concatenate([answer.left_ids, answer.right_ids]).tolist()
+    wrong = mistakes.find(db, network, asked.spec, dict(zip(numbers, ids, strict=True)))
     if asked.spec.m == (None,):
         return View(db, asked, answer, None, reading.of(answer, network), wrong)
     whole = known.answer(db, _unprojected(asked.spec), network.sha256)
@@ -648,9 +650,7 @@ def _closest(projection: known.Projection, view: View) -> pd.DataFrame:
             "passes": found.passes[i, j].round().astype(int),
         }
     )
-    if view.mistakes:
-        pairs = zip(closest["x"], closest["x′"], strict=True)
-        closest.insert(3, "errs on", [mistakes.of_pair(view.mistakes, left, right) for left, right in pairs])
+    mistakes.mark(closest, view.mistakes)
     return closest
 
 

@@ -38,6 +38,7 @@ def main() -> None:
             "images of different classes must be moved until the layer cannot tell them apart, and from all such pairs "
             "follows the least loss that any classifier on this layer can have under attack."
         )
+        st.page_link("pages/learn.py", label="How this works, step by step →")
         if shelf:
             _next_step(shelf, recent)
     with right:
@@ -68,7 +69,7 @@ def _at_hand(network: NetworkRecord) -> bool:
 @st.fragment
 def _picture() -> None:
     """What an audit measures, on points whose own inputs are their features; the budget can be moved."""
-    epsilon = st.slider("Budget ε", 0.0, 1.0, 0.25, 0.05, key="home_budget")
+    epsilon = st.slider("Budget ε", 0.0, 1.0, 0.5, 0.05, key="home_budget")
     first, second = toy.two_classes(10, seed=1)
     distances = np.linalg.norm(first[:, None] - second[None], axis=-1) / 2
     best = optimal_loss(distances <= epsilon)
@@ -85,7 +86,7 @@ def _picture() -> None:
         screen.show(figure, "meaning_loss", "strata-meaning-loss", "The least loss over the budget")
     st.caption(
         f"Two images are in conflict where they can be moved onto each other with ε = {epsilon:g} each; the best "
-        f"classifier then loses {best.cross_entropy:.2f} nats. Learn tells the rest."
+        f"classifier then loses {best.cross_entropy:.2f} nats."
     )
 
 

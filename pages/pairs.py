@@ -11,7 +11,7 @@ import streamlit as st
 
 from charts import pairs as charts
 from charts import style
-from pages.parts import captions, data, export, pair, question, screen, take_away, words
+from pages.parts import captions, data, export, mistakes, pair, question, screen, take_away, words
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec, SeriesSpec
 from store import distances, images
@@ -83,7 +83,7 @@ def _closest(db: Database, asked: Asked) -> pd.DataFrame:
     places = {image_id: place for place, image_id in ids.items()}
     left, right = ([ids[i] for i in side.tolist() if i in ids] for side in (sample.left, sample.right))
     found = [] if series is None else distances.closest(db, series.id, left, right, pair.LISTED)
-    return pd.DataFrame(
+    closest = pd.DataFrame(
         {
             "x": [places[one.left_id] for one in found],
             "x′": [places[one.right_id] for one in found],
@@ -91,6 +91,8 @@ def _closest(db: Database, asked: Asked) -> pd.DataFrame:
             "collided": [one.collided for one in found],
         }
     )
+    mistakes.mark(closest, mistakes.find(db, asked.network, spec, ids))
+    return closest
 
 
 def _choose_images(asked: Asked, now: tuple[int, int] | None) -> None:

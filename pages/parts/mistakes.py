@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping, Sequence
 
-from pages.parts import data, known, words
+import numpy as np
+import pandas as pd
+
+from pages.parts import data, words
 from robustness_core.spec import AuditSpec
 from store import distances
 from store.database import Database
 from store.records import NetworkRecord
 
 
-def find(db: Database, network: NetworkRecord, answer: known.Answer) -> tuple[int, ...]:
-    """Their numbers among the images of an answer, in order.
+def find(db: Database, network: NetworkRecord, spec: AuditSpec, ids: Mapping[int, int]) -> tuple[int, ...]:
+    """Their numbers among the images of a question's sample, in order; `ids` are those of its stored images by number.
 
     The card knows the first images of the usual sample, asked for the two classes; the store what the network says of
     the images of pairs whose collision was kept.
     """
-    sample, classes = answer.sample, answer.spec.classes
-    by_image = words.fab_by_image(network, answer.spec)
-    wrong = {number for number in (*sample.left.tolist(), *sample.right.tolist()) if by_image.get(number) == 0}
-    says = distances.predictions(db, network.id, [*answer.left_ids.tolist(), *answer.right_ids.tolist()])
-    for numbers, ids, label in zip(
-        (sample.left, sample.right), (answer.left_ids, answer.right_ids), classes, strict=True
-    ):
-        wrong |= {
-            number
-            for number, image_id in zip(numbers.tolist(), ids.tolist(), strict=True)
-            if image_id in says and int(np.argmax(says[image_id])) != label
-        }
+    sample = data.sample(data.key(spec))
+    by_image = words.fab_by_image(network, spec)
+    says = distances.predictions(db, network.id, list(ids.values()))
+    wrong = set()
+    for numbers, label in zip((sample.left.tolist(), sample.right.tolist()), spec.classes, strict=True):
+        for number in numbers:
+            said = says.get(ids.get(number, -1))
+            if by_image.get(number) == 0 or (said is not None and int(np.argmax(said)) != label):
+                wrong.add(number)
     return tuple(sorted(wrong))
 
 
@@ -47,7 +47,10 @@ def to_leave_out(network: NetworkRecord, spec: AuditSpec, mistakes: tuple[int, .
         left_out |= more
 
 
-def of_pair(mistakes: tuple[int, ...], left: int, right: int) -> str:
-    """Which image of a pair is misclassified: x, x′, both, or nothing."""
-    named = [name for name, number in (("x", left), ("x′", right)) if number in mistakes]
-    return "both" if len(named) == 2 else "".join(named)
+def mark(closest: pd.DataFrame, mistakes: Sequence[int]) -> None:
+    """Add to a table of pairs, columns x and x′, which of the two is misclassified, if some of a sample are."""
+    if not mistakes:
+        return
+    words_of = {(False, False): "", (True, False): "x", (False, True): "x′", (True, True): "both"}
+    wrong = zip(closest["x"].isin(mistakes), closest["x′"].isin(mistakes), strict=True)
+    closest.insert(3, "errs on", [words_of[bool(one), bool(other)] for one, other in wrong])

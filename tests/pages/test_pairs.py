@@ -159,8 +159,15 @@ def test_how_far_a_found_pair_leaves_the_pixel_range_is_said() -> None:
     kept = pair.Kept(chosen, CollisionRecord(1, 2, 3, inside, outside, {}), known)
     assert kept.outside == pytest.approx((2 / 8, 0.3))
     assert pair.outside_words(*kept.outside).startswith(
-        "25% of the pixels of x̃ and x̃′ lie outside [0, 1], by at most 0.30"
+        "25.0% of the pixels of x̃ and x̃′ lie outside [0, 1], by at most 0.30"
     )
     outside[0, 0] = [1 + 1e-7, 0.0]  # rounding is no excess
     assert kept.outside[0] == 0
     assert pair.outside_words(*kept.outside) == "All pixels of x̃ and x̃′ lie within [0, 1]."
+
+
+def test_table_of_pairs_marks_misclassified_images(db, first, open_screen) -> None:
+    """The made-up network calls all images of kept pairs 7."""
+    table = open_screen("pairs").dataframe[0].value
+    assert set(table["errs on"][table["x"] == first[0]]) == {"x"}
+    assert set(table["errs on"][table["x"] != first[0]]) == {""}

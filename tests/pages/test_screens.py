@@ -299,7 +299,7 @@ def test_home_offers_its_next_step_beside_what_came_with_strata(db, open_screen)
 def test_home_sends_a_newcomer_to_a_network_whose_images_are_at_hand(db, open_screen) -> None:
     synthetic.network(db, "cifar10-large-pgd0.5")
     synthetic.network(db, "mnist-medium-pgd2")
-    first, *_ = open_screen("home").get("page_link")
+    first = open_screen("home").get("page_link")[1]
     assert first.proto.label == "→ Explore mnist\\-medium\\-pgd2"
 
 
