@@ -149,7 +149,7 @@ def _prepare(view: View) -> None:
     if st.session_state.get("exact") == view.mark:
         return
     for one in view.drawn:
-        for layer in one.layers if one.whole else ():
+        for layer in one.layers if reading.fine(one) else ():
             for distances in layer.matrices:
                 reading.steps(distances)
                 st.session_state["exact"] = None  # here streamlit ends the script if the reader has done something
