@@ -235,19 +235,21 @@ def _draw(view: View, shown: Shown, running: AuditRecord | None = None) -> None:
         help="ε½: the least budget at which the optimal loss reaches ½ log 2; larger is more robust. Or the loss at ε.",
     )
     places = st.columns(len(readings), gap="medium")
-    st.dataframe(
-        _table(view, shown.at),
-        hide_index=True,
-        width="stretch",
-        placeholder="–",
-        column_config=screen.number_columns(FORMATS),
-        alt="Layers with sizes, distances and losses",
-    )
+    table = st.container()
     errors = st.container()
     for place, one in zip(places, readings, strict=True):
         if one in view.drawn:
             with place:
                 _draw_bars(view, shown, one)
+    with table:
+        st.dataframe(
+            _table(view, shown.at),
+            hide_index=True,
+            width="stretch",
+            placeholder="–",
+            column_config=screen.number_columns(FORMATS),
+            alt="Layers with sizes, distances and losses",
+        )
     head = _errors(view, shown, dark=screen.dark())
     if head is not None:
         with errors:
@@ -397,7 +399,7 @@ def _bars(view: View, shown: Shown, one: reading.Reading, *, dark: bool = False)
     if shown.bars == LOSS:
         epsilon = view.question.spec.epsilon.values()
         return attribution.loss_by_layer(epsilon, [layer.curve for layer in layers], shown.at, colours, dark=dark)
-    bars = reading.half_bars(one, over_images=one.whole)[-len(layers) :]
+    bars = reading.half_bars(one)[-len(layers) :]
     return attribution.by_layer(bars, colours, "ε½ (ℓ2 norm)", dark=dark)
 
 
@@ -458,7 +460,7 @@ def _caption(view: View, shown: Shown, one: reading.Reading) -> str:
         count = words.fab_images(network, spec)
         sentences.append(
             "FAB loss: cross-entropy of the network, asked for these two classes only, along one direction of length "
-            f"ε, FAB's, on {count} fixed images a class; the strongest attack at each ε would reach more."
+            f"ε, FAB's, on {count} fixed images a class; another attack of the same ε can reach more."
         )
     if shown.attacks and words.pgd_accuracy(network, spec):
         sentences.append(
@@ -504,7 +506,7 @@ def _table(view: View, at: float) -> pd.DataFrame:
         curve = layer.curve
         row: dict[str, object] = {"layer": layer.name, **asked[place]}
         if beside is not None:
-            row |= {f"{name}, no projection": beside[place][name] for name in ("ε½", "loss")}
+            row |= {f"{name}, no projection": beside[place][name] for name in ("ε½", "interval", "loss")}
         row |= _distances(view, layer)
         row |= {
             "shape": shapes[layer.name],
@@ -519,7 +521,7 @@ def _table(view: View, at: float) -> pd.DataFrame:
 def _numbers(view: View, one: reading.Reading, at: float) -> list[dict[str, object]]:
     """ε½ and loss of every layer of a reading, and the change of the loss from the one before."""
     losses = attribution.loss_bars(view.question.spec.epsilon.values(), [layer.curve for layer in one.layers], at)
-    halves = reading.half_bars(one, over_images=False)
+    halves = reading.half_bars(one)
     changes = [None, *attribution.changes_of(losses)]
     return [
         {"ε½": half.value, "interval": attribution.interval_of(half), "loss": loss.value, "change": change}

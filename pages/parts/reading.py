@@ -105,17 +105,18 @@ def fine(one: Reading) -> bool:
     return one.whole and one.answer.spec.samples <= FINE
 
 
-def half_bars(reading: Reading, over_images: bool) -> list[Bar]:
-    """ε½ by layer: with Student's interval over two projections or more; of one, if `over_images`, over the images."""
+def half_bars(reading: Reading) -> list[Bar]:
+    """ε½ by layer: with Student's interval over two projections or more; of one, over the images of a whole reading."""
     bars = []
     for layer in reading.layers:
         if not layer.curve.known:
             bars.append(Bar(layer.name, None))
             continue
         interval = layer.half
-        if len(layer.matrices) == 1 and over_images:
+        if len(layer.matrices) == 1 and reading.whole:
             interval = half_over_images(layer.matrices[0])
-        bars.append(Bar(layer.name, interval.value, interval.low, interval.high, "≤" if layer.curve.lower else ""))
+        low = float(np.maximum(interval.low, 0.0))  # a budget is not below 0
+        bars.append(Bar(layer.name, interval.value, low, interval.high, "≤" if layer.curve.lower else ""))
     return bars
 
 
