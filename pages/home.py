@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from charts import learn, sparkline, style
-from pages.parts import cards, data, known, progress, question, reading, screen, toy, words
+from pages.parts import cards, known, progress, question, reading, screen, toy, words
 from robustness_core import datasets
 from robustness_core.optimal_loss import loss_curve, optimal_loss
 from robustness_core.spec import AuditSpec
@@ -29,7 +29,7 @@ CARD = 305  # pixels; four stand side by side in a window of 1440
 def main() -> None:
     screen.begin("Strata")
     db = screen.database()
-    shelf = sorted(networks.all(db), key=lambda network: (not _at_hand(network), cards.natural(network.name)))
+    shelf = networks.all(db)
     recent = [audit for audit in audits.recent(db, 50, kind="audit") if isinstance(audit.spec, AuditSpec)]
     left, right = st.columns([1, 1.1], gap="large")
     with left:
@@ -50,7 +50,7 @@ def main() -> None:
     st.subheader("Networks", anchor=False)
     with st.container(horizontal=True, gap="small"):
         bars = _all_bars(db, shelf, audits.recent(db, FINISHED, "done", kind="audit"))
-        for network in shelf:
+        for network in sorted(shelf, key=lambda network: (network.id not in bars, cards.natural(network.name))):
             _card(network, bars)
     if recent:
         st.subheader("Recent audits", anchor=False)
@@ -59,11 +59,6 @@ def main() -> None:
             _line(audit, words.describe(audit, main))
         st.page_link("pages/audits.py", label="All audits →")
     _look_for_audits(db, shelf, recent)
-
-
-def _at_hand(network: NetworkRecord) -> bool:
-    """Whether images for this network can be read here."""
-    return any(data.present(name, "train") for name in data.fitting(network.input_shape))
 
 
 @st.fragment

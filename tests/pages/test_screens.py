@@ -369,16 +369,13 @@ def test_networks_are_sorted_as_people_read() -> None:
     assert sorted(names, key=natural) == ["9", "10", "a", "net2", "net2b", "Net10"]
 
 
-def test_home_shows_networks_whose_images_are_at_hand_first(db, open_screen) -> None:
-    colour = (LayerRecord("logits", (10,), 10, True, True),)
-    networks.register(
-        db, name="a-colour", sha256="e" * 64, source="upload", format="torch", architecture="flatten, fc 10",
-        input_shape=(3, 32, 32), mean=None, std=None, layers=colour, card={}, weights=b"none",
-    )  # fmt: skip
-    for name in ("net10", "net9"):
+def test_home_shows_networks_with_an_audit_first(db, open_screen) -> None:
+    for name in ("net10", "a-new", "net9"):
         synthetic.network(db, name)
+    for name in ("net10", "net9"):
+        synthetic.finish(db, synthetic.question(name, samples=4))
     shown = [text.value for text in open_screen("home").markdown if text.value.startswith("**")]
-    assert [text for text in shown if "Start" not in text] == ["**net9**", "**net10**", "**a\\-colour**"]
+    assert [text for text in shown if "Start" not in text] == ["**net9**", "**net10**", "**a\\-new**"]
 
 
 def test_home_says_what_an_audit_measures_and_shows_it(db, open_screen) -> None:
