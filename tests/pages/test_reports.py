@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import synthetic
 from robustness_core.optimal_loss import loss_curve
+from robustness_core.spec import METHODS
 from robustness_core.statistics import half_budget
 from store import audits, images, spectra
 from tests.pages.conftest import words
@@ -51,7 +52,7 @@ def test_scaling_of_an_affine_layer_states_its_norms_once_they_are_measured(affi
     text = words(screen).replace("\\", "")
     about = (
         "conv1.pre (nj = 3,136) of small-made-up; mnist-5k (train), class 3 against 7, S = 4 images a class; "
-        "m = 1, 2, 5; N = 2; method balanced, preset default, version 2, seed 0. "
+        f"m = 1, 2, 5; N = 2; method balanced, preset default, version {METHODS['balanced']}, seed 0. "
     )
     assert re.search(
         re.escape(f"Distance against m: {about}Exponent ") + r"\d\.\d+, fitted to m = 1 to 5 \(95 % interval over", text
