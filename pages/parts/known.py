@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import streamlit as st
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from charts.curves import Curve
 from pages.parts import data
+from robustness_core import nesting
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.spec import AuditSpec, EpsilonGrid, SeriesSpec
-from store import distances, images, records
+from store import distances, images, networks, records
 from store.database import Database
 
 Floats = NDArray[np.float64]
@@ -70,7 +71,11 @@ class Answer:
 
 
 def answer(db: Database, spec: AuditSpec, sha256: str) -> Answer:
-    """Read what is known; four queries at most, whatever the question."""
+    """Read what is known; five queries at most, whatever the question.
+
+    Each pair has the nearest collision that any series of the question found for it (robustness_core.nesting), as in
+    the audit of the command line.
+    """
     chosen = data.sample(data.key(spec))
     both = [int(i) for i in (*chosen.left, *chosen.right)]
     ids = images.ids(db, spec.dataset, spec.split, both)
@@ -83,14 +88,30 @@ def answer(db: Database, spec: AuditSpec, sha256: str) -> Answer:
                      for side, offset in ((left_ids, 0), (right_ids, len(left_ids))))  # fmt: skip
     counts = distances.counts(db, list(series_ids.values()), rows) if series_ids else {}
     known = _matrices(db.name, series_ids, counts, rows, columns, db) if series_ids else {}
+    matrices = [known[found[one.key].id] if one.key in found else _nothing(len(rows), len(columns)) for one in asked]
     groups: dict[tuple[str, int | None], list[Projection]] = {}
-    for series in asked:
+    for series, matrix in zip(asked, _nearest(db, sha256, asked, matrices), strict=True):
         record = found.get(series.key)
-        matrix = _nothing(len(rows), len(columns)) if record is None else known[record.id]
         groups.setdefault((series.layer, series.m), []).append(
             Projection(series, None if record is None else record.id, matrix)
         )
     return Answer(spec, chosen, left_ids, right_ids, groups)
+
+
+def _nearest(
+    db: Database, sha256: str, asked: list[SeriesSpec], found: list[records.DistanceMatrix]
+) -> list[records.DistanceMatrix]:
+    network = networks.by_sha256(db, sha256) if len({(one.layer, one.m) for one in asked}) > 1 else None
+    if network is None:
+        return found
+    places = nesting.nearest(asked, [one.distance for one in found], [layer.name for layer in network.layers])
+    nearest = []
+    for one, place in zip(found, places, strict=True):
+        distance = nesting.taken([other.distance for other in found], place)
+        residual = nesting.taken([other.residual for other in found], place)
+        collided = nesting.taken([other.collided for other in found], place)
+        nearest.append(replace(one, distance=distance, residual=residual, collided=collided))
+    return nearest
 
 
 # Distances are added and never change: as long as so many are known, these are the matrices.
@@ -126,13 +147,13 @@ def input_space(spec: AuditSpec) -> Floats:
 def _loss(projection: Projection, spec: AuditSpec) -> Floats:
     if projection.known == 0:
         return np.zeros(spec.epsilon.count)
-    return _series_loss(projection.spec.key, projection.known, data.key(spec), spec.epsilon, projection.matrix.distance)
+    return losses(projection.matrix.distance, spec.epsilon)
 
 
-# A series, a sample and the number of known pairs decide the matrix: a distance never changes once it is known.
 @st.cache_data(show_spinner=False, max_entries=2000, hash_funcs={EpsilonGrid: repr})
-def _series_loss(key: str, known: int, sample: data.Key, epsilon: EpsilonGrid, _distance: Floats) -> Floats:
-    return loss_curve(_distance, epsilon.values())
+def losses(distances: Floats, epsilon: EpsilonGrid) -> Floats:
+    """The loss curve of a matrix (L, R): (E,)."""
+    return loss_curve(distances, epsilon.values())
 
 
 @st.cache_data(show_spinner=False, max_entries=200, hash_funcs={EpsilonGrid: repr})

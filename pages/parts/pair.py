@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -78,7 +78,7 @@ class Kept:
 
 
 def stored(db: Database, chosen: Sequence[Chosen]) -> list[Kept | None]:
-    """The collisions of one pair of images in each of these series, as far as they were kept."""
+    """The collisions of one pair of images in each of these series, from input to output, as far as they were kept."""
     first = chosen[0]
     ids = images.ids(db, first.dataset, first.split, [first.left, first.right])
     series = distances.find_all(db, [one.series for one in chosen])
@@ -90,7 +90,11 @@ def stored(db: Database, chosen: Sequence[Chosen]) -> list[Kept | None]:
     for one in chosen:
         record = series.get(one.series.key)
         collision = None if record is None else distances.get_collision(db, record.id, left, right)
-        found.append(None if record is None or collision is None else Kept(one, collision, known[record.id]))
+        kept = None if record is None or collision is None else Kept(one, collision, known[record.id])
+        before = found[-1] if found else None
+        if kept is not None and before is not None and one.series.m is None and before.distance < kept.distance:
+            kept = replace(before, chosen=one)  # whole features that meet do so at every later layer
+        found.append(kept)
     return found
 
 

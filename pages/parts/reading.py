@@ -19,7 +19,7 @@ from charts.attribution import Bar
 from charts.curves import Curve
 from pages.parts import data, known, words
 from robustness_core import statistics
-from robustness_core.optimal_loss import error_curve, loss_curve, loss_steps
+from robustness_core.optimal_loss import error_curve, loss_steps
 from robustness_core.spec import AuditSpec, EpsilonGrid
 from store.records import NetworkRecord
 
@@ -126,14 +126,9 @@ def _images(spec: AuditSpec, network: NetworkRecord, m: int | None) -> Layer:
         matrices = [data.input_distances(data.key(spec))]
     else:
         matrices = [data.seen_distances(data.key(spec), m, spec.seed + i) for i in range(spec.projections)]
-    losses = np.stack([_loss(matrix, spec.epsilon) for matrix in matrices])
+    losses = np.stack([known.losses(matrix, spec.epsilon) for matrix in matrices])
     pairs = sum(matrix.size for matrix in matrices)
     return Layer(INPUT, Curve(INPUT, math.prod(network.input_shape), m, losses, pairs, pairs), tuple(matrices))
-
-
-@st.cache_data(show_spinner=False, max_entries=500, hash_funcs={EpsilonGrid: repr})
-def _loss(distances: Floats, epsilon: EpsilonGrid) -> Floats:
-    return loss_curve(distances, epsilon.values())
 
 
 @st.cache_data(show_spinner=False, max_entries=2000)

@@ -327,6 +327,24 @@ def test_downloads_hold_the_settings_and_the_numbers(db) -> None:
     assert "torch 0.0" in lines[1]
 
 
+def test_known_distances_never_fall_with_m_nor_grow_with_depth_without_projection(db) -> None:
+    """Made-up distances know nothing of each other; an answer gives each pair its nearest, in any order of layers."""
+    from pages.parts import known
+
+    network = synthetic.network(db)
+    spec = synthetic.question(samples=4).replace(m=(5, 1, 10, None), projections=2)
+    synthetic.finish(db, spec)
+    layers = [layer for layer in network.features if layer in spec.layers]
+    answer = known.answer(db, spec.replace(layers=spec.layers[::-1]), network.sha256)
+    for layer in layers:
+        for number in range(2):
+            rising = [answer.groups[layer, m][number].matrix.distance for m in (1, 5, 10)]
+            assert (np.diff(np.stack([*rising, answer.groups[layer, None][0].matrix.distance]), axis=0) >= 0).all()
+    falling = np.stack([answer.groups[layer, None][0].matrix.distance for layer in layers])
+    assert (np.diff(falling, axis=0) <= 0).all()
+    assert (falling[0] > falling[-1]).any()
+
+
 def test_csv_text_is_no_formula(db) -> None:
     from pages.parts import export, known
 
