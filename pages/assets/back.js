@@ -5,6 +5,9 @@
 // new one's query behind the old path, and changes the path last. Instead, one act of the user that names another
 // thing to look at is one entry, and the entry that is left holds the address as the user saw it when acting. Whoever
 // goes back loads that address anew, since every screen is restored by its address.
+//
+// Links between the screens too: to what a link names, Streamlit adds what the address names of the widgets that are
+// left, so that the next screen could not tell the two apart. It finds an empty query while it asks for that screen.
 {
   const things = ["network", "networks", "layer", "one", "pair", "projection", "idea", "show", "audit"];
   const named = (url) => {
@@ -39,6 +42,14 @@
   };
   history.replaceState = go;
   history.pushState = go;
+  addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[href]");
+    if (!link || link.origin !== location.origin || link.pathname === location.pathname) return;
+    const address = location.href;
+    replace(history.state, "", location.pathname);
+    const bare = location.href;
+    setTimeout(() => { if (location.href === bare) replace(history.state, "", address); });
+  }, true);
   addEventListener("popstate", (event) => {
     if (location.hash) return;
     event.stopImmediatePropagation();

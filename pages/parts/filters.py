@@ -6,13 +6,14 @@ from contextlib import suppress
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 # Keys of widgets, by screen. Screens that share a key mean the same by it; each checks what depends on its network.
 _FORM = ("dataset", "a", "b", "S", "m", "N", "full", "method", "preset", "seed", "split")
 _BUDGETS = ("from", "to", "budgets", "at")
 KEPT = {
-    "Explore": ("network", "pre", "layers", "layer", *_FORM, *_BUDGETS),
-    "Pairs": ("network", "layer", *_FORM),
+    "Explore": ("network", "pre", "layers", "layer", "projection", *_FORM, *_BUDGETS),
+    "Pairs": ("network", "layer", "projection", *_FORM),
     "Compare": ("networks", *_FORM, *_BUDGETS),
     "Scaling": ("network", "one", "ms", *_FORM, *_BUDGETS),
 }
@@ -36,10 +37,11 @@ def keep(screen: str) -> None:
         if screen in PAIR:
             address["pair"] = st.query_params.get_all("pair")
         return
+    _read_address()
     named = set(st.query_params)
     if not named and screen in PAIR and address.get("pair"):
         st.query_params["pair"] = address["pair"]
-    for key in KEPT.get(screen, ()):
+    for key in named.union(KEPT.get(screen, ())):
         if key in named or not named <= {"network"}:
             st.session_state.pop(key, None)
         elif key in values:
@@ -47,3 +49,19 @@ def keep(screen: str) -> None:
             with suppress(StreamlitAPIException):  # a widget of the screen before still holds this word
                 if address[key]:
                     st.query_params[key] = address[key]
+
+
+def _read_address() -> None:
+    """Read what the address of a link names anew, whole.
+
+    On the way to another screen Streamlit leaves out what a widget of the screen before has for its key, though the
+    link names it, and the screens share their keys. It offers no way to say otherwise. See pages/assets/back.js for
+    what the browser leaves out.
+    """
+    context = get_script_run_ctx()
+    if context is None:
+        return
+    with context.session_state.query_params() as query:
+        query.populate_from_query_string(context.query_string)
+        query.set_initial_query_params_from_current()  # from which widgets take their first value
+        query._send_query_param_msg()
