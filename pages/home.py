@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import streamlit as st
@@ -20,7 +19,6 @@ from store.records import AuditRecord, NetworkRecord
 
 RECENT = 8
 FINISHED = 300  # audits among which the bars of the cards are looked for
-JUST_COME = timedelta(minutes=1)
 
 
 CARD = 305  # pixels; four stand side by side in a window of 1440
@@ -58,7 +56,6 @@ def main() -> None:
         for audit in recent[:RECENT]:
             _line(audit, words.describe(audit, main))
         st.page_link("pages/audits.py", label="All audits →")
-    _look_for_audits(db, shelf, recent)
 
 
 @st.fragment
@@ -96,26 +93,6 @@ def _empty(db: Database) -> None:
     else:
         st.info("Nothing is here yet. The worker is starting and will put the bundled networks on the shelf.")
     st.page_link("pages/networks.py", label="Or add a network of your own")
-    screen.look_for_networks(db)
-
-
-def _look_for_audits(db: Database, shelf: list[NetworkRecord], recent: list[AuditRecord]) -> None:
-    """For a minute after bundled networks have come, look each second for the audits that come with them."""
-
-    def young() -> bool:
-        now = datetime.now(UTC)
-        return any(network.source == "zoo" and now - network.created < JUST_COME for network in shelf)
-
-    if not young():
-        return
-
-    @st.fragment(run_every=1.0)
-    def look() -> None:
-        found = {audit.id for audit in audits.recent(db, 50, kind="audit")}
-        if not young() or found != {audit.id for audit in recent}:
-            st.rerun()
-
-    look()
 
 
 def _next_step(shelf: list[NetworkRecord], recent: list[AuditRecord]) -> None:

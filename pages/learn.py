@@ -23,7 +23,7 @@ IDEAS = ("Features", "Distance", "Search", "Conflicts")
 
 
 def main() -> None:
-    screen.begin("Learn")
+    screen.begin("Learn", watched=False)
     idea = st.segmented_control("Idea", IDEAS, default=IDEAS[0], key="idea", bind=BOUND, required=True)
     left, right = st.columns([1, 1.5], gap="large")
     {"Features": _features, "Distance": _distance, "Search": _search, "Conflicts": _conflicts}[idea](left, right)

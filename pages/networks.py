@@ -27,7 +27,6 @@ def main() -> None:
         _upload(db)
     if not shelf:
         st.info("No network is on the shelf yet; the worker puts the bundled ones there when it starts.")
-        screen.look_for_networks(db)
         return
     _table(shelf)
     named = st.query_params.get("show", "")

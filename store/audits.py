@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Update, and_, case, delete, or_, select, update
+from sqlalchemy import Connection, Update, and_, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from robustness_core.spec import AuditSpec, SpecError
@@ -31,6 +31,7 @@ MOVES: dict[str, tuple[tuple[AuditState, ...], AuditState]] = {
 PAIR_PRIORITY = 10
 LONGEST_LEASE = timedelta(minutes=2)  # a lease that reaches further was given by a clock that has jumped back
 MOST_LAPSES = 5  # so many workers in a row died on this audit before any recorded a block: it is poisonous
+MARKED = 50  # of the audits asked last, that tell whether something has changed
 _POISONOUS = (
     f"The worker stopped {MOST_LAPSES} times in a row while it worked on this audit, so it was given up; "
     "see the worker's log."
@@ -215,6 +216,23 @@ def recent(
     with db.read() as connection:
         rows = connection.execute(_query().where(*conditions).order_by(audit.id.desc()).limit(limit)).all()
     return [_record(row) for row in rows]
+
+
+def mark(db: Database) -> tuple[tuple[Any, ...], ...]:
+    """Something to compare: it differs once an audit was asked, has begun, ended or gone, or a network came or went.
+
+    Not by the progress of an audit, and not by pairs. Two small queries.
+    """
+    audit, network = tables.audits.c, tables.networks.c
+    last = select(audit.id).where(audit.kind == "audit").order_by(audit.id.desc()).limit(MARKED)
+    with db.read() as connection:
+        states = connection.execute(
+            select(audit.id, audit.state, audit.attempt)
+            .where(audit.kind == "audit", or_(audit.state.in_(tables.ACTIVE), audit.id.in_(last)))
+            .order_by(audit.id)
+        ).all()
+        shelf = connection.execute(select(func.count(), func.max(network.id))).one()
+    return tuple(map(tuple, (*states, shelf)))
 
 
 def annotate(db: Database, audit_id: int, *, note: str | None = None, tags: Sequence[str] | None = None) -> None:

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 import plotly.graph_objects as go
@@ -14,7 +15,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 import store
 from pages.parts import filters
-from store import networks
+from store import audits, networks
 from store.records import NetworkRecord
 from store.supervisor import elsewhere, ensure
 
@@ -25,6 +26,7 @@ STATE_COLOURS: Final[dict[str, Literal["gray", "blue", "green", "red", "orange"]
     "failed": "red",
     "cancelled": "orange",
 }
+WATCH_SECONDS = 1.5
 _SPECIAL = re.compile(r"([!-/:-@\[-`{-~])")
 
 
@@ -38,8 +40,8 @@ def dark() -> bool:
     return st.context.theme.type == "dark"
 
 
-def begin(title: str) -> None:
-    """The start of every screen: its title, below the navigation of app.py.
+def begin(title: str, *, watched: bool = True) -> None:
+    """The start of every screen: its title, below the navigation of app.py; `watched` if it shows what is stored.
 
     Until app.py has run once in this process, streamlit takes every file of pages/ for a program of its own, so the
     first visitor who follows a link to a screen would see it without app.py. Say that this is not so, and start over.
@@ -49,6 +51,25 @@ def begin(title: str) -> None:
         st.rerun()
     filters.keep(title)
     st.title(title, anchor=False)
+    if watched:
+        _watch()
+
+
+def _watch() -> None:
+    """Start the screen over when an audit or a network has come, moved on or gone, whoever did it and wherever."""
+    try:
+        db = _connect(None)
+        seen = audits.mark(db)
+    except store.StoreError:
+        return  # the screen says so itself
+
+    @st.fragment(run_every=WATCH_SECONDS)
+    def look() -> None:
+        with suppress(store.StoreError):  # the next look may succeed
+            if audits.mark(db) != seen:
+                st.rerun()
+
+    look()
 
 
 @st.cache_resource(show_spinner="Opening the database …")
@@ -104,7 +125,7 @@ def begin_with_networks(
 ) -> tuple[store.Database, list[NetworkRecord]]:
     """The start of a screen that shows networks of the shelf.
 
-    Where there are fewer than `least` it says so and how they come, ends, and starts over once they are there.
+    Where there are fewer than `least` it says so and how they come, and ends; `begin` starts over when they are there.
     """
     begin(title)
     db = database()
@@ -115,20 +136,8 @@ def begin_with_networks(
             "under Networks."
         )
         st.page_link("pages/networks.py", label="Add a network →")
-        look_for_networks(db, least)
         st.stop()
     return db, shelf
-
-
-def look_for_networks(db: store.Database, least: int = 1) -> None:
-    """Look each second whether `least` networks are on the shelf, and start the screen over when they are."""
-
-    @st.fragment(run_every=1.0)
-    def look() -> None:
-        if len(networks.all(db)) >= least:
-            st.rerun()
-
-    look()
 
 
 def link_button(named: Mapping[str, str | Sequence[str]] | None = None) -> None:

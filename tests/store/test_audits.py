@@ -289,6 +289,37 @@ def test_only_what_is_over_can_be_removed(db: Database, worker_id: int) -> None:
         audits.get(db, audit.id)
 
 
+def test_mark_differs_after_each_move_and_stays_while_nothing_moves(db: Database, worker_id: int) -> None:
+    marks = [audits.mark(db)]
+
+    def moved() -> bool:
+        marks.append(audits.mark(db))
+        return marks[-1] not in marks[:-1]
+
+    old = audits.submit(db, world.audit(samples=2))
+    assert moved()
+    for seed in range(1, audits.MARKED + 1):
+        audits.cancel(db, audits.submit(db, world.audit(seed=seed)).id)
+    assert moved()
+    claimed = claim(db, worker_id)
+    assert claimed.id == old.id  # asked long before the others, and seen all the same
+    assert moved()
+    audits.progress(db, claimed, 1, 8)
+    audits.submit(db, PAIR)
+    audits.annotate(db, old.id, note="seen")
+    assert not moved()
+    audits.release(db, claimed)
+    assert moved()
+    audits.finish(db, claim(db, worker_id, kinds=("audit",)))
+    assert moved()
+    audits.remove(db, audits.recent(db, 1, kind="audit")[0].id)
+    assert moved()
+    other = world.network(db, "other")
+    assert moved()
+    networks.remove(db, other.id)
+    assert not moved()
+
+
 def test_note_and_tags_of_an_audit(db: Database, worker_id: int) -> None:
     audit = audits.submit(db, world.audit())
     audits.annotate(db, audit.id, note="for figure 3")

@@ -1,0 +1,62 @@
+"""A tab that nobody touches tells the truth: what other tabs, other users and workers do is seen in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+import store
+from benchmarks import synthetic
+from store import audits, networks
+from tests.browser.conftest import serve
+from tests.browser.test_explore import settled
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Database, str]]:
+    """A network of which nothing is known, no worker, and the dashboard."""
+    folder = tmp_path_factory.mktemp("idle")
+    db = store.connect(f"sqlite:///{folder / 'strata.db'}")
+    synthetic.network(db)
+    yield from ((db, address) for address in serve(db.url, folder))
+    db.close()
+
+
+def test_idle_tab_follows_what_is_done_elsewhere(page: Page, quiet) -> None:
+    db, address = quiet
+    page.goto(f"{address}/explore?S=8")
+    expect(page.get_by_text("Nothing is known yet. Start computes 256 pairs")).to_be_visible()
+    home = page.context.new_page()
+    home.goto(address)
+    expect(home.get_by_text("No finished audit yet")).to_be_visible()
+    running = synthetic.finish(db, synthetic.question(samples=8), share=0.25)  # another tab started it
+    expect(page.get_by_text("64 of 256 pairs")).to_be_visible()
+    audits.cancel(db, running.id)
+    expect(page.get_by_text("64 of 256 pairs are known. Start computes the other 192")).to_be_visible()
+    audits.retry(db, running.id)
+    expect(page.get_by_text("Waiting: no worker is alive")).to_be_visible()
+    audits.cancel(db, running.id)
+    synthetic.finish(db, synthetic.question(samples=8), seed=1)
+    expect(page.get_by_text("All 256 pairs are known; nothing needs computing.")).to_be_visible()
+    expect(home.get_by_text("No finished audit yet")).to_have_count(0)
+    synthetic.network(db, "added-elsewhere")
+    expect(home.get_by_text("added-elsewhere")).to_be_visible()
+    networks.remove(db, networks.by_name(db, "added-elsewhere").id)
+    expect(home.get_by_text("added-elsewhere")).to_have_count(0)
+
+
+def test_a_screen_is_drawn_anew_only_when_something_has_changed(page: Page, quiet) -> None:
+    db, address = quiet
+    page.goto(f"{address}/explore?S=9")
+    settled(page)
+    page.evaluate("""() => {
+        const noted = () => { window.last = performance.now(); };
+        noted();
+        new MutationObserver(noted).observe(
+            document.querySelector("[data-testid=stMain]"), { childList: true, subtree: true, characterData: true });
+    }""")
+    page.wait_for_function("performance.now() - window.last > 4000")  # more than two looks
+    synthetic.finish(db, synthetic.question(samples=9))
+    expect(page.get_by_text("All 324 pairs are known; nothing needs computing.")).to_be_visible()
