@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from pages.parts import login, screen, shell
+from store import supervisor
 
 PAGES = Path(__file__).parent / "pages"
 
@@ -39,4 +40,5 @@ def main() -> None:
 if __name__ == "__main__":  # streamlit runs this file anew for each visitor and each of their acts
     main()
 else:  # the server imports it once, and serves what it finds under this name
+    supervisor.watch()
     app = st.App(__file__, middleware=shell.MIDDLEWARE)

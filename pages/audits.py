@@ -97,13 +97,16 @@ def _workers(db: Database) -> None:
         elif supervisor.stopped(db):
             st.warning("The worker was stopped, so nothing is computed. Press Start worker to go on.")
         else:
-            st.warning("No worker is alive, so nothing is computed. Press Start worker.")
+            st.warning("No worker is alive, so nothing is computed. One is being started.")
         if not supervisor.elsewhere():
             here = [worker for worker in alive if worker.host == supervisor.HOST and worker.state == "running"]
             if here:
                 st.button("Stop worker", on_click=_order, args=(supervisor.stop, db), help=STOP_HELP)
             else:
                 st.button("Start worker", on_click=_order, args=(supervisor.start, db), disabled=supervisor.lives(db))
+    told = progress.what_happened(db)
+    if told:
+        st.caption(screen.escape(told))
     _logs(db, alive)
 
 

@@ -17,7 +17,7 @@ from robustness_core.spec import AuditSpec, SeriesSpec, SpecError
 Source = Literal["zoo", "upload"]
 AuditKind = Literal["audit", "pair"]
 AuditState = Literal["queued", "running", "done", "failed", "cancelled"]
-WorkerState = Literal["running", "stopping", "stopped"]
+WorkerState = Literal["running", "stopping", "stopped", "killed"]
 
 ESTIMATE_FACTOR = 2.0  # no distance is expected to be below its estimate by more than this factor (1.7 was seen)
 

@@ -8,17 +8,23 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from store import workers
-from store.database import PROJECT, Database
+import psutil
+
+from store import audits, workers
+from store.database import PROJECT, Database, connect
+from store.errors import StoreError
 
 HOST = socket.gethostname()
 MOST_LOG = 2_000_000  # bytes; a worker that finds more begins a new file
+LOOK_SECONDS = 2.0  # how often it is looked whether the worker of a dashboard lives
+_LONGEST_PAUSE = 60.0  # before another try, where workers end as soon as they begin
 _LONG_LINE = 500  # bytes
 _started: list[subprocess.Popen[bytes]] = []
 _attending: dict[Path, int] = {}  # file descriptors, open until this process ends
@@ -111,6 +117,7 @@ def ensure(db: Database, *, device: str = "auto") -> int | None:
         process.poll()  # takes leave of those that have ended
     if lives(db):
         return None
+    bury(db)
     path = log_path(db)
     if path.exists() and path.stat().st_size > MOST_LOG:
         path.replace(path.with_suffix(".log.1"))
@@ -126,6 +133,53 @@ def ensure(db: Database, *, device: str = "auto") -> int | None:
         )
     _started.append(process)
     return process.pid
+
+
+def bury(db: Database, *, but: int | None = None) -> int:
+    """Put back at once what killed workers of this machine held, instead of after their leases; return how many audits.
+
+    `but`: the worker that asks.
+    """
+    dead = [
+        worker.id
+        for worker in workers.unfinished(db, HOST)
+        if worker.id != but and (worker.pid == os.getpid() or _gone(worker.pid))
+    ]
+    count = audits.requeue_of(db, dead) if dead else 0
+    for worker_id in dead:
+        workers.bury(db, worker_id)
+    return count
+
+
+def _gone(pid: int) -> bool:
+    """Whether this process has ended, be it that its parent has not asked how."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def watch(url: str | None = None) -> None:
+    """Keep a worker beside this process for as long as it lives, unless workers run elsewhere; in a thread."""
+    if not elsewhere():
+        threading.Thread(target=_watch, args=(url,), name="supervisor", daemon=True).start()
+
+
+def _watch(url: str | None) -> None:
+    db: Database | None = None
+    pause = LOOK_SECONDS
+    while True:
+        start, pid = time.monotonic(), None
+        try:
+            db = db or connect(url)
+            pid = ensure(db)
+        except (OSError, StoreError):  # a screen says so; here another try is all there is to do
+            pass
+        if pid is not None:
+            next(process for process in _started if process.pid == pid).wait()
+            lived = time.monotonic() - start
+            pause = LOOK_SECONDS if lived > _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
+        time.sleep(pause)
 
 
 def stop(db: Database) -> None:

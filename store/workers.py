@@ -15,6 +15,7 @@ from store.database import Database
 from store.records import WorkerRecord, WorkerState
 
 ALIVE_SECONDS = 15.0
+AT_WORK: tuple[WorkerState, ...] = ("running", "stopping")
 
 
 def register(db: Database, device: str, versions: Mapping[str, str], *, log_path: str = "") -> WorkerRecord:
@@ -57,7 +58,7 @@ def alive(db: Database, within_seconds: float = ALIVE_SECONDS) -> list[WorkerRec
     with db.read() as connection:
         since = db.now(connection) - timedelta(seconds=within_seconds)
         rows = connection.execute(
-            select(tables.workers).where(worker.state != "stopped", worker.heartbeat >= since).order_by(worker.id)
+            select(tables.workers).where(worker.state.in_(AT_WORK), worker.heartbeat >= since).order_by(worker.id)
         ).all()
     return [record(row) for row in rows]
 
@@ -67,14 +68,32 @@ def unfinished(db: Database, host: str) -> list[WorkerRecord]:
     worker = tables.workers.c
     with db.read() as connection:
         rows = connection.execute(
-            select(tables.workers).where(worker.host == host, worker.state != "stopped").order_by(worker.id)
+            select(tables.workers).where(worker.host == host, worker.state.in_(AT_WORK)).order_by(worker.id)
         ).all()
     return [record(row) for row in rows]
 
 
 def retire(db: Database, worker_id: int) -> None:
     """This worker has stopped."""
-    _set_state(db, worker_id, "stopped", ("running", "stopping"))
+    _set_state(db, worker_id, "stopped", AT_WORK)
+
+
+def bury(db: Database, worker_id: int) -> None:
+    """This worker has ended without a word."""
+    _set_state(db, worker_id, "killed", AT_WORK)
+
+
+def killed(db: Database, within_seconds: float) -> list[WorkerRecord]:
+    """The workers that ended without a word and gave their last sign of life lately, the last of them first."""
+    worker = tables.workers.c
+    with db.read() as connection:
+        since = db.now(connection) - timedelta(seconds=within_seconds)
+        rows = connection.execute(
+            select(tables.workers)
+            .where(worker.state == "killed", worker.heartbeat >= since)
+            .order_by(worker.heartbeat.desc())
+        ).all()
+    return [record(row) for row in rows]
 
 
 def request_stop(db: Database, worker_id: int) -> None:

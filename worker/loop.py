@@ -6,9 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-import psutil
-
-from store import Database, Fenced, StoreError, audits, workers
+from store import Database, Fenced, StoreError, audits, supervisor, workers
 from store.records import AuditRecord, WorkerRecord
 from worker.executors import Executor, ExecutorError
 from worker.keeper import Keeper
@@ -39,7 +37,8 @@ class Worker:
         While the database cannot be used the worker waits, ever longer up to half a minute, and tries again.
         """
         self._keeper.start()
-        _bury(self._db, self._record)
+        if count := supervisor.bury(self._db, but=self._record.id):
+            log.info("%d audits of killed workers go back into the queue", count)
         pause = self._settings.poll_seconds
         try:
             first()
@@ -107,27 +106,6 @@ class Worker:
         self._asked = now
         while not self._keeper.stop.is_set() and self.serve(above_priority=priority):
             pass
-
-
-def _bury(db: Database, me: WorkerRecord) -> None:
-    """Put back at once what workers of this machine held when they were killed, instead of after their leases."""
-    dead = [
-        worker.id
-        for worker in workers.unfinished(db, me.host)
-        if worker.id != me.id and (worker.pid == me.pid or _gone(worker.pid))
-    ]
-    if dead and (count := audits.requeue_of(db, dead)):
-        log.info("%d audits of killed workers go back into the queue", count)
-    for worker_id in dead:
-        workers.retire(db, worker_id)
-
-
-def _gone(pid: int) -> bool:
-    """Whether this process has ended, be it that its parent has not asked how."""
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
 
 
 def register(db: Database, executor: Executor, *, log_path: str = "") -> tuple[WorkerRecord, int]:

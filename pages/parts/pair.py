@@ -194,7 +194,7 @@ def wait_for(db: Database, chosen: Sequence[Chosen], lacking: Sequence[Chosen]) 
     def wait() -> None:
         if not audits.get(db, asked.id).active or any(stored(db, lacking)):
             st.rerun()
-        words = "The worker computes this pair before anything else …" if workers.alive(db) else progress.no_worker()
+        words = "The worker computes this pair before anything else …" if workers.alive(db) else progress.no_worker(db)
         progress.line(db, asked, 1 - len(lacking) / len(chosen), words)
 
     wait()

@@ -15,6 +15,7 @@ from store.database import Database
 from store.records import AuditRecord
 
 POLL_SECONDS = 0.7
+TOLD_SECONDS = 600  # for so long it is told that a worker has ended without a word
 
 
 def active(db: Database, networks: Collection[str]) -> list[AuditRecord]:
@@ -58,6 +59,19 @@ def follow(
 def strip(db: Database, audit: AuditRecord) -> None:
     """Progress bar, words and Cancel of an active audit."""
     line(db, audit, audit.done / audit.total if audit.total else 0.0, _words(db, audit))
+    told = what_happened(db)
+    if told:
+        st.caption(screen.escape(told))
+
+
+def what_happened(db: Database) -> str:
+    """That a worker has ended without a word lately, and what that means; nothing if none has."""
+    killed = workers.killed(db, TOLD_SECONDS)
+    if not killed:
+        return ""
+    when = words.ago(killed[0].heartbeat)
+    what = "another one goes on from there" if workers.alive(db) else no_worker(db)[:1].lower() + no_worker(db)[1:-1]
+    return f"A worker ended unexpectedly ({when}, its log is on the Audits screen). What it had found is kept; {what}."
 
 
 def line(db: Database, audit: AuditRecord, share: float, text: str) -> None:
@@ -71,7 +85,7 @@ def _words(db: Database, audit: AuditRecord) -> str:
     if audit.state == "queued":
         alive = workers.alive(db)
         if not alive:
-            return no_worker()
+            return no_worker(db)
         return "Waiting for a worker; another audit is before this one." if _someone_busy(db) else "Starting …"
     text = f"{audit.done:,} of {audit.total:,} pairs"
     left = time_left(audit)
@@ -84,10 +98,13 @@ def _words(db: Database, audit: AuditRecord) -> str:
     return text
 
 
-def no_worker() -> str:
+def no_worker(db: Database) -> str:
     """What is said of work that waits while no worker is alive."""
-    how = "where it shall run: python -m worker" if supervisor.elsewhere() else "on the Audits screen"
-    return f"Waiting: no worker is alive. Start one {how}."
+    if supervisor.elsewhere():
+        return "Waiting: no worker is alive. Start one where it shall run: python -m worker."
+    if supervisor.stopped(db):
+        return "Waiting: the worker was stopped. Start it on the Audits screen."
+    return "Waiting: a worker is being started."
 
 
 def _someone_busy(db: Database) -> bool:

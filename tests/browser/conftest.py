@@ -65,15 +65,18 @@ def environment(url: str, folder: Path) -> dict[str, str]:
     }
 
 
-def serve(url: str, folder: Path) -> Iterator[str]:
-    """Run the dashboard over the database `url` until the generator is closed; gives its address."""
+def serve(url: str, folder: Path, *, worker: str = "none") -> Iterator[str]:
+    """Run the dashboard over the database `url` until the generator is closed; gives its address.
+
+    `worker`: the setting STRATA_WORKER; with an empty one the dashboard has a worker of its own.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = (folder / "dashboard.log").open("wb")
     process = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)],
-        cwd=ROOT, env=environment(url, folder), stdout=log, stderr=log,
+        cwd=ROOT, env=environment(url, folder) | {"STRATA_WORKER": worker}, stdout=log, stderr=log,
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 60

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 import store
 from benchmarks import synthetic
-from store import audits, networks
+from robustness_core.spec import AuditSpec
+from store import audits, networks, supervisor, workers
 from tests.browser.conftest import serve
 from tests.browser.test_explore import settled
+from tests.browser.test_links import explore
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +67,28 @@ def test_a_screen_is_drawn_anew_only_when_something_has_changed(page: Page, quie
     page.wait_for_function("performance.now() - window.last > 4000")  # more than two looks
     synthetic.finish(db, synthetic.question(samples=9))
     expect(page.get_by_text("All 324 pairs are known; nothing needs computing.")).to_be_visible()
+
+
+@pytest.fixture
+def attended(tmp_path: Path) -> Iterator[tuple[store.Database, str]]:
+    """A dashboard with a worker of its own, and nothing known."""
+    db = store.connect(f"sqlite:///{tmp_path / 'strata.db'}")
+    yield from ((db, address) for address in serve(db.url, tmp_path, worker=""))
+    supervisor.stop(db)
+    until(lambda: not supervisor.lives(db))
+    db.close()
+
+
+def test_a_killed_worker_is_replaced_while_nobody_loads_a_page_and_the_screen_says_so(page: Page, attended) -> None:
+    db, address = attended
+    until(lambda: networks.by_name(db, "mnist-small-pgd2") is not None)  # its worker has come before any page
+    slow = AuditSpec("mnist-small-pgd2", "mnist-5k", (1, 5), 20, ("fc1", "logits"), (10,), preset="thorough")
+    asked = audits.submit(db, slow)
+    page.goto(f"{address}/{explore(slow)}")
+    expect(page.get_by_text(re.compile("of 800 pairs"))).to_be_visible(timeout=60_000)
+    (first,) = workers.alive(db)
+    os.kill(first.pid, signal.SIGKILL)
+    expect(page.get_by_text(re.compile("A worker ended unexpectedly"))).to_be_visible()
+    until(lambda: getattr(audits.get(db, asked.id).worker, "id", first.id) != first.id)
+    expect(page.get_by_text(re.compile("What it had found is kept; another one goes on from there"))).to_be_visible()
+    audits.cancel(db, asked.id)
