@@ -247,7 +247,7 @@ def _standing(db: Database, parts: list[export.Part]) -> None:
         return
     missing = sum(lack.missing for lack in lacks)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.info(f"{missing:,} pairs are not known yet, about {asking.duration(db, lacks)} of work.")
+        st.info(f"{missing:,} pairs are not known yet, {asking.duration(db, lacks)} of work.")
         if asking.start_button(width="content"):
             asking.start(db, [lack.spec for lack in lacks])
             st.rerun()

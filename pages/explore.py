@@ -203,11 +203,11 @@ def _standing(view: View) -> None:
         return
     duration = asking.duration(view.db, [asking.Lack(view.question.network, view.question.spec, missing)])
     if view.answer.known == 0:
-        st.info(f"Nothing is known yet. Start computes {missing:,} pairs, about {duration}.")
+        st.info(f"Nothing is known yet. Start computes {missing:,} pairs, {duration}.")
     else:
         st.info(
             f"{view.answer.known:,} of {view.answer.total:,} pairs are known. Start computes the other {missing:,}, "
-            f"about {duration}."
+            f"{duration}."
         )
     last = next((audit for audit in audits.recent(view.db, 5, kind="audit") if audit.spec == view.question.spec), None)
     if last is not None and last.state == "failed":

@@ -120,8 +120,7 @@ def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
     link = {"network": asked.network.name}
     if idle and answer.missing:
         duration = asking.duration(db, [asking.Lack(asked.network, asked.spec, answer.missing)])
-        st.info(f"{answer.missing:,} of {answer.total:,} pairs are not known yet; Start computes them, about "
-                f"{duration}.")  # fmt: skip
+        st.info(f"{answer.missing:,} of {answer.total:,} pairs are not known yet; Start computes them, {duration}.")
     if answer.known == 0:
         st.info("Nothing is known of this layer yet.")
         screen.link_button(link)

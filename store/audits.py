@@ -148,10 +148,19 @@ def renew(db: Database, audit: AuditRecord, *, lease_seconds: float = 30) -> boo
         return renewed.rowcount == 1
 
 
-def progress(db: Database, audit: AuditRecord, done: int, total: int, final_epsilon: float | None = None) -> None:
-    """Say how many pairs are known of how many, and up to which budget the curve is final. Raises Fenced."""
+def progress(
+    db: Database,
+    audit: AuditRecord,
+    done: int,
+    total: int,
+    final_epsilon: float | None = None,
+    seconds_left: tuple[float, float] | None = None,
+) -> None:
+    """Say how many pairs are known of how many, up to which budget the curve is final, and the least and the most
+    seconds that the rest will take. Raises Fenced."""
+    least, most = seconds_left or (None, None)
     with db.write() as connection:
-        values = {"done": done, "total": total, "final_epsilon": final_epsilon}
+        values = {"done": done, "total": total, "final_epsilon": final_epsilon, "least_left": least, "most_left": most}
         _fenced(connection, update(tables.audits).where(*_held(audit)).values(**values))
 
 
@@ -382,6 +391,7 @@ def _record(row: Any) -> AuditRecord:
     return AuditRecord(
         **{name: getattr(row, name) for name in names},
         spec=spec,
+        seconds_left=None if row.least_left is None else (row.least_left, row.most_left),
         tags=tuple(row.tags),
         worker=None if row.worker_id is None else workers.record(row, "worker_"),
     )

@@ -207,7 +207,8 @@ class AuditRecord:
 
     `attempt` counts the claims; results of an earlier attempt are refused. `final_epsilon`: up to this budget the
     curve of the series in work can no longer change, unless an estimate of a missing pair is too large by more than
-    ESTIMATE_FACTOR; None while that is not known. `error` is one sentence.
+    ESTIMATE_FACTOR; None while that is not known. `seconds_left`: what is left will take so long, at the least and at
+    the most, as its worker last knew; None while that is not known. `error` is one sentence.
     """
 
     id: int
@@ -221,6 +222,7 @@ class AuditRecord:
     worker: WorkerRecord | None
     error: str | None
     final_epsilon: float | None
+    seconds_left: tuple[float, float] | None
     created: datetime
     started: datetime | None
     finished: datetime | None

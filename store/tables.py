@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0002"  # the newest revision in store/migrations/versions
+REVISION = "0003"  # the newest revision in store/migrations/versions
 
 STATES = ("queued", "running", "done", "failed", "cancelled")
 ACTIVE = ("queued", "running")
@@ -184,6 +184,8 @@ audits = Table(
     Column("note", Text, nullable=False),
     Column("tags", JSON, nullable=False),
     Column("requested_by", String(200), nullable=False),
+    Column("least_left", Double),  # seconds, as its worker last knew
+    Column("most_left", Double),
     CheckConstraint("state IN ('queued', 'running', 'done', 'failed', 'cancelled')", name="state_known"),
     Index("ix_audits_queue", "state", "priority", "id"),
     # One question is worked on once, however often it is asked at the same moment.

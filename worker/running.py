@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field, replace
@@ -22,6 +22,7 @@ from store.records import AuditRecord, ImageKey, NetworkRecord, PairSpec
 from worker import norms
 from worker.executors import Executor, ExecutorError
 from worker.keeper import Keeper
+from worker.pace import Pace
 from worker.plan import Places, Plan, block_size, ordered
 from worker.tasks import Answer, Distances, Estimates, Failure, Kept, NeedsContent, NetworkFile, Task
 
@@ -156,8 +157,14 @@ class AuditRun:
             specs = list(spec.series)
         self._waiting = deque(specs)
         self._total = self._apart.size * len(specs)
+        self._pace = Pace(network)
+        self._left = Counter({(one.layer, one.m): 0 for one in specs})
         known = distances.find_all(self._db, specs)
-        self._done = sum(int((~self._missing(series.id)).sum()) for series in known.values())
+        for one in specs:
+            series = known.get(one.key)
+            missing = self._apart.size if series is None else int(self._missing(series.id).sum())
+            self._left[one.layer, one.m] += missing
+        self._done = self._total - self._left.total()
         self._say_progress()
 
     def _missing(self, series_id: int) -> NDArray[np.bool_]:
@@ -304,6 +311,9 @@ class AuditRun:
         work.plan.done(flight.places)
         work.seconds_a_pair = answer.seconds / len(flight.task)
         self._done += len(left)
+        part = (work.spec.layer, work.spec.m)
+        self._left[part] = max(0, self._left[part] - len(left))
+        self._pace.block(part, len(left), answer.seconds)
         self._keep(flight, answer)
         self._say_progress()
         log.debug("audit=%d layer=%s pairs=%d seconds=%.2f", self._audit.id, work.spec.layer, len(left), answer.seconds)
@@ -311,7 +321,8 @@ class AuditRun:
 
     def _say_progress(self) -> None:
         final = next((work.plan.final_epsilon() for work in self._works if not work.plan.finished), None)
-        audits.progress(self._db, self._audit, self._done, self._total, final)
+        left = self._pace.left(self._left)
+        audits.progress(self._db, self._audit, self._done, self._total, final, left)
 
     # ------------------------------------------------------------------------------------------- what goes wrong
 

@@ -25,9 +25,10 @@ class Lack:
 
 
 def duration(db: Database, lacks: Sequence[Lack]) -> str:
-    """How long computing all that is missing would take, in words."""
+    """How long computing all that is missing would take, in words: 14 s to 1 min."""
     past = audits.recent(db, 30, "done", kind="audit")
-    return screen.seconds(sum(cost.estimate(lack.spec, lack.network, lack.missing, past) for lack in lacks))
+    each = [cost.estimate(lack.spec, lack.network, lack.missing, past) for lack in lacks]
+    return screen.span(sum(least for least, _ in each), sum(most for _, most in each))
 
 
 def start_button(*, disabled: bool = False, width: Literal["stretch", "content"] = "stretch") -> bool:

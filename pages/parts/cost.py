@@ -14,29 +14,32 @@ _PASSES = {
     ("algorithm1", "fast"): 124, ("algorithm1", "default"): 234, ("algorithm1", "thorough"): 564,
 }  # fmt: skip
 _PASSES_A_SECOND = 2000.0
+_SLOWER = 5.0  # a busy machine: four times was measured
+_WITHOUT = 40.0  # the same without projection, where some layers need a program for each pair
+_SPREAD = 1.5  # either way, of audits of the same kind
 _USUAL_FEATURES = 50_000
 _START_SECONDS = 3.0
 
 
-def estimate(spec: AuditSpec, network: NetworkRecord, missing: int, past: Sequence[AuditRecord]) -> float:
-    """Seconds that `missing` pairs will take; `past` are finished audits, of which the same kind counts."""
-    alike = [
-        audit
+def estimate(spec: AuditSpec, network: NetworkRecord, missing: int, past: Sequence[AuditRecord]) -> tuple[float, float]:
+    """The least and the most seconds that `missing` pairs take; of `past`, finished audits, the same kind counts."""
+    rates = [
+        (audit.finished - audit.started).total_seconds() / audit.done
         for audit in past
         if isinstance(audit.spec, AuditSpec)
         and audit.state == "done"
         and audit.started is not None
         and audit.finished is not None
         and audit.done >= 100
-        and (audit.spec.network, audit.spec.method, audit.spec.preset) == (spec.network, spec.method, spec.preset)
-    ]
-    rates = [
-        (audit.finished - audit.started).total_seconds() / audit.done
-        for audit in alike
-        if audit.finished is not None and audit.started is not None
+        and _kind(audit.spec) == _kind(spec)
     ]
     if rates:
         # An audit that found most pairs known was quick for another reason: the slowest is the honest one.
-        return missing * max(rates)
+        return missing * max(rates) / _SPREAD, missing * max(rates) * _SPREAD
     size = sum(layer.features for layer in network.layers if layer.main) / _USUAL_FEATURES
-    return _START_SECONDS + missing * _PASSES[spec.method, spec.preset] * size / _PASSES_A_SECOND
+    usual = missing * _PASSES[spec.method, spec.preset] * size / _PASSES_A_SECOND
+    return _START_SECONDS + usual, _START_SECONDS + (_WITHOUT if None in spec.m else _SLOWER) * usual
+
+
+def _kind(spec: AuditSpec) -> tuple[object, ...]:
+    return spec.network, spec.method, spec.preset, None in spec.m

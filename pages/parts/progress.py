@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Sequence
 
 import streamlit as st
@@ -88,9 +87,8 @@ def _words(db: Database, audit: AuditRecord) -> str:
             return no_worker(db)
         return "Waiting for a worker; another audit is before this one." if _someone_busy(db) else "Starting …"
     text = f"{audit.done:,} of {audit.total:,} pairs"
-    left = time_left(audit)
-    if left is not None:
-        text += f" · about {screen.seconds(left)} left"
+    if audit.seconds_left is not None:
+        text += f" · {screen.span(*audit.seconds_left)} left"
     if audit.final_epsilon:
         text += f" · final up to ε = {audit.final_epsilon:.2f}"
     if audit.worker is not None:
@@ -109,17 +107,6 @@ def no_worker(db: Database) -> str:
 
 def _someone_busy(db: Database) -> bool:
     return bool(audits.recent(db, 1, "running"))
-
-
-def time_left(audit: AuditRecord) -> float | None:
-    """Seconds left, from the speed that this browser session saw; None in the first seconds, which mislead."""
-    seen = st.session_state.setdefault("speed", {})
-    start = seen.get(audit.id)
-    if start is None or start[1] > audit.done:
-        seen.clear()
-        seen[audit.id] = start = (time.monotonic(), audit.done)
-    seconds, pairs = time.monotonic() - start[0], audit.done - start[1]
-    return seconds / pairs * (audit.total - audit.done) if pairs > 0 and seconds > 4 else None
 
 
 def cancel(db: Database, audit_id: int) -> None:

@@ -169,6 +169,12 @@ for (const button of document.querySelectorAll(".copy-link")) {
     )
 
 
+def span(least: float, most: float) -> str:
+    """A duration that is not known exactly: 20 s to 2 min; about 3 min."""
+    words = seconds(least), seconds(most)
+    return f"about {words[1]}" if words[0] == words[1] else " to ".join(words)
+
+
 def seconds(value: float) -> str:
     """A duration in words: 8 s, 3 min, 1 h 20 min."""
     if value < 90:

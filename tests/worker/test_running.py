@@ -99,7 +99,7 @@ def test_the_closest_pairs_come_first_and_the_curve_is_final_from_the_left(
     monkeypatch.setattr(
         audits,
         "progress",
-        lambda db, audit, done, total, final: (said.append(final), progress(db, audit, done, total, final)),
+        lambda db, audit, done, total, final, left: (said.append(final), progress(db, audit, done, total, final, left)),
     )
     spec = audit(samples=8, layers=("conv1",))
     audits.submit(db, spec)
