@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from typing import NoReturn
 
 COMMANDS = {
     "audit": "measure the robustness of a network layer by layer",
@@ -14,11 +15,19 @@ COMMANDS = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """One whose complaints begin like those of the commands."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, f"strata: {message}\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; only its own module is imported. Exit status 2 and one line on stderr for bad input."""
     given = sys.argv[1:] if arguments is None else arguments
     listing = "\n".join(f"  {name:<10}{says}" for name, says in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m robustness_core",
         description=f"{__doc__}\n\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -26,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("command", choices=COMMANDS, help="--help after a command lists its options")
     name = parser.parse_args(given[:1]).command
     module = importlib.import_module(f"robustness_core.commands.{name}")
-    command = argparse.ArgumentParser(prog=f"{parser.prog} {name}", description=module.__doc__)
+    command = Parser(prog=f"{parser.prog} {name}", description=module.__doc__)
     module.add_arguments(command)
     args = command.parse_args(given[1:])
     try:

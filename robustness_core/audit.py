@@ -19,7 +19,7 @@ from robustness_core.layers import cuts, extractor
 from robustness_core.networks import Network
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.projection import project
-from robustness_core.spec import AuditSpec, SeriesSpec, sample_indices
+from robustness_core.spec import AuditSpec, SeriesSpec, SpecError, sample_indices
 
 Floats = npt.NDArray[np.float64]
 BLOCK = 64  # pairs between two reports of progress
@@ -121,6 +121,9 @@ def run_audit(
     sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}
     spec.check_layers(sizes)
     sample = draw_sample(spec)
+    if (shape := tuple(sample.left.shape[1:])) != network.input_shape:
+        theirs, ours = ("×".join(map(str, one)) for one in (network.input_shape, shape))
+        raise SpecError(f"The network {spec.network} takes {theirs} images; those of {spec.dataset} are {ours}.")
     network = network.to(device)
     epsilons = spec.epsilon.values()
     asked = spec.series(network_sha256)

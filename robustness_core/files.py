@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+
+def obstacle(path: Path) -> str | None:
+    """Why a file cannot be written there, as a sentence, before hours are spent on what it shall hold; else None."""
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        return f"The folder of {str(path)!r} does not exist; name a file in a folder that does."
+    if path.is_dir():
+        return f"{str(path)!r} is a folder; name a file."
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return f"{str(path)!r} cannot be written: {error.strerror or error}."
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -198,7 +198,9 @@ def train(
     Raises TrainingError, datasets.DatasetError, networks.ArchitectureError or checkpoints_io.CheckpointFileError.
     """
     data, held_out = datasets.fetch(spec.dataset, "train"), datasets.fetch(spec.dataset, "test")
-    images = len(data) if spec.limit is None else min(spec.limit, len(data))
+    images = len(data) if spec.limit is None else spec.limit
+    if images > len(data):
+        raise TrainingError(f"The limit is {images:,} images, but {spec.dataset} has {len(data):,} training images.")
     # A random choice, the same for every seed of training, so that all classes are there.
     chosen = np.sort(np.random.default_rng(0).permutation(len(data))[:images])
     pixels = torch.from_numpy(datasets.to_float(data.pixels[chosen]))

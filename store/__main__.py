@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(options)
     except StoreError as error:
-        print(error, file=sys.stderr)
+        print(f"strata: {error}", file=sys.stderr)
         return 2
 
 

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return 0
             return _work(db, options, log_path)
     except (StoreError, ExecutorError) as error:
-        print(error, file=sys.stderr)
+        print(f"strata: {error}", file=sys.stderr)
         return 2
 
 

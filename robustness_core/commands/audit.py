@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,7 +13,7 @@ from robustness_core import shelf, untrusted
 from robustness_core.audit import AuditResult, choose_device, run_audit, to_json
 from robustness_core.checkpoints import CheckpointError, sha256
 from robustness_core.datasets import DatasetError, fitting
-from robustness_core.files import write_whole
+from robustness_core.files import obstacle, write_whole
 from robustness_core.layers import LayerError, main_layers
 from robustness_core.sandbox import UploadRefused
 from robustness_core.spec import DATASETS, METHODS, PRESETS, SPLITS, AuditSpec, EpsilonGrid, SpecError
@@ -66,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
             preset=args.preset,
             epsilon=EpsilonGrid.parse(args.epsilon),
         )
-        if args.json is not None and str(args.json) != "-":
-            _try_to_write(args.json)
+        if args.json is not None and str(args.json) != "-" and (why := obstacle(args.json)):
+            raise SpecError(why)
         device = choose_device(args.device)
         with tqdm(total=0, unit="pair", disable=None, file=sys.stderr) as bar:
 
@@ -94,19 +93,6 @@ def run(args: argparse.Namespace) -> int:
             print(f"strata: {sentence}", file=sys.stderr)
             return 2
     return 0
-
-
-def _try_to_write(path: Path) -> None:
-    """Refuse a file that cannot be written, before anything is computed. Raises SpecError."""
-    if not path.resolve().parent.is_dir():
-        raise SpecError(f"The folder of {str(path)!r} does not exist; name a file in a folder that does.")
-    if path.is_dir():
-        raise SpecError(f"{str(path)!r} is a folder; name a file.")
-    try:
-        with tempfile.TemporaryFile(dir=path.resolve().parent):
-            pass
-    except OSError as error:
-        raise SpecError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
 
 
 def _dimension(text: str) -> int | None:

@@ -32,6 +32,7 @@ from robustness_core.evaluation import (
     pgd_accuracies,
     usual_pgd_accuracies,
 )
+from robustness_core.files import obstacle
 from robustness_core.networks import Network
 from robustness_core.sandbox import UploadRefused
 from robustness_core.spec import EpsilonGrid, SpecError, sample_indices
@@ -69,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         card = read_card(args.file)
         _check(args)
+        if why := obstacle(args.file.with_suffix(".json")):
+            raise EvaluationError(why)
         network, guessed = untrusted.load(args.file, {} if args.dataset is None else {"dataset": args.dataset})
         for sentence in guessed:
             print(f"strata: {sentence}", file=sys.stderr)
@@ -82,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         UploadRefused,
         datasets.DatasetError,
     ) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"strata: {error}", file=sys.stderr)
         return 2
     print(_summary(args.file.stem, card["evaluation"]))
     return 0
@@ -119,6 +122,8 @@ def measure(network: Network, card: dict[str, Any], args: argparse.Namespace) ->
     sample = _sample(dataset, args) if AUDITED in asked else None  # what is lacking is said before hours are spent
     data = sample[0] if sample and asked == [AUDITED] else datasets.fetch(dataset, "test")
     _try(network, data)
+    if args.images is not None and args.images > len(data):
+        raise EvaluationError(f"--images asks for {args.images:,} images, but {dataset} has {len(data):,} test images.")
     training = card.get("training", {})
     own = None if training.get("method") == "benign" else training.get("epsilon")
     trained = own or USUAL_EPSILON[dataset]

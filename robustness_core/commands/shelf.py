@@ -72,7 +72,7 @@ def main() -> int:
     try:
         write_whole(zoo / "README.md", text(zoo).encode())
     except CheckpointFileError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"strata: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from robustness_core import datasets, layers
 from robustness_core.audit import versions
 from robustness_core.checkpoints_io import CheckpointFileError, save
+from robustness_core.files import obstacle
 from robustness_core.networks import ArchitectureError, Network
 from robustness_core.training import (
     HELD_OUT,
@@ -77,11 +78,11 @@ def run(args: argparse.Namespace) -> int:
         )
         if args.out.suffix != ".safetensors":
             raise TrainingError(f"--out {args.out} must end in .safetensors.")
-        if not args.out.parent.is_dir():
-            raise TrainingError(f"The folder of --out {args.out} does not exist.")
+        if why := obstacle(args.out):
+            raise TrainingError(why)
         _train_and_save(spec, args)
     except BAD_INPUT as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"strata: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -129,6 +129,10 @@ def test_a_saved_network_is_the_network(network: Path) -> None:
         (["--json", "/no/such/folder/out.json"], "does not exist"),
         (["--json", "/tmp"], "'/tmp' is a folder; name a file"),
         (["--json", "/proc/out.json"], "'/proc/out.json' cannot be written"),
+        (
+            ["--network", "cifar10-medium-pgd0.5", "--dataset", "mnist-5k"],
+            "takes 3×32×32 images; those of mnist-5k are 1×28×28",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_2(
@@ -137,6 +141,7 @@ def test_bad_input_is_one_line_and_exit_status_2(
     assert main(["audit", "--network", str(network), "--samples", "2", "--layers", "fc1", *arguments]) == 2
     captured = capsys.readouterr()
     last = captured.err.strip().splitlines()[-1]
+    assert last.startswith("strata: ")
     assert says in last
     assert "Traceback" not in captured.err
     assert captured.out == ""
@@ -154,3 +159,13 @@ def test_what_is_left_out_makes_room_and_every_other_distance_stays(network: Pat
     assert without["spec"]["left_out"] == [first]
     one, other = (np.array(result["layers"][0]["projections"][0]["distances"]) for result in (whole, without))
     np.testing.assert_allclose(other[:2], one[1:], rtol=1e-4)
+
+
+@pytest.mark.parametrize("arguments", [["audit"], ["train", "--epochs", "many"], ["nothing"]])
+def test_complaints_about_options_begin_like_all_others(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("strata: ")

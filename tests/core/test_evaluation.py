@@ -188,7 +188,7 @@ def test_the_command_says_one_sentence(
     assert command.run(arguments(str(path), *dataset, *words)) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("error: ")
+    assert lines[0].startswith("strata: ")
     assert sentence in lines[0]
 
 
@@ -225,7 +225,7 @@ def test_what_is_lacking_is_said_before_anything_is_measured(
     monkeypatch.setattr(command, "accuracy", measured)
     monkeypatch.setattr(command.datasets, "load", without_train)
     assert command.run(arguments(str(path))) == 2
-    assert capsys.readouterr().err == "error: The training images are elsewhere.\n"
+    assert capsys.readouterr().err == "strata: The training images are elsewhere.\n"
 
 
 def test_audited_photographs_are_the_bundled_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

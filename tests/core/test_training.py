@@ -292,12 +292,17 @@ def test_the_budget_unless_given_is_the_papers(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--method", "fgsm"], "error: The method 'fgsm' is not one of benign, pgd, trades."),
-        (["--epsilon=-1"], "error: The budget ε is -1; it must be 0 or more."),
-        (["--architecture", "conv 8 3x3"], "error: The architecture 'conv 8 3x3' has no fc layer"),
-        (["--out", "net.pt"], "error: --out net.pt must end in .safetensors."),
-        (["--out", "/nowhere/net.safetensors"], "error: The folder of --out /nowhere/net.safetensors does not exist."),
-        (["--dataset", "mnist"], "error: The data folder STRATA_DATA=/nowhere does not exist."),
+        (["--method", "fgsm"], "strata: The method 'fgsm' is not one of benign, pgd, trades."),
+        (["--epsilon=-1"], "strata: The budget ε is -1; it must be 0 or more."),
+        (["--architecture", "conv 8 3x3"], "strata: The architecture 'conv 8 3x3' has no fc layer"),
+        (["--out", "net.pt"], "strata: --out net.pt must end in .safetensors."),
+        (
+            ["--out", "/nowhere/net.safetensors"],
+            "strata: The folder of '/nowhere/net.safetensors' does not exist; name",
+        ),
+        (["--out", "/proc/net.safetensors"], "strata: '/proc/net.safetensors' cannot be written: "),
+        (["--limit", "7000"], "strata: The limit is 7,000 images, but mnist-5k has 4,000 training images."),
+        (["--dataset", "mnist"], "strata: The data folder STRATA_DATA=/nowhere does not exist."),
     ],
 )
 def test_the_command_says_one_sentence(

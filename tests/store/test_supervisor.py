@@ -148,7 +148,7 @@ def test_a_command_that_does_not_exist_is_one_sentence(
     monkeypatch.setenv("STRATA_WORKER", "none")
     monkeypatch.setenv("STRATA_DATABASE", "")
     assert main(["--database", sqlite_db.url, "attend", "no-such-program"]) == 2
-    assert capsys.readouterr().err == "no-such-program cannot be started: No such file or directory.\n"
+    assert capsys.readouterr().err == "strata: no-such-program cannot be started: No such file or directory.\n"
 
 
 def test_databases_have_their_own_locks_and_logs(sqlite_db: Database, tmp_path: Path) -> None:

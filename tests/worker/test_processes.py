@@ -157,7 +157,7 @@ def test_what_cannot_be_used_is_one_line_and_exit_2(db: Database, arguments: lis
     process = start(db, *arguments, stderr=subprocess.PIPE)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert error.startswith(sentence)
+    assert error.startswith(f"strata: {sentence}")
     assert error.count("\n") == 1
 
 
