@@ -40,7 +40,7 @@ def main() -> None:
             return
         running = progress.active(db, {side.network.name for side in sides})
         specs = [side.spec for side in sides]
-        progress.follow(db, running, specs, lambda moved: _draw(db, sides, idle=not moved))
+        progress.follow(db, running, specs, lambda _, own: _draw(db, sides, idle=not own))
 
 
 def _ask(shelf: dict[str, NetworkRecord]) -> list[Side]:

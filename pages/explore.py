@@ -176,7 +176,7 @@ def _unprojected(spec: AuditSpec) -> AuditSpec:
 def _live(view: View, running: AuditRecord | None, shown: Shown) -> None:
     """Progress, headline, curves, bars and the table; redrawn on its own while an audit of this network is active."""
 
-    def draw(moved: object) -> None:
+    def draw(moved: object, own: bool) -> None:
         if not moved:
             _standing(view)
             _draw(view.exactly() if st.session_state.get("exact") == view.mark else view, shown)
@@ -186,6 +186,8 @@ def _live(view: View, running: AuditRecord | None, shown: Shown) -> None:
         if kept is None or kept[0] != mark:  # read again only when the audit has moved
             kept = (mark, _view(view.db, view.question))
             st.session_state["live_view"] = kept
+        if not own:
+            _standing(kept[1])
         _draw(kept[1], shown, None if running is None else audits.get(view.db, running.id))
 
     specs = [view.question.spec, _unprojected(view.question.spec)]

@@ -76,7 +76,7 @@ def main() -> None:
         if asked is None:
             return
         running = progress.active(db, {asked.network.name})
-        progress.follow(db, running, [asked.spec], lambda moved: _draw(db, asked, idle=not moved))
+        progress.follow(db, running, [asked.spec], lambda _, own: _draw(db, asked, idle=not own))
 
 
 def _ask(db: Database, shelf: list[NetworkRecord]) -> Asked | None:

@@ -9,7 +9,7 @@ from streamlit.errors import StreamlitAPIException
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 # Keys of widgets, by screen. Screens that share a key mean the same by it; each checks what depends on its network.
-_FORM = ("dataset", "a", "b", "S", "m", "N", "full", "method", "preset", "seed", "split")
+_FORM = ("dataset", "a", "b", "S", "left_out", "m", "N", "full", "method", "preset", "seed", "split")
 _BUDGETS = ("from", "to", "budgets", "at")
 KEPT = {
     "Explore": ("network", "pre", "layers", "layer", "projection", *_FORM, *_BUDGETS),
@@ -17,7 +17,27 @@ KEPT = {
     "Compare": ("networks", *_FORM, *_BUDGETS),
     "Scaling": ("network", "one", "ms", *_FORM, *_BUDGETS),
 }
+MISSING = "missing"  # names the screen that an address asked for in vain, see `shell`
+SCREENS = ("home", "explore", "pairs", "compare", "scaling", "audits", "networks", "learn")  # in addresses
 PAIR = ("Explore", "Pairs")  # screens that open a pair, which stands in the address alone
+# What else an address may name, on one screen or another.
+_ELSE = (
+    MISSING,
+    "pair", "amplification", "single", "input", "whole", "attacks",
+    "bars", "relative", "minus", "audit", "state", "pairs", "show",
+    "idea", "weak", "mix", "kind", "degrees", "moves", "steps", "gamma", "budget", "points",
+)  # fmt: skip
+NAMES = frozenset(_ELSE).union(*KEPT.values())
+
+
+def unknown() -> list[str]:
+    """Sentences on what the address names that there is not: a screen, settings."""
+    missing = st.query_params.get(MISSING)
+    told = [] if missing is None else [f"There is no screen {missing}; this is Home."]
+    strange = [name for name in st.query_params if name not in NAMES]
+    if strange:
+        told.append(f"The address names {', '.join(strange)}, which no screen knows.")
+    return told
 
 
 def keep(screen: str) -> None:

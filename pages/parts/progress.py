@@ -30,11 +30,12 @@ def active(db: Database, networks: Collection[str]) -> list[AuditRecord]:
 
 
 def follow(
-    db: Database, running: Sequence[AuditRecord], asked: Collection[AuditSpec], draw: Callable[[object], None]
+    db: Database, running: Sequence[AuditRecord], asked: Collection[AuditSpec], draw: Callable[[object, bool], None]
 ) -> None:
-    """Call `draw` with a mark that changes whenever one of the audits has moved; poll only while one is active.
+    """Call `draw` with a mark that changes whenever one of the audits has moved, and whether one of them is what the
+    screen has `asked`; poll only while one is active.
 
-    Of an audit that is not what the screen has `asked` it is said what it asks.
+    Of an audit that is another question it is said what it asks.
     """
 
     @st.fragment(run_every=POLL_SECONDS if running else None)
@@ -48,7 +49,7 @@ def follow(
                     other = screen.escape(f"{words.network_of(audit)}: {words.describe(audit)}")
                     st.caption(f"Another question is at work, {other}")
                 strip(db, audit)
-            draw(tuple((audit.id, audit.done) for audit in now))
+            draw(tuple((audit.id, audit.done) for audit in now), any(audit.spec in asked for audit in now))
         except (StoreError, DatasetError) as error:
             st.error(screen.escape(str(error)))
 

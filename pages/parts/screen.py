@@ -51,6 +51,8 @@ def begin(title: str, *, watched: bool = True) -> None:
         st.rerun()
     filters.keep(title)
     st.title(title, anchor=False)
+    for sentence in filters.unknown():
+        st.warning(escape(sentence))
     if watched:
         _watch()
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlencode
 
+import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
+
+from pages.parts import filters
 
 ASSETS: Final = Path(__file__).parent.parent / "assets"
 SCRIPTS: Final = ("back", "legend", "saving", "menu")  # files of pages/assets, each with its reason on top
@@ -35,6 +39,11 @@ async def _with_parts(request: Request, go_on: RequestResponseEndpoint) -> Respo
     page = answer.headers.get("content-type", "").startswith("text/html")
     if not page or "content-disposition" in answer.headers:  # a report to be saved stays as it is
         return answer
+    base = "/".join(["", *str(st.get_option("server.baseUrlPath")).strip("/").split("/")]).rstrip("/")
+    screen = request.url.path.removeprefix(base).strip("/")
+    known = not screen or screen.split("/")[-1] in filters.SCREENS
+    if answer.status_code == 200 and not known:  # Home says so; Streamlit would lay a box over it
+        return RedirectResponse(f"{base}/?{urlencode({filters.MISSING: screen})}")
     text = b"".join([part async for part in answer.body_iterator]).decode()  # type: ignore[attr-defined]
     whole = text.replace("</body>", f"{parts()}</body>")
     sent = Response(whole, answer.status_code, {"cache-control": "no-cache"}, "text/html")

@@ -192,3 +192,13 @@ def test_filters_stay_whole_on_a_tour_of_all_screens(page: Page, made_up) -> Non
     walk(page, "Explore")
     shows_the_same(page, start)
     assert len(audits.recent(db, 100)) == asked
+
+
+def test_an_address_of_no_screen_says_so_until_another_is_chosen(page: Page, made_up) -> None:
+    page.goto(f"{made_up[1]}/explore?layr=fc1")
+    expect(page.get_by_text("The address names layr, which no screen knows.")).to_be_visible()
+    page.goto(f"{made_up[1]}/explorer?layer=fc1")
+    expect(page.get_by_text("There is no screen explorer; this is Home.")).to_be_visible()
+    for screen in ("Learn", "Home"):
+        walk(page, screen)
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)

@@ -150,7 +150,11 @@ def test_running_audit_of_another_question_says_what_it_asks(db, open_screen) ->
     synthetic.network(db)
     synthetic.finish(db, synthetic.question(), share=0.5)
     assert "Another question" not in words(open_screen("explore"))
-    assert "Another question is at work, small-made-up: " in words(open_screen("explore", S="5")).replace("\\", "")
+    mine = words(open_screen("explore", S="5")).replace("\\", "")
+    assert "Another question is at work, small-made-up: " in mine
+    assert "All 100 pairs are known" in mine  # what is true of one's own question is still said
+    mine = words(open_screen("scaling", S="10", ms=["2", "5"]))
+    assert "200 of 200 pairs are not known yet; Start computes them" in mine
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ def ask(path: str, method: str = "GET", **headers: str) -> Answer:
         Route("/missing", missing),
         Route("/file", file),
         Route("/report", report),
+        Route("/explore", page),
+        Route("/explorer/{rest}", page),
     ]
     server = Starlette(routes=routes, middleware=shell.MIDDLEWARE)
     sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
@@ -88,6 +90,13 @@ def test_everything_else_is_left_as_it_is() -> None:
     assert ask("/", accept="*/*").text == PAGE
     assert ask("/report", **BROWSER).text == PAGE
     assert ask("/missing", **BROWSER).status == 404
+
+
+def test_an_address_of_no_screen_leads_to_home_which_says_so() -> None:
+    assert ask("/explore", **BROWSER).status == 200
+    answer = ask("/explorer/a b", **BROWSER)
+    assert (answer.status, answer.headers["location"]) == (307, "/?missing=explorer%2Fa+b")
+    assert ask("/explorer/x", accept="*/*").status == 200
 
 
 def test_every_asset_is_in_the_page_and_none_ends_its_element_early() -> None:

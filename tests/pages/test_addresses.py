@@ -1,0 +1,37 @@
+"""What an address names that there is not is said, in a sentence."""
+
+import ast
+from pathlib import Path
+
+from benchmarks import synthetic
+from pages.parts import filters
+from tests.pages.conftest import ROOT, words
+
+
+def bound(path: Path) -> set[str]:
+    """The keys of the widgets of a file that stand in the address."""
+    keys = set()
+    for call in ast.walk(ast.parse(path.read_text())):
+        if isinstance(call, ast.Call):
+            given = {keyword.arg: keyword.value for keyword in call.keywords}
+            if "bind" in given and isinstance(key := given.get("key"), ast.Constant):
+                keys.add(str(key.value))
+    return keys
+
+
+def test_every_name_that_a_widget_writes_into_an_address_is_known() -> None:
+    written = set().union(*(bound(path) for path in (ROOT / "pages").rglob("*.py")))
+    assert {"network", "S", "idea", "minus"} < written
+    assert written <= filters.NAMES
+
+
+def test_an_unknown_setting_of_an_address_is_named(db, open_screen) -> None:
+    synthetic.network(db)
+    for name in ("home", "explore", "audits", "learn"):
+        assert "which no screen knows" not in words(open_screen(name, network="small-made-up", S="20"))
+        said = words(open_screen(name, network="small-made-up", sample="20", budget="1", **{"*x*": "1"}))
+        assert "The address names sample, \\*x\\*, which no screen knows" in said.replace("\\,", ",")
+
+
+def test_screens_are_those_of_the_navigation() -> None:
+    assert set(filters.SCREENS) == {path.stem for path in (ROOT / "pages").glob("*.py")} - {"__init__"}
