@@ -12,7 +12,7 @@ from robustness_core import datasets
 from robustness_core.spec import AuditSpec, sample_indices
 from store import audits, distances, images, networks, workers
 from store.database import Database
-from store.records import AuditRecord, LayerRecord, NetworkRecord
+from store.records import AuditRecord, LayerRecord, NetworkRecord, Source
 
 SMALL = (
     LayerRecord("conv1.pre", (16, 14, 14), 3136, True, False),
@@ -30,13 +30,14 @@ def network(
     name: str = "small-made-up",
     card: dict[str, object] | None = None,
     input_shape: tuple[int, int, int] = (1, 28, 28),
+    source: Source = "zoo",
 ) -> NetworkRecord:
     """A network on the shelf without real weights: good for screens, not for audits."""
     return networks.register(
         db,
         name=name,
         sha256=hashlib.sha256(name.encode()).hexdigest(),
-        source="zoo",
+        source=source,
         format="safetensors",
         architecture="conv 16 4x4/2 p1, relu, conv 32 4x4/1 same, relu, flatten, fc 100, relu, fc 10",
         input_shape=input_shape,

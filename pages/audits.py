@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from pages.parts import progress, question, screen, words
+from pages.parts import progress, question, screen, undo, words
 from robustness_core.spec import AuditSpec
 from store import StoreError, audits, networks, shipped, supervisor, workers
 from store.database import Database
@@ -51,6 +51,7 @@ def main() -> None:
         if moving and not _moving(db):
             st.rerun()
         _workers(db)
+        undo.show(db, "Audits")
         if not listed:
             _empty(db, state)
             return
@@ -258,9 +259,11 @@ def _annotate(db: Database, audit_id: int) -> None:
 
 def _remove(db: Database, audit_id: int) -> None:
     try:
-        audits.remove(db, audit_id)
+        audits.set_aside(db, audit_id)
     except StoreError as error:
         st.toast(screen.escape(str(error)))
+    else:
+        undo.offer("Audits", f"Audit {audit_id} was removed; its distances stay known.", audits.restore, audit_id)
 
 
 main()

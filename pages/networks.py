@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from pages.parts import normalisation, question, screen, upload, words
+from pages.parts import normalisation, question, screen, undo, upload, words
 from robustness_core.spec import DATASETS
 from store import StoreError, networks
 from store.database import Database
@@ -25,6 +25,7 @@ def main() -> None:
     busy = st.session_state.get("file") is not None or "added" in st.session_state
     with st.expander("Add a network of your own", expanded=busy or not shelf):
         _upload(db)
+    undo.show(db, "Networks")
     if not shelf:
         st.info("No network is on the shelf yet; the worker puts the bundled ones there when it starts.")
         return
@@ -73,8 +74,9 @@ def _details(db: Database, network: NetworkRecord) -> None:
     st.subheader(screen.escape(network.name), anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         words.link_to_explore("Audit it in Explore →", {"network": network.name})
-        with st.popover("Remove"):
-            _offer_removal(db, network)
+        if network.source != "zoo":  # the worker would put a bundled one back
+            with st.popover("Remove"):
+                _offer_removal(db, network)
         screen.link_button()
     st.caption(screen.escape(f"{words.training(network)}. {words.accuracies(network)}"))
     st.code(network.architecture, language=None, wrap_lines=True)
@@ -113,19 +115,20 @@ def _layers(layers: Sequence[LayerRecord]) -> None:
 def _offer_removal(db: Database, network: NetworkRecord) -> None:
     lost = networks.dependents(db, network.id)
     st.markdown(
-        f"Remove **{screen.escape(network.name)}** for good? With it go {lost.audits:,} audits and "
-        f"{lost.distances:,} distances."
+        f"Remove **{screen.escape(network.name)}**? With it go {lost.audits:,} audits and "
+        f"{lost.distances:,} distances, for good after a day."
     )
-    st.button("Remove it", key=f"remove_{network.id}", on_click=_remove, args=(db, network.id))
+    st.button("Remove it", key=f"remove_{network.id}", on_click=_remove, args=(db, network.id, network.name))
 
 
-def _remove(db: Database, network_id: int) -> None:
+def _remove(db: Database, network_id: int, name: str) -> None:
     try:
-        networks.remove(db, network_id)
+        networks.set_aside(db, network_id)
     except StoreError as error:
         st.toast(screen.escape(str(error)))
     else:
         st.query_params.pop("show", None)
+        undo.offer("Networks", f"{name} was removed.", networks.restore, network_id)
 
 
 def _rename(db: Database, network: NetworkRecord) -> None:

@@ -237,10 +237,11 @@ def mark(db: Database) -> tuple[tuple[Any, ...], ...]:
     with db.read() as connection:
         states = connection.execute(
             select(audit.id, audit.state, audit.attempt)
-            .where(audit.kind == "audit", or_(audit.state.in_(tables.ACTIVE), audit.id.in_(last)))
+            .where(audit.kind == "audit", audit.aside.is_(None))
+            .where(or_(audit.state.in_(tables.ACTIVE), audit.id.in_(last)))
             .order_by(audit.id)
         ).all()
-        shelf = connection.execute(select(func.count(), func.max(network.id))).one()
+        shelf = connection.execute(select(func.count(), func.max(network.id)).where(network.id.not_in(_aside()))).one()
     return tuple(map(tuple, (*states, shelf)))
 
 
@@ -254,6 +255,27 @@ def annotate(db: Database, audit_id: int, *, note: str | None = None, tags: Sequ
             done = connection.execute(update(tables.audits).where(tables.audits.c.id == audit_id).values(**changes))
             if done.rowcount == 0:
                 raise StoreError("This audit was removed.")
+
+
+def set_aside(db: Database, audit_id: int) -> None:
+    """Show an audit that is over no more; `restore` brings it back. Raises StoreError while it is queued or running."""
+    audit = tables.audits.c
+    with db.write() as connection:
+        over = connection.execute(
+            update(tables.audits)
+            .where(audit.id == audit_id, audit.state.not_in(tables.ACTIVE))
+            .values(aside=db.now(connection))
+        )
+    if over.rowcount == 0:
+        raise StoreError("Cancel the audit before you remove it.")
+
+
+def restore(db: Database, audit_id: int) -> None:
+    """Show an audit again that was set aside. Raises StoreError once it is gone for good."""
+    with db.write() as connection:
+        found = connection.execute(update(tables.audits).where(tables.audits.c.id == audit_id).values(aside=None))
+    if found.rowcount == 0:
+        raise StoreError("This audit is gone for good.")
 
 
 def remove(db: Database, audit_id: int) -> None:
@@ -361,6 +383,10 @@ def _fenced(connection: Connection, statement: Update) -> None:
         raise Fenced("The audit was cancelled or given to another worker.")
 
 
+def _aside() -> Any:
+    return select(tables.networks_aside.c.network_id)
+
+
 def _query() -> Any:
     worker = [column.label(f"worker_{column.name}") for column in tables.workers.c]
     audit = [column for column in tables.audits.c if column.name != "worker_id"]
@@ -368,6 +394,7 @@ def _query() -> Any:
         select(*audit, tables.networks.c.name.label("network_name"), *worker)
         .join(tables.networks, tables.networks.c.id == tables.audits.c.network_id)
         .outerjoin(tables.workers, tables.workers.c.id == tables.audits.c.worker_id)
+        .where(tables.audits.c.aside.is_(None), tables.networks.c.id.not_in(_aside()))
     )
 
 

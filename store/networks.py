@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, delete, func, not_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from store import spectra, tables
@@ -15,6 +16,8 @@ from store.errors import StoreError
 from store.records import Dependents, LayerRecord, NetworkRecord, Source
 
 _COLUMNS = [column for column in tables.networks.c if column.name != "weights"]
+_HERE = tables.networks.c.id.not_in(select(tables.networks_aside.c.network_id))
+KEPT_ASIDE = timedelta(days=1)
 
 
 def register(
@@ -39,6 +42,7 @@ def register(
     if not name.strip():
         raise StoreError("Give the network a name.")
     with db.write() as connection:
+        _restore(connection, tables.networks.c.sha256 == sha256)
         known = _find(connection, tables.networks.c.sha256 == sha256)
         if known is not None:
             return known
@@ -74,7 +78,7 @@ def register(
 def all(db: Database) -> list[NetworkRecord]:
     """Every network on the shelf, by name."""
     with db.read() as connection:
-        rows = connection.execute(select(*_COLUMNS).order_by(tables.networks.c.name)).all()
+        rows = connection.execute(select(*_COLUMNS).where(_HERE).order_by(tables.networks.c.name)).all()
     return [_record(row) for row in rows]
 
 
@@ -149,6 +153,61 @@ def dependents(db: Database, network_id: int) -> Dependents:
         )
 
 
+def set_aside(db: Database, network_id: int) -> None:
+    """Take a network off the shelf, with its audits; those at work are cancelled. `restore` brings it back.
+
+    Its name is free for another one.
+    """
+    network, audit = tables.networks.c, tables.audits.c
+    with db.write() as connection:
+        now = db.now(connection)
+        connection.execute(
+            update(tables.audits)
+            .where(audit.network_id == network_id, audit.state.in_(tables.ACTIVE))
+            .values(state="cancelled", finished=now, lease_until=None)
+        )
+        changed = connection.execute(
+            update(tables.networks).where(network.id == network_id, _HERE).values(name=network.name + _mark(network_id))
+        )
+        if changed.rowcount == 0:
+            raise StoreError("This network was removed.")
+        connection.execute(tables.networks_aside.insert().values(network_id=network_id, since=now))
+
+
+def restore(db: Database, network_id: int) -> NetworkRecord:
+    """Put back what was set aside. Raises StoreError once it is gone for good."""
+    with db.write() as connection:
+        _restore(connection, tables.networks.c.id == network_id)
+        record = _find(connection, tables.networks.c.id == network_id)
+    if record is None:
+        raise StoreError("This network is gone for good.")
+    return record
+
+
+def _restore(connection: Connection, condition: Any) -> None:
+    network = tables.networks.c
+    row = connection.execute(select(network.id, network.name).where(condition, not_(_HERE))).first()
+    if row is not None:
+        name = _free_name(connection, row.name.removesuffix(_mark(row.id)))
+        connection.execute(update(tables.networks).where(network.id == row.id).values(name=name))
+        connection.execute(delete(tables.networks_aside).where(tables.networks_aside.c.network_id == row.id))
+
+
+def _mark(network_id: int) -> str:
+    return f" (set aside, {network_id})"
+
+
+def remove_old(db: Database) -> None:
+    """Remove for good what was set aside more than a day ago."""
+    aside, audit = tables.networks_aside.c, tables.audits.c
+    with db.write() as connection:
+        before = db.now(connection) - KEPT_ASIDE
+        connection.execute(delete(tables.audits).where(audit.aside < before))
+        old = connection.scalars(select(aside.network_id).where(aside.since < before)).all()
+    for network_id in old:
+        remove(db, network_id)
+
+
 def remove(db: Database, network_id: int) -> None:
     """Remove a network with everything that depends on it. A worker that is busy with it stops at its next block.
 
@@ -168,6 +227,7 @@ def remove(db: Database, network_id: int) -> None:
         ).all():
             _remove_series(connection, series_id)
         spectra.remove(connection, network_id)
+        connection.execute(delete(tables.networks_aside).where(tables.networks_aside.c.network_id == network_id))
         connection.execute(delete(tables.networks).where(tables.networks.c.id == network_id))
 
 
@@ -193,7 +253,7 @@ def _free_name(connection: Connection, name: str) -> str:
 
 
 def _find(connection: Connection, condition: Any) -> NetworkRecord | None:
-    row = connection.execute(select(*_COLUMNS).where(condition)).one_or_none()
+    row = connection.execute(select(*_COLUMNS).where(condition, _HERE)).one_or_none()
     return None if row is None else _record(row)
 
 

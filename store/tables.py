@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0003"  # the newest revision in store/migrations/versions
+REVISION = "0004"  # the newest revision in store/migrations/versions
 
 STATES = ("queued", "running", "done", "failed", "cancelled")
 ACTIVE = ("queued", "running")
@@ -73,6 +73,13 @@ networks = Table(
     Column("tags", JSON, nullable=False),
     Column("created", UtcTime, nullable=False),
     Column("weights", LargeBinary, nullable=False),  # last: SQLite reads a row up to the columns it needs
+)
+
+networks_aside = Table(
+    "networks_aside",  # that nobody sees any more, and that can come back
+    metadata,
+    Column("network_id", ForeignKey("networks.id"), primary_key=True, autoincrement=False),
+    Column("since", UtcTime, nullable=False),
 )
 
 images = Table(
@@ -186,6 +193,7 @@ audits = Table(
     Column("requested_by", String(200), nullable=False),
     Column("least_left", Double),  # seconds, as its worker last knew
     Column("most_left", Double),
+    Column("aside", UtcTime),  # since when nobody sees it any more; it can come back
     CheckConstraint("state IN ('queued', 'running', 'done', 'failed', 'cancelled')", name="state_known"),
     Index("ix_audits_queue", "state", "priority", "id"),
     # One question is worked on once, however often it is asked at the same moment.

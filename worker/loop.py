@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from store import Database, Fenced, StoreError, audits, supervisor, workers
+from store import Database, Fenced, StoreError, audits, networks, supervisor, workers
 from store.records import AuditRecord, WorkerRecord
 from worker.executors import Executor, ExecutorError
 from worker.keeper import Keeper
@@ -39,6 +39,7 @@ class Worker:
         self._keeper.start()
         if count := supervisor.bury(self._db, but=self._record.id):
             log.info("%d audits of killed workers go back into the queue", count)
+        networks.remove_old(self._db)
         pause = self._settings.poll_seconds
         try:
             first()

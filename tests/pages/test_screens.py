@@ -89,12 +89,16 @@ def test_failed_audit_says_why_and_is_retried_annotated_and_removed(db, open_scr
     screen.button(key=f"remove_{asked.id}").click().run()
     assert not screen.exception
     assert audits.recent(db) == []
+    next(button for button in screen.button if button.label == "Undo").click().run()
+    assert [(one.id, one.note, one.state) for one in audits.recent(db)] == [(asked.id, "odd", "cancelled")]
+    assert "Undo" not in [button.label for button in screen.button]
 
 
 def test_network_is_renamed_annotated_and_removed_with_what_depends_on_it(db, open_screen) -> None:
-    network = synthetic.network(db)
+    network = synthetic.network(db, source="upload")
     synthetic.network(db, "taken")
     synthetic.finish(db, synthetic.question())
+    assert "Remove it" not in [button.label for button in open_screen("networks", show="taken").button]  # bundled
     screen = open_screen("networks", show=network.name)
     assert "1 audits and 1,600 distances" in text_of(screen)
     screen.text_input(key=f"name_{network.id}").set_value("taken").run()
@@ -106,7 +110,11 @@ def test_network_is_renamed_annotated_and_removed_with_what_depends_on_it(db, op
     screen.button(key=f"remove_{network.id}").click().run()
     assert not screen.exception
     assert networks.by_id(db, network.id) is None
+    assert audits.recent(db) == []
     assert not screen.warning  # of an address that still named it
+    next(button for button in screen.button if button.label == "Undo").click().run()
+    assert networks.by_id(db, network.id).name == "renamed"
+    assert [audit.spec.network for audit in audits.recent(db)] == ["renamed"]
 
 
 def test_numbers_of_an_address_that_cannot_be_are_named(db, open_screen) -> None:

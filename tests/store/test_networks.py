@@ -83,3 +83,52 @@ def test_removing_a_network_takes_all_that_depends_on_it_and_nothing_else(db: Da
     with pytest.raises(Fenced):
         audits.progress(db, late, 1, 2)
     assert not audits.renew(db, late)
+
+
+def test_a_network_set_aside_is_seen_nowhere_and_comes_back_as_it_was(db: Database, clock: world.Clock) -> None:
+    kept = world.network(db)
+    spec = world.audit()
+    running = audits.submit(db, spec)
+    networks.set_aside(db, kept.id)
+    assert networks.all(db) == []
+    assert networks.by_name(db, kept.name) is networks.by_sha256(db, kept.sha256) is None
+    assert audits.recent(db) == []
+    with pytest.raises(StoreError, match="removed"):
+        networks.set_aside(db, kept.id)
+    other = world.network(db, kept.name, "other".ljust(64, "0"))
+    assert other.name == kept.name  # which is free meanwhile
+    networks.rename(db, other.id, "another")
+    assert networks.restore(db, kept.id) == kept
+    assert [(audit.id, audit.state) for audit in audits.recent(db)] == [(running.id, "cancelled")]
+    networks.set_aside(db, kept.id)
+    assert world.network(db) == kept  # the same file once more
+    networks.set_aside(db, kept.id)
+    audits.set_aside(db, audits.cancel(db, audits.submit(db, spec.replace(network="another")).id).id)
+    clock.turn(24 * 3600 - 1)
+    networks.remove_old(db)
+    assert networks.restore(db, kept.id) == kept
+    networks.set_aside(db, kept.id)
+    clock.turn(24 * 3600 + 1)
+    networks.remove_old(db)
+    with pytest.raises(StoreError, match="gone for good"):
+        networks.restore(db, kept.id)
+    assert [one.name for one in networks.all(db)] == ["another"]
+
+
+def test_an_audit_set_aside_comes_back_until_it_is_a_day_old(db: Database, clock: world.Clock) -> None:
+    world.network(db)
+    audit = audits.submit(db, world.audit())
+    with pytest.raises(StoreError, match="Cancel the audit"):
+        audits.set_aside(db, audit.id)
+    audits.cancel(db, audit.id)
+    before = audits.mark(db)
+    audits.set_aside(db, audit.id)
+    assert audits.recent(db) == []
+    assert audits.mark(db) != before
+    audits.restore(db, audit.id)
+    assert audits.mark(db) == before
+    audits.set_aside(db, audit.id)
+    clock.turn(24 * 3600 + 1)
+    networks.remove_old(db)
+    with pytest.raises(StoreError, match="gone for good"):
+        audits.restore(db, audit.id)
