@@ -65,13 +65,16 @@ def strip(db: Database, audit: AuditRecord) -> None:
 
 
 def what_happened(db: Database) -> str:
-    """That a worker has ended without a word lately, and what that means; nothing if none has."""
+    """That a worker has ended without a word lately, and what that means; nothing if none has.
+
+    That work waits while none is alive is said beside it.
+    """
     killed = workers.killed(db, TOLD_SECONDS)
     if not killed:
         return ""
     when = words.ago(killed[0].heartbeat)
-    what = "another one goes on from there" if workers.alive(db) else no_worker(db)[:1].lower() + no_worker(db)[1:-1]
-    return f"A worker ended unexpectedly ({when}, its log is on the Audits screen). What it had found is kept; {what}."
+    on = "; another one goes on from there" if workers.alive(db) else ""
+    return f"A worker ended unexpectedly ({when}, its log is on the Audits screen). What it had found is kept{on}."
 
 
 def line(db: Database, audit: AuditRecord, share: float, text: str) -> None:
