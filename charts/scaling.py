@@ -16,7 +16,8 @@ def distance_against_m(
     distance: Sequence[Floats],
     *,
     exponent: tuple[float, float, float] | None = None,
-    prediction: Floats | None = None,
+    law: tuple[str, Floats] | None = None,
+    images: Floats | None = None,
     region: tuple[float, float] | None = None,
     colour: str = "#8f0da4",
     dark: bool = False,
@@ -24,8 +25,8 @@ def distance_against_m(
     """Mean distance against `m` on log axes, one marker a projection.
 
     `distance[i]` are the mean distances of the projections of `m[i]`. `exponent` is the fitted (value, low, high), the
-    last two NaN for want of an interval, `prediction` the distance that theory gives at each m where the layer is
-    affine, `region` the m for which the law is expected.
+    last two NaN for want of an interval. `law` is the line of the √m law with its name, `images` the mean distance of
+    the images themselves, seen through each m, `region` the m for which the law is expected.
     """
     dimensions = np.asarray(m, dtype=np.float64)
     means = np.array([float(np.mean(values)) for values in distance])
@@ -36,20 +37,20 @@ def distance_against_m(
         shapes.append({"type": "rect", "x0": region[0], "x1": region[1], "yref": "y domain", "y0": 0, "y1": 1,
                        "fillcolor": grey, "opacity": 0.12, "line": {"width": 0}})  # fmt: skip
         middle = (np.log10(region[0]) + np.log10(region[1])) / 2  # notes on a log axis take logarithms, shapes do not
-        words = f"1 ≪ m ≪ √r4 = {region[1]:.1f}"
+        words = f"m < √r4 = {region[1]:.1f}"
         notes.append(style.note(words, grey, x=middle, yref="paper", y=1, yanchor="top"))
     traces: list[style.Part] = []
-    if len(dimensions):
+    if images is not None:
         traces.append({
-            "x": dimensions, "y": means[0] * np.sqrt(dimensions / dimensions[0]), "mode": "lines",
-            "name": "√m through the first point", "line": {"color": grey, "dash": "dash", "width": 1.6},
-            "hovertemplate": "√m: %{y:.4f} (ℓ2 norm)<extra></extra>",
-        })  # fmt: skip
-    if prediction is not None:
-        traces.append({
-            "x": dimensions, "y": prediction, "mode": "lines", "name": "√m‖L(x−x′)‖ / (2‖L‖F)",
+            "x": dimensions, "y": images, "mode": "lines", "name": "input through the same m",
             "line": {"color": grey, "dash": "dot", "width": 2},
-            "hovertemplate": "theory: %{y:.4f} (ℓ2 norm)<extra></extra>",
+            "hovertemplate": "input through m = %{x}: mean %{y:.4f} (ℓ2 norm)<extra></extra>",
+        })  # fmt: skip
+    if law is not None:
+        traces.append({
+            "x": dimensions, "y": law[1], "mode": "lines", "name": law[0],
+            "line": {"color": grey, "dash": "dash", "width": 1.6},
+            "hovertemplate": "√m law: %{y:.4f} (ℓ2 norm)<extra></extra>",
         })  # fmt: skip
     name = "mean"
     if exponent is not None:

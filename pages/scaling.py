@@ -11,9 +11,17 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from charts import scaling, style
-from pages.parts import asking, captions, export, known, progress, question, report, screen, take_away
+from pages.parts import asking, captions, data, export, known, progress, question, report, screen, take_away
 from robustness_core.spec import AuditSpec
-from robustness_core.theory import ExponentFit, concentration_width, fit_exponent, square_root_law
+from robustness_core.theory import (
+    FITTED_FROM,
+    ExponentFit,
+    concentration_width,
+    fit_exponent,
+    input_space_mean,
+    mean_factor,
+    square_root_law,
+)
 from store import spectra
 from store.database import Database
 from store.records import LayerRecord, NetworkRecord, SpectrumRecord
@@ -48,22 +56,26 @@ class Law:
 
     @property
     def limit(self) -> float:
-        """√r4, far below which m should be."""
+        """√r4, below which the law is sure to hold."""
         return float(np.sqrt(self.spectrum.r4))
 
     def prediction(self, dimensions: list[int]) -> NDArray[np.float64]:
         """The mean distance at each m."""
-        return square_root_law(dimensions, self.length, self.spectrum.frobenius)
+        return square_root_law(dimensions, self.length, self.spectrum.frobenius) * mean_factor(dimensions)
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What is drawn: `measured` holds, for each of the `dimensions` that are wholly known, distances (N, L, R)."""
+    """What is drawn: `measured` holds, for each of the `dimensions` that are wholly known, distances (N, L, R).
+
+    `images` is the mean distance of the images themselves, seen through each of the `dimensions`.
+    """
 
     layer: LayerRecord
     part: export.Part
     dimensions: list[int]
     measured: list[NDArray[np.float64]]
+    images: NDArray[np.float64]
     law: Law | None
 
 
@@ -111,7 +123,10 @@ def _view(db: Database, asked: Asked) -> View:
         law = Law(spectrum, float(lengths.mean())) if np.isfinite(lengths).all() else None
     images = export.Overlay("input space", asked.spec.epsilon.values(), known.input_space(asked.spec))
     part = export.Part(asked.network, answer, known.curves(answer, asked.network.features), (images,))
-    return View(layer, part, list(groups), measured, law)
+    spec, pixels = asked.spec, int(np.prod(asked.network.input_shape))
+    apart = 2 * data.input_distances(data.key(spec))
+    through_m = input_space_mean(apart.mean(), list(groups), pixels)  # a mean over pairs: E d is linear in the norm
+    return View(layer, part, list(groups), measured, through_m, law)
 
 
 def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
@@ -153,7 +168,8 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]
         dimensions,
         means,
         exponent=None if fit is None else (fit.exponent, fit.low, fit.high),
-        prediction=None if view.law is None else view.law.prediction(dimensions),
+        law=law_line(dimensions, means, view.law),
+        images=view.images,
         region=None if view.law is None else (1.0, view.law.limit),
         colour=colour,
         dark=dark,
@@ -166,29 +182,39 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]
             [of_pair for of_pair, _ in spreads],
             [of_mean for _, of_mean in spreads],
             colour,
-            theory=None if view.law is None else concentration_width(dimensions, view.law.spectrum.r4),
+            theory=None if view.law is None else concentration_width(dimensions, _rank(view)),
             dark=dark,
         )
         figures["spread"] = ("Spread over projections", around, SPREAD_WORDS)
     return figures
 
 
+def _rank(view: View) -> int:
+    """The most that the rank of an affine layer can be."""
+    return min(view.layer.features, int(np.prod(view.part.network.input_shape)))
+
+
 def _law_words(view: View, fit: ExponentFit | None) -> str:
     words = []
     if fit is not None:
-        within = f"95 % interval over projections {fit.low:.3f} to {fit.high:.3f}"
-        if np.isnan(fit.low):
-            within = "one projection gives no interval"
+        within = f"95 % Student interval over {view.part.answer.spec.projections} projections {fit.low:.3f} to "
+        within = "one projection gives no interval" if np.isnan(fit.low) else f"{within}{fit.high:.3f}"
         words.append(
-            f"Exponent {fit.exponent:.3f}, fitted to m = {view.dimensions[0]} to {view.dimensions[-1]} ({within}); the "
-            "theory expects 0.5 while m is far above 1 and far below √r4: m of 1 to 5 raise it."
+            f"Exponent {fit.exponent:.3f}, fitted to mean distances / c(m) at m = {fit.m[0]:g} to {fit.m[-1]:g} "
+            f"({within}); the law says 0.5. c(m) = √(2/m) Γ((m+1)/2) / Γ(m/2) takes out that means of distances at a "
+            "small m lie below their root mean square (0.80 at m = 1, 0.95 at 5)."
         )
+    words.append(
+        "Dotted: the images themselves seen through the same m, E d² = m‖x−x′‖² / (4n0); a layer above it is harder to "
+        "move through m random mixtures than its images are."
+    )
     if view.law is not None:
         spectrum = view.law.spectrum
         how = "exact" if spectrum.exact else "from random probes"
         words.append(
             f"This layer is affine, f(x) = Lx + k, with ‖L‖F = {spectrum.frobenius:.4g} and r4 = {spectrum.r4:.4g} "
-            f"({how}): the law √m‖L(x−x′)‖ / (2‖L‖F) is expected for 1 ≪ m ≪ √r4 = {view.law.limit:.3g}."
+            f"({how}): the law c(m)√m‖L(x−x′)‖ / (2‖L‖F) is proven for m ≪ √r4 = {view.law.limit:.3g} (shaded) and "
+            "held to m ≪ r4 in simulations."
         )
     elif view.layer.affine:
         words.append("The norms of this affine layer are not measured for these images yet; Start measures them.")
@@ -207,6 +233,7 @@ def _table(view: View) -> pd.DataFrame:
             "m": view.dimensions,
             "projections": view.part.answer.spec.projections,
             "mean distance": [float(distance.mean()) for distance in view.measured],
+            "input through m": view.images,
         }
     )
     if view.law is not None:
@@ -237,6 +264,15 @@ def spread(distance: NDArray[np.float64]) -> tuple[float, float]:
     of_pairs = distance.std(axis=0, ddof=1) / distance.mean(axis=0)
     means = distance.mean(axis=(1, 2))
     return float(np.sqrt((of_pairs**2).mean())), float(means.std(ddof=1) / means.mean())
+
+
+def law_line(m: list[int], means: list[NDArray[np.float64]], law: Law | None) -> tuple[str, NDArray[np.float64]]:
+    """The line of the √m law with its name: that of an affine layer, else through a measured mean that is not small."""
+    if law is not None:
+        return "the law of this affine layer", law.prediction(m)
+    through = next((i for i, rows in enumerate(m) if rows >= FITTED_FROM), len(m) - 1)
+    line = np.sqrt(m) * mean_factor(m)
+    return f"√m law through m = {m[through]}", means[through].mean() * line / line[through]
 
 
 def fitted(m: list[int], distance: list[NDArray[np.float64]]) -> ExponentFit | None:

@@ -26,6 +26,8 @@ overflow-x:auto;white-space:pre-wrap;word-break:break-word}"""
 
 # What captions hold beside letters of ASCII, longer formulas before their parts.
 _FORMULAS = {
+    "√(2/m) Γ((m+1)/2) / Γ(m/2)": r"$\sqrt{2/m}\,\Gamma((m+1)/2) / \Gamma(m/2)$",
+    "m‖x−x′‖² / (4n0)": r"$m\|x-x'\|^2 / (4n_0)$",
     "√m‖L(x−x′)‖ / (2‖L‖F)": r"$\sqrt{m}\,\|L(x-x')\| / (2\|L\|_F)$",
     "f(x) = Lx + k": "$f(x) = Lx + k$",
     "‖L‖F": r"$\|L\|_F$",

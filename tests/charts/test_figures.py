@@ -268,11 +268,15 @@ def test_nearest_first_puts_unknown_rows_last() -> None:
     assert list(columns) == [0, 1]
 
 
-def test_root_m_line_has_slope_one_half_on_log_axes() -> None:
-    figure = scaling.distance_against_m([1, 4, 16], [np.array([0.5, 0.7]), np.array([1.1]), np.array([2.5])])
-    (line,) = traces(figure, "√m through the first point")
-    np.testing.assert_allclose(line.y, [0.6, 1.2, 2.4])
+def test_distance_against_m_has_the_law_the_input_and_a_dot_a_projection() -> None:
+    lines = {"law": ("√m law through m = 4", np.array([0.6, 1.1, 2.3])), "images": np.array([0.1, 0.2, 0.4])}
+    measured = [np.array([0.5, 0.7]), np.array([1.1]), np.array([2.5])]
+    figure = scaling.distance_against_m([1, 4, 16], measured, exponent=(0.5, 0.4, 0.6), **lines)
     assert figure.layout.xaxis.type == figure.layout.yaxis.type == "log"
+    drawn = {trace.name: list(trace.y) for trace in figure.data}
+    assert drawn["√m law through m = 4"] == [0.6, 1.1, 2.3]
+    assert drawn["input through the same m"] == [0.1, 0.2, 0.4]
+    assert drawn["mean, ∝ m^0.50 (0.40 to 0.60)"] == pytest.approx([0.6, 1.1, 2.5])
     (dots,) = traces(figure, "one projection")
     assert list(dots.x) == [1, 1, 4, 16]
 

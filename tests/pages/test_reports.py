@@ -55,7 +55,9 @@ def test_scaling_of_an_affine_layer_states_its_norms_once_they_are_measured(affi
         f"m = 1, 2, 5; N = 2; method balanced, preset default, version {METHODS['balanced']}, seed 0. "
     )
     assert re.search(
-        re.escape(f"Distance against m: {about}Exponent ") + r"\d\.\d+, fitted to m = 1 to 5 \(95 % interval over", text
+        re.escape(f"Distance against m: {about}Exponent ")
+        + r"\d\.\d+, fitted to mean distances / c\(m\) at m = 1 to 5 \(95 % Student interval over 2 projections",
+        text,
     )
     assert f"Spread over projections: {about}Relative standard deviation" in text
     assert "‖L‖F = 8 and r4 = 400 (exact)" in text
@@ -95,6 +97,11 @@ def _main():
     return st._main
 
 
+def law(m: int) -> float:
+    """√m ‖L(x - x')‖ / (2 ‖L‖_F) of `affine`, times the mean of chi with m degrees of freedom."""
+    return math.sqrt(2) * math.gamma((m + 1) / 2) / math.gamma(m / 2) * 16 / (2 * 8)
+
+
 def test_report_of_scaling_holds_the_law_and_the_command(affine, db, open_screen, monkeypatch) -> None:
     affine()
     found = downloads(monkeypatch)
@@ -104,10 +111,10 @@ def test_report_of_scaling_holds_the_law_and_the_command(affine, db, open_screen
     assert page.count("Plotly.newPlot(") == 3
     assert "--m 1 2 5" in page
     for m in (1, 2, 5):
-        assert f"<td>{math.sqrt(m) * 16 / (2 * 8):.4f}</td>" in page
+        assert f"<td>{law(m):.4f}</td>" in page
     assert len(found["CSV"].splitlines()) == 1 + 81 * 3 * 2 + 81  # and the input space
     distances = pd.read_csv(StringIO(found["Distances as CSV"]))
-    np.testing.assert_allclose(distances["law"], np.sqrt([1, 2, 5]))
+    np.testing.assert_allclose(distances["law"], [law(m) for m in (1, 2, 5)])
     of_curves = pd.read_csv(StringIO(found["CSV"])).groupby("m")["mean_distance"].mean()
     np.testing.assert_allclose(distances["mean distance"], of_curves)
     assert set(distances["method"]) == {"balanced"}
