@@ -38,9 +38,12 @@ def algorithm1(constraint: Constraint, originals: Tensor, schedule: Schedule) ->
     """Nearly colliding images of each pair, (B, 2, n), near `originals`, (B, 2, n) in [0, 1].
 
     Algorithm 1 of the paper, batched over pairs. It minimises the sum of squares of both perturbations, a relaxation
-    of the distance (section 5). Differs from the print in two things: thresholds are relative, and the pixel range
-    is not enforced, as in the paper's definition of the distance. Cost: 1 + m passes an iteration, half of that for
-    the first, which is at the midpoint. A pair that has converged is left alone and costs nothing more.
+    of the distance (section 5). Differs from the print in three things: thresholds are relative; line 5 judges the
+    features of the iterate where a step began instead of where it ended, which costs no pass of its own (the objective
+    is compared as printed), so that a search ends one step later; and the first pull is 1 as in section 5.1, after
+    which the pull of step i is alpha_0 gamma^i. As in the paper's definition of the distance, x̃ and x̃' may leave
+    [0, 1]. Cost: a pass for the originals, then 1 + m an iteration, half of that for the first, which is at the
+    midpoint. A pair that has converged is left alone and costs nothing more.
     """
     z = midpoints(originals)  # line 1
     rows = torch.arange(len(z), device=z.device)  # the pairs still searched
