@@ -18,6 +18,10 @@ Networks trained and measured by this project, each with its card (`<name>.json`
 its accuracies over a grid of budgets under PGD and FAB, and its layers. This file is written by
 `python -m robustness_core.commands.shelf`; `python -m robustness_core evaluate FILE` measures a network again.
 
+*Training* names the method, its budget ε, the steps of its attack on every batch (papers use 7 to 40), and the
+precision of its passes; weights are float32 while they are trained. In adversarial training the budget rises linearly
+from 0 to ε over the first third and stays there.
+
 *Clean*, *robust* and *usual* are accuracies with the stored weights on all 10,000 test images, or on as many as are
 named, always the first of one random order, at the network's budget ε. *Robust* is under the project's L2 PGD, 40 steps
 that shrink from ε to 0: the strongest figure here. *Usual* is under L2 PGD as papers run it, 40 constant steps of
@@ -41,6 +45,9 @@ def row(checkpoint: Path, card: dict[str, Any]) -> str:
     how = spec["method"] if spec["method"] == "benign" else f"{spec['method']}, ε = {spec['epsilon']:g}"
     if spec["method"] == "trades":
         how += f", β = {spec['beta']:g}"
+    if spec["method"] != "benign":
+        how += f", {spec['attack_steps']} attack step{'' if spec['attack_steps'] == 1 else 's'}"
+    how += f", {spec['precision']}"
     evaluation = card.get("evaluation", {})
     clean = f"{evaluation['clean']['accuracy']:.2%}" if "clean" in evaluation else "–"
     pair, curve = "–", evaluation.get("class_pair", {"epsilon": []})
