@@ -65,7 +65,7 @@ def _ask(shelf: list[NetworkRecord]) -> Asked | None:
     form = question.Form(network.input_shape, budgets=False)
     layers = tuple(one.name for one in network.layers if one.name in (*main_layers, layer))
     spec = form.spec(network, layers)
-    if spec is None:
+    if spec is None or layer not in spec.layers:  # a layer that is smaller than m is left out, which the form says
         return None
     numbers = list(range(1, (1 if spec.m[0] is None else spec.projections) + 1))
     question.forget("projection", numbers)

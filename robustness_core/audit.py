@@ -54,7 +54,10 @@ class SeriesResult:
 
 @dataclass(frozen=True, eq=False)
 class AuditResult:
-    """A finished audit. Distances are upper bounds, so every loss is a lower bound on the optimal loss."""
+    """A finished audit. Distances are upper bounds, so every loss is a lower bound on the optimal loss.
+
+    `too_large` holds each (layer, m) of the question whose m is above the layer's size.
+    """
 
     spec: AuditSpec
     network_sha256: str
@@ -62,6 +65,7 @@ class AuditResult:
     series: tuple[SeriesResult, ...]
     input_loss: Floats
     device: str
+    too_large: tuple[tuple[str, int], ...] = ()
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -114,19 +118,20 @@ def run_audit(
     """Compute every distance that `spec` asks for and the curves that follow (Algorithm 2 of the paper).
 
     `network` is on the CPU or on `device`; `memory` bytes limit a batch; `progress` is told the pairs done and the
-    pairs in all after every block. Raises SpecError, LayerError or DatasetError with one sentence, before any search.
+    pairs in all after every block. Layers are left out at an m above their size. Raises SpecError, LayerError or
+    DatasetError with one sentence, before any search.
     Cost: passes of the method x S^2 pairs x series; see benchmarks/RESULTS.md.
     """
     device = device or torch.device("cpu")
     sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}
-    spec.check_layers(sizes)
+    too_large = spec.too_large(sizes)
     sample = draw_sample(spec)
     if (shape := tuple(sample.left.shape[1:])) != network.input_shape:
         theirs, ours = ("×".join(map(str, one)) for one in (network.input_shape, shape))
         raise SpecError(f"The network {spec.network} takes {theirs} images; those of {spec.dataset} are {ours}.")
     network = network.to(device)
     epsilons = spec.epsilon.values()
-    asked = spec.series(network_sha256)
+    asked = [series for series in spec.series(network_sha256) if (series.layer, series.m) not in too_large]
     total, done = len(asked) * spec.samples**2, 0
     results: list[SeriesResult] = []
     for series in asked:
@@ -144,7 +149,8 @@ def run_audit(
         results.append(_result(series, sizes[series.layer], blocks, spec.samples, epsilons))
     results = _nested(results, list(sizes), epsilons)
     apart = input_distances(sample.left.numpy(), sample.right.numpy())
-    return AuditResult(spec, network_sha256, sample, tuple(results), loss_curve(apart, epsilons), device_name(device))
+    loss = loss_curve(apart, epsilons)
+    return AuditResult(spec, network_sha256, sample, tuple(results), loss, device_name(device), too_large)
 
 
 def _blocks(sample: Sample, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
@@ -190,6 +196,8 @@ def to_json(result: AuditResult) -> dict[str, Any]:
     layers = []
     for layer in spec.layers:
         for m in spec.m:
+            if (layer, m) in result.too_large:
+                continue
             group = [r for r in result.series if (r.series.layer, r.series.m) == (layer, m)]
             layers.append(
                 {
@@ -220,6 +228,7 @@ def to_json(result: AuditResult) -> dict[str, Any]:
         "right_indices": result.sample.right_indices.tolist(),
         "epsilon": spec.epsilon.values().tolist(),
         "layers": layers,
+        "layers_left_out": [{"layer": layer, "m": m} for layer, m in result.too_large],
         "input_loss": result.input_loss.tolist(),
         "method": spec.method,
         "method_version": result.series[0].series.method_version,

@@ -182,6 +182,18 @@ class AuditSpec:
                     f"choose m from 1 to {features[layer]}.",
                 )
 
+    def too_large(self, features: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+        """Each (layer, m) whose m is above the layer's size nj: they are left out of an audit of several layers.
+
+        `features` maps layer name -> nj. Raises SpecError where a layer does not exist or nothing else is asked.
+        """
+        for layer in self.layers:
+            self.replace(layers=(layer,), m=(None,)).check_layers(features)
+        found = tuple((one, m) for one in self.layers for m in self.m if m is not None and m > features[one])
+        if len(found) == len(self.layers) * len(self.m):
+            self.check_layers(features)
+        return found
+
     def check_samples(self, available: Mapping[int, int]) -> None:
         """Raise SpecError if S is larger than a class; `available` maps class -> number of images."""
         for label in self.classes:
@@ -220,6 +232,14 @@ class AuditSpec:
 
     def replace(self, **changes: Any) -> Self:
         return replace(self, **changes)
+
+
+def too_large_words(too_large: Sequence[tuple[str, int]], features: Mapping[str, int]) -> str:
+    """What `AuditSpec.too_large` found, in a sentence; empty if that is nothing."""
+    if not too_large:
+        return ""
+    named = ", ".join(f"{layer} ({features[layer]}) at m = {m}" for layer, m in too_large)
+    return f"Left out, for m is above the number of features: {named}."
 
 
 def sample_indices(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pages.parts import data, screen, words
 from robustness_core import datasets
-from robustness_core.spec import METHODS, PRESETS, SPLITS, AuditSpec, EpsilonGrid, SpecError
+from robustness_core.spec import METHODS, PRESETS, SPLITS, AuditSpec, EpsilonGrid, SpecError, too_large_words
 from store.records import NetworkRecord
 
 BOUND: Final = "query-params"
@@ -161,6 +161,7 @@ class Form:
             self.split = st.selectbox("Split", SPLITS, key="split", bind=BOUND)
             start, stop, count = _choose_budgets() if budgets else (0.0, 8.0, 81)
             self._trouble_below = st.empty()
+        self._too_large: list[str] = []
         self._numbers = (samples, m, projections, seed, start, stop, count)
 
     def spec(
@@ -194,6 +195,9 @@ class Form:
                 split=self.split,
                 left_out=tuple(int(number) for number in left_out),
             )
+            too_large = spec.too_large(network.features)
+            kept = tuple(one for one in layers if any((one, asked) not in too_large for asked in spec.m))
+            spec = spec.replace(layers=kept)
             spec.check_layers(network.features)
             if not datasets.at_hand(self.dataset, self.split):
                 raise SpecError(
@@ -203,6 +207,9 @@ class Form:
             spec.check_samples(data.counts(self.dataset, self.split))
         except (SpecError, datasets.DatasetError) as error:
             return self._refuse(str(error))
+        if too_large:
+            self._too_large.append(f"{network.name}: {too_large_words(too_large, network.features)}")
+            self._trouble.info(screen.escape(" ".join(self._too_large)))
         return spec
 
     def _refuse(self, sentence: str) -> AuditSpec | None:

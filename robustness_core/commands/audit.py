@@ -14,9 +14,9 @@ from robustness_core.audit import AuditResult, choose_device, run_audit, to_json
 from robustness_core.checkpoints import CheckpointError, sha256
 from robustness_core.datasets import DatasetError, fitting
 from robustness_core.files import obstacle, write_whole
-from robustness_core.layers import LayerError, main_layers
+from robustness_core.layers import LayerError, cuts, main_layers
 from robustness_core.sandbox import UploadRefused
-from robustness_core.spec import DATASETS, METHODS, PRESETS, SPLITS, AuditSpec, EpsilonGrid, SpecError
+from robustness_core.spec import DATASETS, METHODS, PRESETS, SPLITS, AuditSpec, EpsilonGrid, SpecError, too_large_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
         )
         if args.json is not None and str(args.json) != "-" and (why := obstacle(args.json)):
             raise SpecError(why)
+        sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}
+        if note := too_large_words(spec.too_large(sizes), sizes):
+            print(f"strata: {note}", file=sys.stderr)
         device = choose_device(args.device)
         with tqdm(total=0, unit="pair", disable=None, file=sys.stderr) as bar:
 

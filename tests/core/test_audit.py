@@ -85,6 +85,17 @@ def test_a_normalisation_that_is_given_replaces_that_of_the_file(tmp_path: Path)
     assert np.abs(found["given"] - found["plain"]).max() > 1e-2
 
 
+def test_a_layer_smaller_than_m_is_left_out_with_a_note(
+    network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = audit(network, tmp_path, "--samples", "2", "--layers", "all", "--m", "5", "15", "--epsilon", "0:6:3")
+    found = [(layer["layer"], layer["m"]) for layer in result["layers"]]
+    assert found == [("conv1", 5), ("conv1", 15), ("fc1", 5), ("fc1", 15), ("logits", 5)]
+    assert result["layers_left_out"] == [{"layer": "logits", "m": 15}]
+    assert all(np.isfinite(layer["mean_loss"]).all() for layer in result["layers"])
+    assert "strata: Left out, for m is above the number of features: logits (10) at m = 15." in capsys.readouterr().err
+
+
 def test_a_larger_sample_keeps_the_smaller_ones_distances(network: Path, tmp_path: Path) -> None:
     few = audit(network, tmp_path, "--samples", "2", "--layers", "fc1", "--m", "4")
     more = audit(network, tmp_path, "--samples", "4", "--layers", "fc1", "--m", "4")

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustness_core.spec import METHODS, PRESETS, AuditSpec, EpsilonGrid, SeriesSpec, SpecError, sample_indices
+from robustness_core.spec import (
+    METHODS,
+    PRESETS,
+    AuditSpec,
+    EpsilonGrid,
+    SeriesSpec,
+    SpecError,
+    sample_indices,
+    too_large_words,
+)
 
 
 def audit(**changes: Any) -> AuditSpec:
@@ -179,6 +188,21 @@ def test_layers_are_checked_against_the_network() -> None:
         audit().check_layers({"logits": 10})
     with pytest.raises(SpecError, match="m = 11 is larger than the 10 features of layer logits; choose m from 1 to 10"):
         audit(m=(11,)).check_layers(features)
+
+
+def test_layers_smaller_than_an_m_are_left_out_unless_that_leaves_nothing() -> None:
+    features = {"conv1": 1000, "logits": 10}
+    asked = audit(m=(10, 11, None))
+    assert asked.too_large(features) == (("logits", 11),)
+    assert too_large_words(asked.too_large(features), features) == (
+        "Left out, for m is above the number of features: logits (10) at m = 11."
+    )
+    assert audit().too_large(features) == ()
+    assert too_large_words((), features) == ""
+    with pytest.raises(SpecError, match="no layer 'conv1'; it has logits"):
+        audit().too_large({"logits": 10})
+    with pytest.raises(SpecError, match="m = 1001 is larger than the 1000 features of layer conv1"):
+        audit(m=(1001,)).too_large(features)
 
 
 def test_samples_are_checked_against_the_classes() -> None:

@@ -160,7 +160,7 @@ def test_running_audit_of_another_question_says_what_it_asks(db, open_screen) ->
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ({"m": "11"}, "larger than the 10 features of layer logits"),
+        ({"m": "11", "layers": "logits"}, "larger than the 10 features of layer logits"),
         ({"S": "401"}, "larger than class 3, which has 400 images"),
         ({"a": "7"}, "The two classes must differ"),
         ({"from": "9.0"}, "must be above the smallest"),
@@ -209,6 +209,16 @@ def test_screen_never_downloads_whatever_part_of_a_data_set_is_in_the_cache(
     assert any("or choose cifar10-2k." in error.value.replace("\\", "") for error in screen.error)
     with pytest.raises(SpecError, match="CIFAR-10 is not in STRATA_DATA nor in the cache"):
         audits.submit(db, synthetic.question().replace(dataset="cifar10", split=split))
+
+
+def test_a_layer_smaller_than_m_is_left_out_and_named(db, open_screen) -> None:
+    synthetic.network(db)
+    screen = open_screen("explore", m="11")
+    assert not screen.exception
+    said = " ".join(info.value for info in screen.info).replace("\\", "")
+    assert "small-made-up: Left out, for m is above the number of features: logits (10) at m = 11." in said
+    next(button for button in screen.button if button.label == "Start").click().run()
+    assert audits.recent(db)[0].spec.layers == ("conv1", "conv2", "fc1")
 
 
 @pytest.mark.parametrize(

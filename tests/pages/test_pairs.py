@@ -171,3 +171,12 @@ def test_table_of_pairs_marks_misclassified_images(db, first, open_screen) -> No
     table = open_screen("pairs").dataframe[0].value
     assert set(table["errs on"][table["x"] == first[0]]) == {"x"}
     assert set(table["errs on"][table["x"] != first[0]]) == {""}
+
+
+def test_a_layer_smaller_than_m_says_why_it_has_no_pairs(db, open_screen) -> None:
+    synthetic.network(db)
+    screen = open_screen("pairs", layer="logits", m="11")
+    assert not screen.exception
+    said = words(screen).replace("\\", "")
+    assert "logits (10) at m = 11" in said
+    assert "cannot be asked as it stands" in said
