@@ -125,6 +125,7 @@ def loss_by_depth(
             "hovertemplate": "%{text}: %{y:.4f} nats",
         })  # fmt: skip
     layers = {tuple(curve.layer for curve in curves) for curves in networks.values()}
+    most = max((len(curves) for curves in networks.values()), default=1)
     names = [style.safe(name) for name in layers.pop()] if len(layers) == 1 else []
     named = {"tickvals": list(range(1, len(names) + 1)), "ticktext": names} if names else {}
     loss_axis: style.Part = {"range": style.LOSS_RANGE} if apart is None else {}
@@ -135,7 +136,7 @@ def loss_by_depth(
         height=380,
         dark=dark,
         shapes=[style.across(style.LOG2, style.reference_colour(dark))] if apart is None else [],
-        xaxis={} if relative else {"dtick": 1, **named},
+        xaxis={"range": [-0.05, 1.05]} if relative else {"range": [0.6, most + 0.4], "dtick": 1, **named},
         yaxis=loss_axis,
     )
 

@@ -145,7 +145,7 @@ def figure(
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": ink, "size": 13},
         "showlegend": True,
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "font": {"color": ink}},
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "font": {"color": ink}, "itemwidth": 44},
         "hoverlabel": {"namelength": -1},
         "dragmode": "zoom",
         "xaxis": axis(x, dark),

@@ -83,11 +83,17 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
     names = [part.network.name for part in parts]
     at = question.choose_epsilon(epsilon)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        relative = st.toggle("Align by relative depth", key="relative", bind=question.BOUND)
+        relative = st.toggle(
+            "Align by relative depth",
+            key="relative",
+            bind=question.BOUND,
+            help="Puts the first layer of each network at 0 and its logits at 1, however many layers it has.",
+        )
         question.forget("minus", ["nothing", *names])
         minus = st.selectbox(
             "Subtract", ["nothing", *names], key="minus", bind=question.BOUND, width=260,
-            help="Shows differences to this network, layer by layer in their order, or aligned by relative depth.",
+            help="Draws every network's loss minus that of this one, at the layer of the same place or, aligned by "
+            "relative depth, interpolated.",
         )  # fmt: skip
 
     # Differences are drawn once a layer of the network that is taken away is known for good, see `loss_by_depth`.
@@ -123,13 +129,8 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
         else:
             st.info("No card states an accuracy under PGD for these two classes.")
     formats = {f"{name} at ε = {at:g}": form for name, form in FORMATS.items()}
-    st.dataframe(
-        table,
-        hide_index=True,
-        placeholder="–",
-        column_config=screen.number_columns(formats),
-        alt="Networks with loss and accuracies",
-    )
+    # Its cells break into lines: a table of streamlit's other kind cuts its last columns.
+    st.table(report.in_text(table, formats).map(screen.escape), hide_index=True, alt="Networks, loss and accuracies")
     st.subheader("Curves", anchor=False)
     screen.show(multiples, "multiples", "strata-compare", f"Layer curves of each network on the same axes{means}")
     caption = _caption(parts, at, taken, relative, [part.network for part in parts if accuracies[part.network.name]])

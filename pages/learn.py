@@ -42,7 +42,15 @@ def _features(left: st.delta_generator.DeltaGenerator, right: st.delta_generator
             "random mix of all of them becomes cluttered: tiny moves reach every value. This is why Strata looks at "
             "random mixtures $A f(x)$ of a layer's features, with few rows, instead of all features at once."
         )
-        st.latex(r"x \;\mapsto\; A f(x), \qquad A \in \mathbb{R}^{m \times n_j},\; A_{ik} \sim \mathcal{N}(0, 1)")
+        st.latex(
+            r"\begin{gathered} x \;\mapsto\; A f(x) \\ "
+            r"A \in \mathbb{R}^{m \times n_j},\; A_{ik} \sim \mathcal{N}(0, 1) \end{gathered}"
+        )
+        st.markdown(
+            "Such a reading may be harder to move at a deeper layer than at an earlier one, or than the image seen "
+            "through as many mixtures: it says how easily features are *used* robustly. What no classifier on a layer "
+            "can undo is read off all features at once, and only grows with depth."
+        )
         weak = st.slider("Weak features added", 0, 200, 0, 5, key="weak", bind=BOUND)
         seed = st.number_input("Seed of the mixture", 0, 1000, 3, key="mix", bind=BOUND, width=160)
     axis, points = toy.grid()
@@ -68,7 +76,8 @@ def _distance(left: st.delta_generator.DeltaGenerator, right: st.delta_generator
         )
         st.markdown(
             "For a linear feature the answer is a formula: half of that part of x − x′ which the feature can see. "
-            "For a network with ReLUs the level sets have corners, and the distance must be searched for."
+            "For a network with ReLUs the level sets have corners, and the distance must be searched for. Images that "
+            "meet need not be valid: their pixels may leave [0, 1]."
         )
         kind = st.segmented_control(
             "Feature", ["linear", "piecewise linear"], default="linear", key="kind", bind=BOUND, required=True
@@ -136,7 +145,7 @@ def _search(left: st.delta_generator.DeltaGenerator, right: st.delta_generator.D
         st.markdown(
             "Algorithm 1 starts where a collision is certain: at the midpoint, where both images are the same. There "
             "it replaces the feature by its tangent, for which all collisions form a plane, and projects the original "
-            "pair onto that plane."
+            "pair onto that plane: the first pull α is 1."
         )
         st.latex(
             r"\begin{gathered} z_{i+1} = \mathrm{proj}\left((1 - \alpha_i)\, z_i + \alpha_i\, (x, x'),\; "
@@ -179,8 +188,9 @@ def _conflicts(left: st.delta_generator.DeltaGenerator, right: st.delta_generato
         )
         st.markdown(
             "The best any classifier can do is to share its confidence along the edges. The least loss, in nats, is 0 "
-            "without conflicts and log 2 when nothing can be told apart. Drawn over ε it is the curve of Explore; the "
-            "points here are their own features."
+            "without conflicts and log 2 where nothing does better than guessing. Drawn over ε it is the curve of "
+            "Explore, a lower bound there, since only conflicts that were found count; the points here are their own "
+            "features."
         )
         epsilon = st.slider("Budget ε", 0.0, 1.5, 0.3, 0.05, key="budget", bind=BOUND)
         count = st.slider("Points a class", 3, 30, 12, key="points", bind=BOUND)

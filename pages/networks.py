@@ -209,7 +209,9 @@ def _result(db: Database, found: upload.Inspected, file: UploadedFile) -> None:
     )
     st.code(report["architecture"], language=None, wrap_lines=True)
     if measured is not None:
-        st.markdown(f"**{measured:.1%}** right on {report['images']} images of {screen.escape(str(report['dataset']))}")
+        st.markdown(
+            f"**{measured:.1%}** right on {report['images']} test images of {screen.escape(str(report['dataset']))}"
+        )
     for warning in report["warnings"]:
         st.warning(screen.escape(warning))
     _layers([layer for layer in found.layers if layer.main])

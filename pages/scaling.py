@@ -100,7 +100,8 @@ def _ask(db: Database, shelf: list[NetworkRecord]) -> Asked | None:
     question.forget("ms", options)
     chosen = st.multiselect(
         f"Projection dimensions m (nj = {features:,})", options, [m for m in options[:-2] if int(m) <= 50], key="ms",
-        bind=question.BOUND, wrap=True, help="none: no projection, the limit m ≥ nj",
+        bind=question.BOUND, wrap=True,
+        help="Random mixtures of the layer's nj features that are read at once; none: all features.",
     )  # fmt: skip
     form = question.Form(network.input_shape, one_m=False)
     m = tuple(None if value == WITHOUT else int(value) for value in options if value in chosen)
@@ -147,7 +148,7 @@ def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
         screen.show(figure, key, f"strata-{key}", HEADINGS_ALT[key])
         st.caption(screen.escape(words if key == "by_m" else f"{heading}: {about}. {words}"))
     take_away.show(f"strata-scaling-{asked.spec.key[:8]}", lambda: [view.part], lambda: _report(view), link,
-                   {"Distances": lambda: _table(view)} if view.dimensions else {})  # fmt: skip
+                   {"Means": lambda: _table(view)} if view.dimensions else {})  # fmt: skip
 
 
 def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]:
@@ -252,7 +253,7 @@ def _report(view: View) -> str:
     caption = " ".join([first[2], *(f"{heading}: {words}" for heading, _, words in others)])
     title = f"{view.part.network.name}: {view.layer.name} under projections"
     return report.page(
-        title, [view.part], [figure for _, figure, _ in figures.values()], {"Distances": _table(view)}, caption
+        title, [view.part], [figure for _, figure, _ in figures.values()], {"Means": _table(view)}, caption
     )
 
 

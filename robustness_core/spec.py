@@ -69,7 +69,9 @@ class EpsilonGrid:
             raise SpecError(f"The ε range {text!r} must read start:stop:count, for example 0:8:81.") from None
 
     def values(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return np.linspace(self.start, self.stop, self.count)
+        """The budgets, (count,), with 12 digits at most: 0.3, not 0.30000000000000004; both ends are exact."""
+        inner = [float(f"{budget:.12g}") for budget in np.linspace(self.start, self.stop, self.count)[1:-1].tolist()]
+        return np.array([self.start, *inner, self.stop], dtype=np.float64)
 
 
 @dataclass(frozen=True)

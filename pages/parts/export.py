@@ -149,6 +149,32 @@ def as_csv(parts: Sequence[Part]) -> str:
     return str(pd.concat([frame for part in parts for frame in _frames(part)]).to_csv(index=False))
 
 
+def distances_as_csv(parts: Sequence[Part]) -> str:
+    """One row a pair of every layer and projection that is known: both images and what was found of them."""
+    frames = []
+    for part in parts:
+        sample, answer = part.answer.sample, part.answer
+        settled = _columns(part)
+        for (layer, m), group in answer.groups.items():
+            for projection in group:
+                matrix = projection.matrix
+                rows, columns = np.nonzero(matrix.known)
+                found = pd.DataFrame(
+                    {
+                        "layer": layer,
+                        "m": "" if m is None else m,
+                        "projection_seed": projection.spec.seed,
+                        "left_index": sample.left[rows],
+                        "right_index": sample.right[columns],
+                        "distance": matrix.distance[rows, columns],
+                        "residual": matrix.residual[rows, columns],
+                        "collided": matrix.collided[rows, columns],
+                    }
+                )
+                frames.append(found.assign(**{name: plain(value) for name, value in settled.items()}))
+    return str(pd.concat(frames).to_csv(index=False))
+
+
 def _frames(part: Part) -> list[pd.DataFrame]:
     """A frame a layer and projection, and one an overlay."""
     answer = part.answer

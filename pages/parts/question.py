@@ -20,6 +20,21 @@ BOUND: Final = "query-params"
 METHOD_HELP = (
     "balanced: the project's search, closer and cheaper. algorithm1: the paper's linearise-and-project, as printed."
 )
+PRESET_HELP = (
+    "How long each pair is searched, in passes: runs of both images through the network, forward or backward. With "
+    "balanced fast takes some 60, default 110 and thorough 270. A longer search finds closer collisions."
+)
+SAMPLES_HELP = "Images of each class; all S² pairs are searched. A larger sample contains the smaller one."
+M_HELP = (
+    "Rows of the random projection: the nj features of a layer are read through m random mixtures of them. A layer "
+    "with fewer than m features is left out."
+)
+N_HELP = "Random projections of each layer; curves are their means, and 5 or more say how far these can be trusted."
+SEED_HELP = "Draws the images of the sample and the first projection; the next projections have the seeds that follow."
+SPLIT_HELP = (
+    "train: images that a network may have been trained on, the bundled ones were. test: images it has not seen."
+)
+FULL_HELP = "Reads all nj features of a layer, as Bhagoji et al. 2023 do: what no classifier on it can undo. Slower."
 
 
 # Least and largest of the numbers in an address; those in FRACTIONS need not be whole.
@@ -66,7 +81,7 @@ def choose_network(shelf: Sequence[NetworkRecord]) -> NetworkRecord:
         list(names).index(first),
         key="network",
         bind=BOUND,
-        help="From the shelf, see Networks.",
+        help="The bundled networks and those that you added on the screen Networks.",
     )
     return names[chosen]
 
@@ -120,36 +135,17 @@ class Form:
         _say_if_no_number()
         self.dataset, self.classes = _choose_images(input_shape)
         with st.container(horizontal=True, gap="small"):
-            samples = st.number_input("Sample S", 1, None, 20, key="S", bind=BOUND, width=88, help="Images a class.")
-            m = (
-                st.number_input("m", 1, None, 10, key="m", bind=BOUND, width=88, help="Rows of the random projection.")
-                if one_m
-                else 1
-            )
-            projections = st.number_input(
-                "N",
-                1,
-                1000,
-                1,
-                key="N",
-                bind=BOUND,
-                width=88,
-                help="Projections; the curve is their mean. Five or more name a change.",
-            )
+            samples = st.number_input("Sample S", 1, None, 20, key="S", bind=BOUND, width=88, help=SAMPLES_HELP)
+            m = st.number_input("m", 1, None, 10, key="m", bind=BOUND, width=88, help=M_HELP) if one_m else 1
+            projections = st.number_input("N", 1, 1000, 1, key="N", bind=BOUND, width=88, help=N_HELP)
         self._trouble = st.empty()
         with st.expander("Method, seed, ε range" if budgets else "Method, seed"):
-            self.full = one_m and st.toggle(
-                "No projection", key="full", bind=BOUND, help="As Bhagoji et al. 2023: all features, m ≥ nj; slower."
-            )
+            self.full = one_m and st.toggle("No projection", key="full", bind=BOUND, help=FULL_HELP)
             forget("method", list(METHODS))
             self.method = st.selectbox("Method", list(METHODS), key="method", bind=BOUND, help=METHOD_HELP)
             forget("preset", PRESETS)
-            self.preset = st.selectbox(
-                "Preset", PRESETS, index=1, key="preset", bind=BOUND, help="How long each pair is searched."
-            )
-            seed = st.number_input(
-                "Seed", 0, None, 0, key="seed", bind=BOUND, help="Of the sample; projection i is drawn from seed + i."
-            )
+            self.preset = st.selectbox("Preset", PRESETS, index=1, key="preset", bind=BOUND, help=PRESET_HELP)
+            seed = st.number_input("Seed", 0, None, 0, key="seed", bind=BOUND, help=SEED_HELP)
             self.left_out = st.text_input(
                 "Images left out",
                 key="left_out",
@@ -158,7 +154,7 @@ class Form:
                 help="Numbers of images that the next ones of the sample replace, for example misclassified ones.",
             )
             forget("split", SPLITS)
-            self.split = st.selectbox("Split", SPLITS, key="split", bind=BOUND)
+            self.split = st.selectbox("Split", SPLITS, key="split", bind=BOUND, help=SPLIT_HELP)
             start, stop, count = _choose_budgets() if budgets else (0.0, 8.0, 81)
             self._trouble_below = st.empty()
         self._too_large: list[str] = []
@@ -227,7 +223,11 @@ def _choose_budgets() -> tuple[float, float, int]:
 def _choose_layers(network: NetworkRecord) -> tuple[str, ...]:
     """The layers, in the order of the network whatever the order of the clicks."""
     before = st.toggle(
-        "Offer layers before their ReLU", key="pre", bind=BOUND, help="Adds the cuts whose name ends in .pre."
+        "Offer layers before their ReLU",
+        key="pre",
+        bind=BOUND,
+        help="Adds the layers as they are before their activation, named .pre; the first is affine, so that its "
+        "distances are exact.",
     )
     offered = [layer for layer in network.layers if layer.main or before]
     names = [layer.name for layer in offered]
@@ -251,7 +251,7 @@ def _show_sizes(network: NetworkRecord, chosen: Sequence[str]) -> None:
             parts.append(f"{screen.escape(layer.name)}: {layer.features:,}{ratio(before, layer.features)}")
             before = layer.features
     if parts:
-        st.caption("Features nj (ratio to the layer before): " + " · ".join(parts))
+        st.caption("nj, the number of features of a layer (ratio to the layer before): " + " · ".join(parts))
 
 
 def ratio(before: int | None, features: int) -> str:

@@ -131,6 +131,11 @@ def page(
     return f'<!DOCTYPE html><html lang="en"><head>{head}</head><body>{"".join(sections)}</body></html>'
 
 
+def in_text(table: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
+    """A table as a report shows it, all in text; `formats`: name of a column -> format of its numbers."""
+    return pd.DataFrame({name: map(_writer(formats.get(name, "%s")), table[name]) for name in table})
+
+
 def _writer(form: str) -> Callable[[float], str]:
     """What makes text of the numbers of a column, of those that are missing too."""
     return lambda value: "–" if pd.isna(value) else form % value

@@ -40,12 +40,19 @@ def show(
     st.subheader("Take away", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         download("CSV", lambda: export.as_csv(parts()), f"{name}.csv", "All lines as drawn, a row a budget")
+        about = "Distance and residual of every known pair, a row a pair"
+        download("Distances as CSV", lambda: export.distances_as_csv(parts()), f"{name}-distances.csv", about)
         download(
             "JSON", lambda: export.as_json(parts()), f"{name}.json", "All lines, distances, residuals and settings"
         )
         for heading, table in (tables or {}).items():
             about = f"{heading} as the figures draw them, with the settings"
-            download(f"{heading} as CSV", partial(_csv, table, shown[0]), f"{name}-{heading.lower()}.csv", about)
+            download(
+                f"{heading} as CSV",
+                partial(_csv, table, shown[0]),
+                f"{name}-{heading.lower().replace(' ', '-')}.csv",
+                about,
+            )
         download(
             "Report",
             report,

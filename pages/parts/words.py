@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pages.parts import data, screen
 from robustness_core import datasets
-from robustness_core.spec import AuditSpec
+from robustness_core.spec import SPLITS, AuditSpec
 from store.records import AuditRecord, NetworkRecord
 
 Layers = Mapping[str, tuple[str, ...]]
@@ -164,20 +164,25 @@ def _training(network: NetworkRecord) -> str:
 
 
 def accuracies(network: NetworkRecord) -> str:
-    """Measured accuracies from the card: 97.8 % clean, 87.0 % under PGD at ε = 1.5 (500 images)."""
+    """Measured accuracies from the card: 97.8% clean, 87.0% under PGD at ε = 1.5 (500 images), on test images."""
     evaluation = part(network.card, "evaluation")
     clean, robust = part(evaluation, "clean"), part(evaluation, "robust")
     inspected = part(network.card, "inspected")
     words = []
     if isinstance(inspected.get("accuracy"), int | float):
-        words.append(f"{inspected['accuracy']:.1%} clean")
+        count = f"{inspected['images']:,} " if isinstance(inspected.get("images"), int) else ""
+        words.append(f"{inspected['accuracy']:.1%} clean on {count}test images")
+    measured = []
     if isinstance(clean.get("accuracy"), int | float):
-        words.append(f"{clean['accuracy']:.1%} clean")
+        measured.append(f"{clean['accuracy']:.1%} clean")
     budgets, values = robust.get("epsilon"), robust.get("accuracy")
     if isinstance(budgets, list) and isinstance(values, list):
         some = robust.get("images") != clean.get("images")  # else both are of the whole test set
         of = f" ({robust['images']:,} images)" if some and isinstance(robust.get("images"), int) else ""
-        words += [f"{value:.1%} under PGD at ε = {at:g}{of}" for at, value in zip(budgets, values, strict=False)]
+        measured += [f"{value:.1%} under PGD at ε = {at:g}{of}" for at, value in zip(budgets, values, strict=False)]
+    if measured:
+        split = evaluation.get("split")
+        words += [*measured, f"on {split} images" if split in SPLITS else "on images that the card does not name"]
     return ", ".join(words)
 
 

@@ -64,7 +64,7 @@ def test_a_good_file_becomes_a_network_that_can_be_audited(page: Page, shelf) ->
     drop(page, address, "my <b>first</b>.pth", state_dict())
     expect(page.get_by_text(re.compile(r"parameters, 10 classes, 1×28×28 images"))).to_be_visible(timeout=120_000)
     expect(page.get_by_text(re.compile("conv 16 4x4/2 p1, relu, .*, fc 100, relu, fc 10")).first).to_be_visible()
-    right = page.get_by_text(re.compile(r"right on 1000 images of mnist-5k"))
+    right = page.get_by_text(re.compile(r"right on 1000 test images of mnist-5k"))
     expect(right).to_be_visible()
     assert float(re.search(r"([\d.]+)%", right.inner_text())[1]) > 95
     expect(page.get_by_test_id("stDataFrame").first).to_be_visible()

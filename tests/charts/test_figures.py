@@ -304,6 +304,13 @@ def test_depth_lines_align_by_order_or_relative_depth_and_subtract() -> None:
     np.testing.assert_allclose(difference.data[0].y, 0.0, atol=1e-12)
 
 
+def test_layers_of_which_nothing_is_known_keep_their_axis() -> None:
+    nothing = {"a": [curve("conv1", known=0), curve("fc1", known=0), curve("logits", known=0)]}
+    axis = compare.loss_by_depth(EPSILON, nothing, 2.0).layout.xaxis
+    assert (axis.range[0] > 0, axis.range[1] < 4, list(axis.ticktext)) == (True, True, ["conv1", "fc1", "logits"])
+    assert list(compare.loss_by_depth(EPSILON, nothing, 2.0, relative=True).layout.xaxis.range) == [-0.05, 1.05]
+
+
 def steps(*losses: float) -> list[curves.Curve]:
     """Layers whose loss is the same at every budget."""
     return [curves.Curve(f"layer{number}", 9, 10, np.full((1, 5), loss), 8, 8) for number, loss in enumerate(losses)]

@@ -190,6 +190,13 @@ def test_layers_are_checked_against_the_network() -> None:
         audit(m=(11,)).check_layers(features)
 
 
+def test_budgets_are_written_as_one_would_write_them() -> None:
+    assert EpsilonGrid(0, 8, 81).values().tolist() == [float(f"{tenth // 10}.{tenth % 10}") for tenth in range(81)]
+    third = EpsilonGrid(1e-3 / 3, 1 / 3, 11).values()
+    assert (third[0], third[-1]) == (1e-3 / 3, 1 / 3)
+    np.testing.assert_allclose(third, np.linspace(1e-3 / 3, 1 / 3, 11), rtol=1e-11)
+
+
 def test_layers_smaller_than_an_m_are_left_out_unless_that_leaves_nothing() -> None:
     features = {"conv1": 1000, "logits": 10}
     asked = audit(m=(10, 11, None))

@@ -113,11 +113,21 @@ def test_report_of_scaling_holds_the_law_and_the_command(affine, db, open_screen
     for m in (1, 2, 5):
         assert f"<td>{law(m):.4f}</td>" in page
     assert len(found["CSV"].splitlines()) == 1 + 81 * 3 * 2 + 81  # and the input space
-    distances = pd.read_csv(StringIO(found["Distances as CSV"]))
+    distances = pd.read_csv(StringIO(found["Means as CSV"]))
     np.testing.assert_allclose(distances["law"], [law(m) for m in (1, 2, 5)])
     of_curves = pd.read_csv(StringIO(found["CSV"])).groupby("m")["mean_distance"].mean()
     np.testing.assert_allclose(distances["mean distance"], of_curves)
     assert set(distances["method"]) == {"balanced"}
+    single = pd.read_csv(StringIO(found["Distances as CSV"]))
+    assert len(single) == 3 * 2 * 16  # m, projections, pairs
+    np.testing.assert_allclose(single.groupby("m")["distance"].mean(), distances["mean distance"])
+    of_json = json.loads(found["JSON"])
+    for row in single.to_dict("records")[:: len(single) // 7]:
+        (layer,) = (one for one in of_json["layers"] if one["m"] == row["m"])
+        (one,) = (one for one in layer["projections"] if one["seed"] == row["projection_seed"])
+        place = of_json["left_indices"].index(row["left_index"]), of_json["right_indices"].index(row["right_index"])
+        assert row["distance"] == one["distances"][place[0]][place[1]]
+        assert row["collided"] == one["collided"][place[0]][place[1]]
 
 
 def test_report_of_a_comparison_repeats_every_network(db, open_screen, monkeypatch) -> None:
@@ -146,9 +156,8 @@ def test_a_comparison_shows_the_accuracies_that_cards_state(db, open_screen, mon
     found = downloads(monkeypatch)
     screen = open_screen("compare", networks=list(cards), S="4", at="2")
     assert not screen.exception
-    (table,) = screen.dataframe
-    assert table.value["PGD accuracy at ε = 2"].fillna(-1).tolist() == pytest.approx([40, -1])
-    assert json.loads(table.proto.columns)["PGD accuracy at ε = 2"]["type_config"]["format"] == "%.1f %%"
+    (table,) = screen.table
+    assert [cell.replace("\\", "") for cell in table.value["PGD accuracy at ε = 2"]] == ["40.0 %", "–"]
     assert found["Report"].count("Plotly.newPlot(") == 3
     first, second = re.findall(r"<tr>(?:\s*<td>.*</td>)+\s*</tr>", found["Report"])
     assert "<td>40.0 %</td>" in first
