@@ -18,6 +18,7 @@ def distance_against_m(
     exponent: tuple[float, float, float] | None = None,
     law: tuple[str, Floats] | None = None,
     images: Floats | None = None,
+    intervals: Sequence[tuple[float, float]] = (),
     region: tuple[float, float] | None = None,
     colour: str = "#8f0da4",
     dark: bool = False,
@@ -26,7 +27,8 @@ def distance_against_m(
 
     `distance[i]` are the mean distances of the projections of `m[i]`. `exponent` is the fitted (value, low, high), the
     last two NaN for want of an interval. `law` is the line of the √m law with its name, `images` the mean distance of
-    the images themselves, seen through each m, `region` the m for which the law is expected.
+    the images themselves, seen through each m, `intervals` those of the means, (low, high), NaN where there is none,
+    `region` the m for which the law is expected.
     """
     dimensions = np.asarray(m, dtype=np.float64)
     means = np.array([float(np.mean(values)) for values in distance])
@@ -65,9 +67,12 @@ def distance_against_m(
         },
         {
             "x": dimensions, "y": means, "mode": "lines+markers", "name": name, "line": {"color": colour, "width": 2.4},
+            "error_y": _whiskers(means, intervals, colour),
             "hovertemplate": "m = %{x}: mean %{y:.4f} (ℓ2 norm)<extra></extra>",
         },
     ]  # fmt: skip
+    drawn = [float(value) for trace in traces for value in trace["y"] if value > 0]
+    reach = [np.log10(min(drawn) / 1.3), np.log10(max(drawn) * 1.3)] if drawn else None
     return style.figure(
         traces,
         x="projection dimension m",
@@ -76,8 +81,17 @@ def distance_against_m(
         shapes=shapes,
         annotations=notes,
         xaxis=_log_axis(m),
-        yaxis={"type": "log", "tickvals": [k * 10.0**e for e in range(-6, 7) for k in (1, 2, 5)]},
+        yaxis={"type": "log", "range": reach, "tickvals": [k * 10.0**e for e in range(-6, 7) for k in (1, 2, 5)]},
     )
+
+
+def _whiskers(means: Floats, intervals: Sequence[tuple[float, float]], colour: str) -> style.Part:
+    """Error bars from low to high, of a logarithmic axis: one that reaches below 0 ends at a hundredth of the mean."""
+    ends = np.array(intervals, dtype=np.float64).reshape(-1, 2)
+    if not len(ends):
+        return {"visible": False}
+    up, down = np.nan_to_num(ends[:, 1] - means), np.nan_to_num(means - np.maximum(ends[:, 0], means / 100))
+    return {"type": "data", "array": up, "arrayminus": down, "color": colour, "thickness": 1.4, "width": 4}
 
 
 def _log_axis(m: Sequence[int]) -> style.Part:
@@ -122,17 +136,31 @@ def spread_against_m(
 
 
 def curves_by_m(
-    epsilon: Floats, curves: Sequence[Curve], *, input_space: Floats | None = None, dark: bool = False
+    epsilon: Floats, curves: Sequence[Curve], images: Sequence[Curve] = (), *, dark: bool = False
 ) -> go.Figure:
-    """Loss curves of one layer, a line for each m; thin, with the share that is known, while some pairs are not."""
+    """Loss curves of one layer, a line for each m; thin, with the share that is known, while some pairs are not.
+
+    `images` are the curves of the images themselves, seen through the m of each of the `curves`: dotted in its colour.
+    """
     traces: list[style.Part] = []
-    for colour, curve in zip(style.palette(max(len(curves), 1), dark), curves, strict=False):
+    if images:
+        grey = {"color": style.reference_colour(dark), "width": 1.5, "dash": "dot"}
+        name = "dotted: the input through the same m"
+        traces.append({"x": [None], "y": [None], "mode": "lines", "name": name, "line": grey, "hoverinfo": "skip"})
+    for place, colour in enumerate(style.palette(max(len(curves), 1), dark)[: len(curves)]):
+        curve = curves[place]
         if not curve.known:
             continue
         name = "no projection" if curve.m is None else f"m = {curve.m}"
+        common: style.Part = {"x": epsilon, "mode": "lines", "legendgroup": name}
+        if images:
+            traces.append({
+                **common, "y": images[place].mean, "name": f"input, {name}", "showlegend": False,
+                "line": {"color": colour, "width": 1.5, "dash": "dot", "shape": "hv"}, "hovertemplate": "%{y:.4f} nats",
+            })  # fmt: skip
+        dash = "dash" if curve.m is None else "solid"
         traces.append({
-            "x": epsilon, "y": curve.averaged.mean(axis=0), "mode": "lines", "name": name + partly([curve]),
-            "line": {"color": colour, "width": curve.width, "dash": "dash" if curve.m is None else "solid"},
-            "hovertemplate": "%{y:.4f} nats",
+            **common, "y": curve.mean, "name": name + partly([curve]), "hovertemplate": "%{y:.4f} nats",
+            "line": {"color": colour, "width": curve.width, "dash": dash, "shape": "hv"},
         })  # fmt: skip
-    return frame(epsilon, traces, input_space, height=420, dark=dark)
+    return frame(epsilon, traces, None, height=420, dark=dark)

@@ -11,8 +11,9 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from charts import scaling, style
-from pages.parts import asking, captions, data, export, known, progress, question, report, screen, take_away
+from pages.parts import asking, captions, data, export, known, progress, question, reading, report, screen, take_away
 from robustness_core.spec import AuditSpec
+from robustness_core.statistics import Interval, student
 from robustness_core.theory import (
     FITTED_FROM,
     ExponentFit,
@@ -31,6 +32,10 @@ HEADINGS_ALT = {
     "law": "Mean distance against m on log axes with the √m line",
     "spread": "Relative standard deviation over projections against m",
 }
+INPUT_WORDS = (
+    "Dotted in the colour of its m: the images themselves, seen through m random mixtures of their pixels, exact. A "
+    "line says how robust a random readout of m mixtures is, not what information a layer keeps."
+)
 SPREAD_WORDS = (
     "Relative standard deviation over projections: how far one random projection strays. That of the mean over pairs "
     "is shared by all pairs, since they share the projection."
@@ -68,15 +73,27 @@ class Law:
 class View:
     """What is drawn: `measured` holds, for each of the `dimensions` that are wholly known, distances (N, L, R).
 
-    `images` is the mean distance of the images themselves, seen through each of the `dimensions`.
+    `images` is the mean distance of the images themselves, seen through each of the `dimensions`; `inputs` are the
+    images as a layer, beside each curve of the part.
     """
 
     layer: LayerRecord
     part: export.Part
+    inputs: list[reading.Layer]
     dimensions: list[int]
     measured: list[NDArray[np.float64]]
     images: NDArray[np.float64]
     law: Law | None
+
+    @property
+    def means(self) -> list[NDArray[np.float64]]:
+        """The mean distance of each projection, (N,), for each of the `dimensions`."""
+        return [distance.mean(axis=(1, 2)) for distance in self.measured]
+
+    @property
+    def intervals(self) -> list[Interval]:
+        """The mean distances with Student's interval, from three projections on."""
+        return [student(means) if len(means) > 2 else student([means.mean()]) for means in self.means]
 
 
 def main() -> None:
@@ -122,12 +139,14 @@ def _view(db: Database, asked: Asked) -> View:
     if layer.affine and (spectrum := spectra.find(db, asked.network.id, layer.name)) is not None:
         lengths = spectra.lengths(db, spectrum.id, answer.left_ids, answer.right_ids)
         law = Law(spectrum, float(lengths.mean())) if np.isfinite(lengths).all() else None
-    images = export.Overlay("input space", asked.spec.epsilon.values(), known.input_space(asked.spec))
-    part = export.Part(asked.network, answer, known.curves(answer, asked.network.features), (images,))
+    curves = known.curves(answer, asked.network.features)
+    inputs = [reading.images_of(asked.spec, asked.network, curve.m) for curve in curves]
+    overlays = tuple(export.of_images(asked.spec.epsilon.values(), one.curve) for one in inputs)
+    part = export.Part(asked.network, answer, curves, overlays)
     spec, pixels = asked.spec, int(np.prod(asked.network.input_shape))
     apart = 2 * data.input_distances(data.key(spec))
     through_m = input_space_mean(apart.mean(), list(groups), pixels)  # a mean over pairs: E d is linear in the norm
-    return View(layer, part, list(groups), measured, through_m, law)
+    return View(layer, part, inputs, list(groups), measured, through_m, law)
 
 
 def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
@@ -155,15 +174,14 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]
     """Key -> heading, figure and the words below it; those of the first alone state all settings."""
     answer, dimensions = view.part.answer, view.dimensions
     spec = answer.spec
-    by_m = scaling.curves_by_m(
-        spec.epsilon.values(), view.part.curves, input_space=known.input_space(spec), dark=dark
-    )  # fmt: skip
-    caption = captions.of_question(answer, view.part.network, drawn="mean")
+    inputs = [one.curve for one in view.inputs]
+    by_m = scaling.curves_by_m(spec.epsilon.values(), view.part.curves, inputs, dark=dark)
+    caption = f"{captions.of_question(answer, view.part.network, drawn='mean')} {INPUT_WORDS}"
     figures = {"by_m": ("Loss curves for each m", by_m, caption)}
     if not dimensions:
         return figures
     colour = style.layer_colours([one.name for one in view.part.network.layers], dark)[view.layer.name]
-    means = [distance.mean(axis=(1, 2)) for distance in view.measured]
+    means = view.means
     fit = fitted(dimensions, means)
     against = scaling.distance_against_m(
         dimensions,
@@ -171,6 +189,7 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]
         exponent=None if fit is None else (fit.exponent, fit.low, fit.high),
         law=law_line(dimensions, means, view.law),
         images=view.images,
+        intervals=[(one.low, one.high) for one in view.intervals],
         region=None if view.law is None else (1.0, view.law.limit),
         colour=colour,
         dark=dark,
@@ -205,6 +224,8 @@ def _law_words(view: View, fit: ExponentFit | None) -> str:
             f"({within}); the law says 0.5. c(m) = √(2/m) Γ((m+1)/2) / Γ(m/2) takes out that means of distances at a "
             "small m lie below their root mean square (0.80 at m = 1, 0.95 at 5)."
         )
+    if view.part.answer.spec.projections > 2:
+        words.append("Whiskers: Student's 95 % interval of the mean over projections, of these images.")
     words.append(
         "Dotted: the images themselves seen through the same m, E d² = m‖x−x′‖² / (4n0); a layer above it is harder to "
         "move through m random mixtures than its images are."
@@ -228,15 +249,20 @@ def _law_words(view: View, fit: ExponentFit | None) -> str:
 def _table(view: View) -> pd.DataFrame:
     """A row an m that is wholly known: the mean distance, the law where there is one, and the spreads."""
     many = view.part.answer.spec.projections > 1
+    halves = [half_budgets(view, m) for m in view.dimensions]
     table = pd.DataFrame(
         {
             "layer": view.layer.name,
             "m": view.dimensions,
             "projections": view.part.answer.spec.projections,
-            "mean distance": [float(distance.mean()) for distance in view.measured],
+            "mean distance": [one.value for one in view.intervals],
+            "low": [one.low for one in view.intervals],
+            "high": [one.high for one in view.intervals],
             "input through m": view.images,
         }
     )
+    table["ε½"], table["ε½ of the input"] = [one.value for one, _ in halves], [images.value for _, images in halves]
+    table["ε½ low"], table["ε½ high"] = [one.low for one, _ in halves], [one.high for one, _ in halves]
     if view.law is not None:
         table["law"] = view.law.prediction(view.dimensions)
         table["‖L‖F"], table["r4"] = view.law.spectrum.frobenius, view.law.spectrum.r4
@@ -255,6 +281,13 @@ def _report(view: View) -> str:
     return report.page(
         title, [view.part], [figure for _, figure, _ in figures.values()], {"Means": _table(view)}, caption
     )
+
+
+def half_budgets(view: View, m: int) -> tuple[Interval, Interval]:
+    """ε½ of the layer and of its images, seen through m, with Student's intervals over projections."""
+    place = [curve.m for curve in view.part.curves].index(m)
+    layer = reading.Layer(view.layer.name, view.part.curves[place], tuple(view.measured[view.dimensions.index(m)]))
+    return layer.half, view.inputs[place].half
 
 
 def spread(distance: NDArray[np.float64]) -> tuple[float, float]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln, stdtrit
+from scipy.special import gammaln
 
 from robustness_core.conflict_graph import Floats
+from robustness_core.statistics import student
 
 
 def affine_distance(matrix: npt.ArrayLike, difference: npt.ArrayLike) -> Floats:
@@ -157,12 +158,9 @@ def fit_exponent(m: npt.ArrayLike, distances: npt.ArrayLike, *, confidence: floa
     y = np.log(values).reshape(len(x), -1) - np.log(mean_factor(rows))[:, None]
     centred = x - x.mean()
     slopes = centred @ y / (centred @ centred)  # (N,)
-    exponent, N = float(slopes.mean()), len(slopes)
-    half = np.nan
-    if N > 1:
-        half = float(stdtrit(N - 1, (1 + confidence) / 2) * slopes.std(ddof=1) / np.sqrt(N))
-    scale = float(np.exp(y.mean() - exponent * x.mean()))
-    return ExponentFit(exponent, exponent - half, exponent + half, scale, tuple(rows.tolist()))
+    exponent = student(slopes, confidence=confidence)
+    scale = float(np.exp(y.mean() - exponent.value * x.mean()))
+    return ExponentFit(exponent.value, exponent.low, exponent.high, scale, tuple(rows.tolist()))
 
 
 def _enough(rows: Floats, values: Floats) -> bool:

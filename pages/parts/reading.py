@@ -79,7 +79,7 @@ class Reading:
 def of(answer: known.Answer, network: NetworkRecord) -> Reading:
     """The reading of an answer about one m."""
     (m,) = answer.spec.m
-    layers = [_images(answer.spec, network, m)]
+    layers = [images_of(answer.spec, network, m)]
     for curve, group in zip(known.curves(answer, network.features), answer.groups.values(), strict=True):
         drawn = [group[index].matrix.distance for index in curve.whole or curve.begun]
         layers.append(Layer(curve.layer, curve, tuple(drawn)))
@@ -120,7 +120,7 @@ def half_bars(reading: Reading) -> list[Bar]:
     return bars
 
 
-def _images(spec: AuditSpec, network: NetworkRecord, m: int | None) -> Layer:
+def images_of(spec: AuditSpec, network: NetworkRecord, m: int | None) -> Layer:
     """The images as the first layer, seen through the same mixtures: an A of each seed applied to their pixels."""
     if m is None:
         matrices = [data.input_distances(data.key(spec))]

@@ -271,7 +271,8 @@ def test_nearest_first_puts_unknown_rows_last() -> None:
 def test_distance_against_m_has_the_law_the_input_and_a_dot_a_projection() -> None:
     lines = {"law": ("√m law through m = 4", np.array([0.6, 1.1, 2.3])), "images": np.array([0.1, 0.2, 0.4])}
     measured = [np.array([0.5, 0.7]), np.array([1.1]), np.array([2.5])]
-    figure = scaling.distance_against_m([1, 4, 16], measured, exponent=(0.5, 0.4, 0.6), **lines)
+    intervals = [(-0.1, 1.3), (math.nan, math.nan), (2.0, 3.0)]
+    figure = scaling.distance_against_m([1, 4, 16], measured, exponent=(0.5, 0.4, 0.6), intervals=intervals, **lines)
     assert figure.layout.xaxis.type == figure.layout.yaxis.type == "log"
     drawn = {trace.name: list(trace.y) for trace in figure.data}
     assert drawn["√m law through m = 4"] == [0.6, 1.1, 2.3]
@@ -279,6 +280,9 @@ def test_distance_against_m_has_the_law_the_input_and_a_dot_a_projection() -> No
     assert drawn["mean, ∝ m^0.50 (0.40 to 0.60)"] == pytest.approx([0.6, 1.1, 2.5])
     (dots,) = traces(figure, "one projection")
     assert list(dots.x) == [1, 1, 4, 16]
+    whiskers = figure.data[-1].error_y
+    np.testing.assert_allclose(whiskers.array, [0.7, 0, 0.5])
+    np.testing.assert_allclose(whiskers.arrayminus, [0.594, 0, 0.5])  # a logarithm has no 0
 
 
 def test_spread_of_a_pair_of_the_mean_and_of_theory_are_in_per_cent() -> None:
@@ -289,10 +293,20 @@ def test_spread_of_a_pair_of_the_mean_and_of_theory_are_in_per_cent() -> None:
 
 def test_curves_by_m_name_every_m() -> None:
     asked = [curve(m=1), curve(m=2, known=0), curve(m=5, known=3), curve(m=None)]
-    figure = scaling.curves_by_m(EPSILON, asked, input_space=LOSSES[0])
-    assert [trace.name for trace in figure.data] == ["input space", "m = 1", "m = 5 (37% known)", "no projection"]
-    _, whole, part, _ = figure.data
+    figure = scaling.curves_by_m(EPSILON, asked)
+    assert [trace.name for trace in figure.data] == ["m = 1", "m = 5 (37% known)", "no projection"]
+    whole, part, _ = figure.data
     assert part.line.width < whole.line.width
+
+
+def test_curves_by_m_have_the_input_of_the_same_m_beside_them() -> None:
+    asked, inputs = [curve(m=1), curve(m=2, known=0), curve(m=5)], [images(LOSSES[0]) for _ in range(3)]
+    figure = scaling.curves_by_m(EPSILON, asked, inputs)
+    assert [trace.name for trace in figure.data[1:]] == ["input, m = 1", "m = 1", "input, m = 5", "m = 5"]
+    for dotted, line in zip(figure.data[1::2], figure.data[2::2], strict=True):
+        assert (dotted.line.color, dotted.legendgroup) == (line.line.color, line.legendgroup)
+        assert (dotted.line.dash, line.line.dash, dotted.showlegend) == ("dot", "solid", False)
+        np.testing.assert_allclose(dotted.y, LOSSES[0])
 
 
 def test_depth_lines_align_by_order_or_relative_depth_and_subtract() -> None:

@@ -112,7 +112,7 @@ def test_report_of_scaling_holds_the_law_and_the_command(affine, db, open_screen
     assert "--m 1 2 5" in page
     for m in (1, 2, 5):
         assert f"<td>{law(m):.4f}</td>" in page
-    assert len(found["CSV"].splitlines()) == 1 + 81 * 3 * 2 + 81  # and the input space
+    assert len(found["CSV"].splitlines()) == 1 + 81 * 3 * 2 + 81 * 3  # and the input through each m
     distances = pd.read_csv(StringIO(found["Means as CSV"]))
     np.testing.assert_allclose(distances["law"], [law(m) for m in (1, 2, 5)])
     of_curves = pd.read_csv(StringIO(found["CSV"])).groupby("m")["mean_distance"].mean()
@@ -128,6 +128,9 @@ def test_report_of_scaling_holds_the_law_and_the_command(affine, db, open_screen
         place = of_json["left_indices"].index(row["left_index"]), of_json["right_indices"].index(row["right_index"])
         assert row["distance"] == one["distances"][place[0]][place[1]]
         assert row["collided"] == one["collided"][place[0]][place[1]]
+    for half, layer in zip(distances["ε½"], of_json["layers"], strict=True):
+        assert half == pytest.approx(np.mean([half_budget(one["distances"]) for one in layer["projections"]]))
+    assert distances["low"].isna().all()  # two projections: no interval worth drawing
 
 
 def test_report_of_a_comparison_repeats_every_network(db, open_screen, monkeypatch) -> None:
