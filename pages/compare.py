@@ -9,9 +9,21 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from charts import compare
+from charts import attribution, compare, style
 from charts.curves import Curve, value_at
-from pages.parts import asking, captions, export, known, progress, question, report, screen, take_away, words
+from pages.parts import (
+    asking,
+    captions,
+    export,
+    known,
+    progress,
+    question,
+    reading,
+    report,
+    screen,
+    take_away,
+    words,
+)
 from robustness_core.spec import AuditSpec
 from store.database import Database
 from store.records import NetworkRecord
@@ -74,88 +86,207 @@ def _ask(shelf: dict[str, NetworkRecord]) -> list[Side]:
     return sides
 
 
+@dataclass(frozen=True, eq=False)
+class View:
+    """What is drawn: a reading and a part of each network, and how it is looked at.
+
+    `number` is what is drawn by layer, at the budget `at` where that is the loss; `taken` the network whose numbers are
+    taken away from all, if any.
+    """
+
+    readings: list[reading.Reading]
+    parts: list[export.Part]
+    at: float
+    number: str
+    relative: bool
+    taken: str | None
+
+    @property
+    def spec(self) -> AuditSpec:
+        return self.parts[0].answer.spec
+
+    @property
+    def names(self) -> list[str]:
+        return [part.network.name for part in self.parts]
+
+    @property
+    def images(self) -> reading.Layer:
+        """The images themselves, the same for all networks."""
+        return self.readings[0].images
+
+    @property
+    def most(self) -> int:
+        """The projections that a mean is over, of the layer that has most."""
+        return max(len(curve.averaged) for one in self.readings for curve in one.curves)
+
+    def measured(self) -> dict[str, list[compare.Measured]]:
+        """The number of each layer of each network."""
+        return {
+            name: [self._of(layer) for layer in one.layers[1:]]
+            for name, one in zip(self.names, self.readings, strict=True)
+        }
+
+    def of_images(self) -> compare.Measured:
+        return self._of(self.images)
+
+    def _of(self, layer: reading.Layer) -> compare.Measured:
+        if self.number == question.HALF:
+            return compare.Measured(layer.curve, np.array(layer.halves))
+        (found,) = compare.losses(self.spec.epsilon.values(), [layer.curve], self.at)
+        return found
+
+
 def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
     answers = [known.answer(db, side.spec, side.network.sha256) for side in sides]
-    parts = [_part(side, answer) for side, answer in zip(sides, answers, strict=True)]
+    readings = [reading.of(answer, side.network) for side, answer in zip(sides, answers, strict=True)]
+    parts = [_part(side, one) for side, one in zip(sides, readings, strict=True)]
     if idle:
         _standing(db, parts)
-    epsilon = sides[0].spec.epsilon.values()
-    names = [part.network.name for part in parts]
-    at = question.choose_epsilon(epsilon)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        relative = st.toggle(
-            "Align by relative depth",
-            key="relative",
-            bind=question.BOUND,
-            help="Puts the first layer of each network at 0 and its logits at 1, however many layers it has.",
-        )
-        question.forget("minus", ["nothing", *names])
-        minus = st.selectbox(
-            "Subtract", ["nothing", *names], key="minus", bind=question.BOUND, width=260,
-            help="Draws every network's loss minus that of this one, at the layer of the same place or, aligned by "
-            "relative depth, interpolated.",
-        )  # fmt: skip
-
-    # Differences are drawn once a layer of the network that is taken away is known for good, see `loss_by_depth`.
-    taken = next((part.network.name for part in parts if part.network.name == minus and _has_base(part)), None)
+    (m,) = sides[0].spec.m
+    st.subheader("Without projection" if m is None else f"Through m = {m} mixtures", anchor=False)
+    st.caption(screen.escape(reading.ABOUT[m is None]))
+    view = _look(readings, parts)
     accuracies = {part.network.name: words.pgd_accuracy(part.network, part.answer.spec) for part in parts}
     measured = any(accuracies.values())
 
     def figures(*, dark: bool) -> tuple[go.Figure, go.Figure, go.Figure | None]:
-        curves = {part.network.name: part.curves for part in parts}
         return (
-            compare.loss_by_depth(epsilon, curves, at, relative=relative, minus=taken, dark=dark),
+            _by_depth(view, dark=dark),
             compare.small_multiples(
-                epsilon,
-                curves,
-                columns=2 if len(curves) in (2, 4) else 3,
-                input_space=known.input_space(parts[0].answer.spec),
+                view.spec.epsilon.values(),
+                {part.network.name: part.curves for part in parts},
+                columns=2 if len(parts) in (2, 4) else 3,
+                images=view.images.curve,
                 dark=dark,
             ),
-            compare.accuracy_by_budget(accuracies, at, dark=dark) if measured else None,
+            compare.accuracy_by_budget(accuracies, view.at, dark=dark) if measured else None,
         )
 
-    table = _table(parts, accuracies, at)
-    means = ", means over projections" if _many(parts) else ""
+    table, halves = _table(parts, accuracies, view.at), _halves(view)
+    means = ", means over projections" if view.most > 1 else ""
     by_depth, multiples, accuracy = figures(dark=screen.dark())
     left, right = st.columns([3, 2])
     with left:
-        alt = f"{_what(taken, relative=relative)} of each network at the budget ε = {at:g}{means}"
-        screen.show(by_depth, "depth", "strata-depth", alt)
+        screen.show(by_depth, "depth", "strata-depth", f"{_what(view)} of each network{means}")
     with right:
         if accuracy is not None:
             alt = "Accuracy of each network under PGD over the budget"
             screen.show(accuracy, "accuracy", "strata-accuracy", alt)
         else:
             st.info("No card states an accuracy under PGD for these two classes.")
-    formats = {f"{name} at ε = {at:g}": form for name, form in FORMATS.items()}
-    # Its cells break into lines: a table of streamlit's other kind cuts its last columns.
+    formats = {f"{name} at ε = {view.at:g}": form for name, form in FORMATS.items()}
+    # Cells of these tables break into lines: a table of streamlit's other kind cuts its last columns.
     st.table(report.in_text(table, formats).map(screen.escape), hide_index=True, alt="Networks, loss and accuracies")
+    st.subheader("ε½ of each layer", anchor=False)
+    st.table(_in_rows(view, halves).map(screen.escape), hide_index=True, alt="ε½ of each layer with its interval")
     st.subheader("Curves", anchor=False)
     screen.show(multiples, "multiples", "strata-compare", f"Layer curves of each network on the same axes{means}")
-    caption = _caption(parts, at, taken, relative, [part.network for part in parts if accuracies[part.network.name]])
+    caption = _caption(view, [part.network for part in parts if accuracies[part.network.name]])
     st.caption(screen.escape(caption))
+    tables = {"Half budgets": lambda: halves}
+    if view.taken is not None:
+        tables["Differences"] = lambda: _differences(view)
     take_away.show(
-        f"strata-compare-{parts[0].answer.spec.key[:8]}",
+        f"strata-compare-{view.spec.key[:8]}",
         lambda: parts,
         lambda: report.page(
-            f"Robustness layer by layer: {', '.join(names)}",
+            f"Robustness layer by layer: {', '.join(view.names)}",
             parts,
             [figure for figure in figures(dark=False) if figure is not None],
-            {"Networks": table},
+            {"Networks": table, "ε½ of each layer": _in_rows(view, halves)},
             caption,
             formats,
         ),
-        {"networks": names},
-        {} if taken is None else {"Differences": lambda: _differences(parts, at, taken, relative=relative)},
+        {"networks": view.names},
+        tables,
     )
 
 
-def _part(side: Side, answer: known.Answer) -> export.Part:
+def _look(readings: list[reading.Reading], parts: list[export.Part]) -> View:
+    """The widgets above the figures: which number of each layer, at which budget, aligned and subtracted how."""
+    names = [part.network.name for part in parts]
+    number = question.choose_number()
+    at = question.choose_epsilon(parts[0].answer.spec.epsilon.values())
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        relative = st.toggle(
+            "Align by relative depth", key="relative", bind=question.BOUND,
+            help="Puts the first layer of each network at 0 and its logits at 1, however many layers it has.",
+        )  # fmt: skip
+        question.forget("minus", ["nothing", *names])
+        minus = st.selectbox(
+            "Subtract", ["nothing", *names], key="minus", bind=question.BOUND, width=260,
+            help="Draws every network's number minus that of this one, at the layer of the same place or, aligned by "
+            "relative depth, interpolated. Both are bounds, so that their difference is none.",
+        )  # fmt: skip
+    # Differences are drawn once a layer of the network that is taken away is known for good, see `differences`.
+    taken = next((part.network.name for part in parts if part.network.name == minus and _has_base(part)), None)
+    return View(readings, parts, at, number, relative, taken)
+
+
+def _by_depth(view: View, *, dark: bool) -> go.Figure:
+    """The number by layer, or its difference to that of the network that is taken away."""
+    half = view.number == question.HALF
+    title = "ε½ (ℓ2 norm)" if half else f"loss at ε = {view.at:g} (nats)"
+    if view.taken is not None:
+        of = "upper bounds, ε½ (ℓ2 norm)" if half else f"lower bounds at ε = {view.at:g} (nats)"
+        title = f"difference of {of}"
+    return compare.by_depth(
+        view.measured(),
+        title,
+        images=view.of_images(),
+        top=None if half else style.LOG2,
+        relative=view.relative,
+        minus=view.taken,
+        dark=dark,
+    )
+
+
+def _part(side: Side, one: reading.Reading) -> export.Part:
     """What is drawn of one network, with the overlays of its panel and its accuracies."""
-    images = export.Overlay("input space", side.spec.epsilon.values(), known.input_space(side.spec))
+    images = export.of_images(side.spec.epsilon.values(), one.images.curve)
     accuracy = export.of_card("PGD accuracy", words.pgd_accuracy(side.network, side.spec))
-    return export.Part(side.network, answer, known.curves(answer, side.network.features), (images, *accuracy))
+    return export.Part(side.network, one.answer, one.curves, (images, *accuracy))
+
+
+def _halves(view: View) -> pd.DataFrame:
+    """A row a layer of each network, the images first: ε½ with its interval, of one projection over the images."""
+    tables = []
+    for one, part in zip(view.readings, view.parts, strict=True):
+        bars = reading.half_bars(one)
+        table = pd.DataFrame(
+            {
+                "layer": [bar.layer for bar in bars],
+                "features": [layer.curve.features for layer in one.layers],
+                "m": "" if one.m is None else one.m,
+                "projections": [len(layer.matrices) for layer in one.layers],
+                "half budget": [bar.value for bar in bars],
+                "low": [bar.low for bar in bars],
+                "high": [bar.high for bar in bars],
+                "interval over": ["images" if len(layer.matrices) == 1 else "projections" for layer in one.layers],
+                "is": ["bound, pairs lack" if bar.sign else "" for bar in bars],
+                "in words": [attribution.interval_words(bar) for bar in bars],
+            }
+        )
+        tables.append(export.with_settings(table, part))
+    return pd.concat(tables)
+
+
+def _in_rows(view: View, halves: pd.DataFrame) -> pd.DataFrame:
+    """ε½ in words, a row a layer by order and a column a network; the images stand in the first row."""
+    columns = {name: halves[halves["network"] == export.plain(name)] for name in view.names}
+    layers = {tuple(column["layer"]) for column in columns.values()}
+    most = max(len(column) for column in columns.values())
+    same = len(layers) == 1
+    rows: dict[str, list[str]] = {
+        "layer": list(layers.pop()) if same else [str(i) if i else "input" for i in range(most)]
+    }
+    for name, column in columns.items():
+        cells = [
+            text if same or i == 0 else f"{layer}: {text}"
+            for i, (layer, text) in enumerate(zip(column["layer"], column["in words"], strict=True))
+        ]
+        rows[name] = cells + ["–"] * (most - len(cells))
+    return pd.DataFrame(rows)
 
 
 def _has_base(part: export.Part) -> bool:
@@ -163,62 +294,69 @@ def _has_base(part: export.Part) -> bool:
     return any(not curve.lower for curve in part.curves)
 
 
-def _differences(parts: list[export.Part], at: float, taken: str, *, relative: bool) -> pd.DataFrame:
+def _differences(view: View) -> pd.DataFrame:
     """A row a layer of each network: what the first figure draws while the network `taken` is taken away."""
-    epsilon = parts[0].answer.spec.epsilon.values()
-    curves = {part.network.name: part.curves for part in parts}
-    apart = compare.differences(epsilon, curves, at, taken, relative=relative)
+    taken = view.taken or ""
+    apart = compare.differences(view.measured(), taken, relative=view.relative)
     tables = [
         pd.DataFrame(
             {
                 "layer": [curve.layer for curve in part.curves],
                 "features": [curve.features for curve in part.curves],
-                "epsilon": at,
-                "difference": apart[part.network.name],
+                "number": "half budget" if view.number == question.HALF else "loss",
+                "epsilon": "" if view.number == question.HALF else view.at,
+                "difference": [one.value for one in apart[part.network.name]],
+                "low": [one.low for one in apart[part.network.name]],
+                "high": [one.high for one in apart[part.network.name]],
                 "to": export.plain(taken),
-                "aligned by": "relative depth" if relative else "layer order",
+                "aligned by": "relative depth" if view.relative else "layer order",
             }
         )
-        for part in parts
+        for part in view.parts
     ]
-    return pd.concat([export.with_settings(table, part) for table, part in zip(tables, parts, strict=True)])
+    return pd.concat([export.with_settings(table, part) for table, part in zip(tables, view.parts, strict=True)])
 
 
-def _many(parts: list[export.Part]) -> bool:
-    """Whether means over several projections are drawn."""
-    return any(len(curve.losses) > 1 for curve in parts[0].curves)
+def _what(view: View) -> str:
+    """What the first figure draws."""
+    number = "ε½ by layer" if view.number == question.HALF else f"Optimal loss by layer at the budget ε = {view.at:g}"
+    if view.taken is None:
+        return number
+    how = "interpolated over relative depth" if view.relative else "the same layer by order"
+    return f"Difference to {view.taken} ({how}) in {number[0].lower() if number[0] == 'O' else number[0]}{number[1:]}"
 
 
-def _what(taken: str | None, *, relative: bool) -> str:
-    """What the first figure draws; `taken` is the network whose losses are taken away."""
-    if taken is None:
-        return "Optimal loss by layer"
-    how = "interpolated over relative depth" if relative else "the same layer by order"
-    return f"Difference to {taken} ({how}) in optimal loss by layer"
-
-
-def _caption(
-    parts: list[export.Part], at: float, taken: str | None, relative: bool, measured: list[NetworkRecord]
-) -> str:
-    """What the figures draw: losses or differences to the network `taken`, and the accuracies of those `measured`."""
-    names = ", ".join(part.network.name for part in parts)
-    over = "over ε" if taken is None else "the losses themselves over ε"
-    bound = "a lower bound"
-    if taken is not None:
-        bound += " and a difference is none; layers of which no projection is wholly known have no difference"
+def _caption(view: View, measured: list[NetworkRecord]) -> str:
+    """What the figures draw: a number by layer, the losses over ε, and the accuracies of those `measured`."""
+    (m,) = view.spec.m
+    images = (
+        "the images themselves"
+        if m is None
+        else f"the images themselves, seen through m = {m} mixtures of their pixels"
+    )
     sentences = [
-        f"{_what(taken, relative=relative)} of {names} at the budget ε = {at:g}, and {over}.",
-        f"{captions.settings(parts[0].answer)}.",
-        f"Layers with their features nj: {_layers(parts)}.",
-        "Over ε lines run from the first layer (dark or cool) to the logits (light or warm); dotted: input space; "
-        "dashed: log 2.",
-        f"Unknown pairs count as no edge, so every curve is {bound}; thin lines and hollow markers lack pairs.",
+        f"{_what(view)} of {', '.join(view.names)}, and the losses over ε.",
+        "ε½: the least budget at which the optimal loss reaches ½ log 2.",
+        f"{captions.settings(view.parts[0].answer)}.",
+        f"Layers with their features nj: {_layers(view.parts)}.",
+        f"Over ε lines run from the first layer (dark or cool) to the logits (light or warm); dotted: {images}, exact; "
+        "dashed: log 2, no better than guessing under attack, on this sample.",
+        "Distances are of collisions that were found, and unknown pairs count as no edge: every loss is a lower bound, "
+        "every ε½ an upper bound, and a difference of two bounds is none. Thin lines and hollow markers lack pairs"
+        f"{'; layers of which no projection is wholly known have no difference' if view.taken else ''}.",
+        "The images that collide may leave the pixel range [0, 1]; those of PGD do not.",
     ]
-    if _many(parts):
-        sentences.insert(2, "Means over projections are drawn.")
+    if view.most > 1:
+        whiskers = "Student's 95 % intervals of two stand in the table only"
+        whiskers = whiskers if view.most == 2 else "whiskers: Student's 95 % intervals"
+        order = "" if view.most == 2 else " No order of layers or networks is meant inside them."
+        lone = captions.search_error(view.readings[0])
+        sentences.insert(3, f"Means over projections are drawn, of these images; {whiskers}{lone}.{order}")
+    if view.most == 1:
+        sentences.insert(3, "Intervals in the table are over the images (jackknife, 95 %).")
     if measured:
         sentences.append(f"Accuracy: {_tested(measured)}, asked for these two only, under PGD of 40 steps.")
-    return " ".join(sentences) + captions.doubts([part.network for part in parts])
+    return " ".join(sentences) + captions.doubts([part.network for part in view.parts])
 
 
 def _layers(parts: list[export.Part]) -> str:

@@ -37,6 +37,8 @@ SPLIT_HELP = (
 FULL_HELP = "Reads all nj features of a layer, as Bhagoji et al. 2023 do: what no classifier on it can undo. Slower."
 
 
+HALF, LOSS = "ε½", "loss at ε"  # a number of each layer
+
 # Least and largest of the numbers in an address; those in FRACTIONS need not be whole.
 LIMITS = {"S": (1, math.inf), "m": (1, math.inf), "N": (1, 1000), "seed": (0, math.inf), "from": (0, math.inf),
           "to": (0, math.inf), "budgets": (2, 2001)}  # fmt: skip
@@ -279,6 +281,19 @@ def _choose_images(input_shape: tuple[int, ...]) -> tuple[str, tuple[int, int]]:
         left = st.selectbox("Class of x", range(10), 3, label, key="a", bind=BOUND, width=136)
         right = st.selectbox("Class of x′", range(10), 7, label, key="b", bind=BOUND, width=136)
     return dataset, (int(left), int(right))
+
+
+def choose_number() -> str:
+    """Which number of each layer is drawn: HALF or LOSS."""
+    return st.segmented_control(
+        "Number of each layer",
+        [HALF, LOSS],
+        default=HALF,
+        required=True,
+        key="bars",
+        bind=BOUND,
+        help="ε½: the least budget at which the optimal loss reaches ½ log 2; larger is more robust. Or the loss at ε.",
+    )
 
 
 def choose_epsilon(epsilon: NDArray[np.float64]) -> float:

@@ -26,6 +26,11 @@ from store.records import NetworkRecord
 Floats = NDArray[np.float64]
 INPUT = "input"
 FINE = 60  # images a class up to which every step of a curve is drawn; of 100 that takes a second a projection
+ABOUT = {  # by whether all features are read
+    False: "How robust a random readout of m mixtures of the features is: it rises and falls from layer to layer, and "
+    "is no budget that adds up.",
+    True: "What no classifier on this layer can undo: it only grows with depth, and its steps are losses.",
+}
 
 
 @dataclass(frozen=True, eq=False)

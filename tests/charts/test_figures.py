@@ -23,6 +23,20 @@ def images(losses: np.ndarray) -> curves.Curve:
     return curves.Curve("input", 784, None, losses[None], 4, 4)
 
 
+def losses(networks: dict[str, list[curves.Curve]], at: float = 2.0) -> dict[str, list[compare.Measured]]:
+    """The loss of every layer of every network at a budget."""
+    return {name: compare.losses(EPSILON, layers, at) for name, layers in networks.items()}
+
+
+def by_depth(networks: dict[str, list[curves.Curve]], at: float, **look):
+    return compare.by_depth(losses(networks, at), "loss (nats)", top=style.LOG2, **look)
+
+
+def apart(networks: dict[str, list[curves.Curve]], minus: str, *, relative: bool) -> dict[str, np.ndarray]:
+    found = compare.differences(losses(networks), minus, relative=relative)
+    return {name: np.array([one.value for one in layers]) for name, layers in found.items()}
+
+
 def traces(figure, name):
     return [trace for trace in figure.data if trace.name == name]
 
@@ -163,18 +177,18 @@ def test_differences_leave_lower_bounds_out() -> None:
         "a": [of_projections(4, 0, 0), of_projections(1, 1, 0, layer="logits")],
         "b": [curve(), curve("logits")],
     }
-    first, second = compare.loss_by_depth(EPSILON, networks, 2.0, minus="b").data
+    first, second = by_depth(networks, 2.0, minus="b").data
     assert list(first.x) == [1]
     np.testing.assert_allclose(first.y, 0.2 - 0.3)
     np.testing.assert_allclose(second.y, [0, 0])
-    assert len(compare.loss_by_depth(EPSILON, networks, 2.0).data[0].x) == 2
+    assert len(by_depth(networks, 2.0).data[0].x) == 2
 
 
 def test_entry_of_the_legend_keeps_its_group_while_pairs_become_known() -> None:
     """By its group the browser knows an entry again that the reader has hidden."""
     parts = [curve(known=4), curve(known=8)]
     assert len({line.legendgroup for one in parts for line in curves.layer_curves(EPSILON, [one], COLOURS).data}) == 1
-    assert len({compare.loss_by_depth(EPSILON, {"a": [one]}, 2.0).data[0].legendgroup for one in parts}) == 1
+    assert len({by_depth({"a": [one]}, 2.0).data[0].legendgroup for one in parts}) == 1
 
 
 def test_partly_known_curve_is_thin_and_its_final_part_is_marked() -> None:
@@ -191,7 +205,7 @@ def test_hostile_layer_name_is_escaped_everywhere() -> None:
         curves.layer_curves(EPSILON, [curve(evil)], {}),
         attribution.loss_by_layer(EPSILON, [curve(evil)], 1.0, {}),
         compare.small_multiples(EPSILON, {evil: [curve(evil)]}),
-        compare.loss_by_depth(EPSILON, {evil: [curve(evil)]}, 1.0),
+        by_depth({evil: [curve(evil)]}, 1.0),
     ):
         assert evil not in figure.to_json().encode().decode("unicode_escape")
 
@@ -311,18 +325,42 @@ def test_curves_by_m_have_the_input_of_the_same_m_beside_them() -> None:
 
 def test_depth_lines_align_by_order_or_relative_depth_and_subtract() -> None:
     networks = {"a": [curve("conv1"), curve("logits")], "b": [curve("conv1"), curve("fc1"), curve("logits")]}
-    by_order = compare.loss_by_depth(EPSILON, networks, 2.0)
+    by_order = by_depth(networks, 2.0)
     assert list(by_order.data[1].x) == [1, 2, 3]
-    difference = compare.loss_by_depth(EPSILON, networks, 2.0, relative=True, minus="a")
+    difference = by_depth(networks, 2.0, relative=True, minus="a")
     assert list(difference.data[1].x) == [0.0, 0.5, 1.0]
     np.testing.assert_allclose(difference.data[0].y, 0.0, atol=1e-12)
 
 
+def test_numbers_by_depth_have_students_intervals_and_the_input_beside_them() -> None:
+    half = np.array([1.0, 2.0, 4.0])
+    three = curves.Curve("conv1", 100, 10, np.tile(LOSSES[0], (3, 1)), 12, 12)
+    seen = compare.Measured(curves.Curve("input", 784, 10, three.losses, 12, 12), half / 10)
+    networks = {
+        "a": [compare.Measured(three, half), compare.Measured(three, np.array([1.0, 3.0, 4.0]))],
+        "b": [compare.Measured(three, 2 * half), compare.Measured(three, np.array([1.0, np.inf, 2.0]))],
+    }
+    figure = compare.by_depth(networks, "ε½", images=seen)
+    dotted, first, second = figure.data
+    assert (dotted.name, list(dotted.y)) == ("input through m = 10", [pytest.approx(0.7 / 3)] * 2)
+    np.testing.assert_allclose(first.y, [7 / 3, 8 / 3])
+    low, high = stats.t.interval(0.95, 2, half.mean(), stats.sem(half))
+    assert first.error_y.array[0] == pytest.approx(high - 7 / 3)
+    assert first.error_y.arrayminus[0] == pytest.approx(7 / 3 - low)
+    np.testing.assert_allclose(second.y, [14 / 3])  # of infinite ε½ there is no mean
+    assert first.x[0] < 1 < second.x[0]  # so that whiskers lie side by side
+    change = compare.differences(networks, "a", relative=False)["b"]
+    paired = stats.t.interval(0.95, 2, half.mean(), stats.sem(half))  # 2 half - half, seed by seed
+    assert (change[0].low, change[0].high) == pytest.approx(paired)
+    assert math.isnan(change[1].value)
+    assert len(compare.by_depth(networks, "ε½", images=seen, minus="a").data) == 2  # the input is no difference
+
+
 def test_layers_of_which_nothing_is_known_keep_their_axis() -> None:
     nothing = {"a": [curve("conv1", known=0), curve("fc1", known=0), curve("logits", known=0)]}
-    axis = compare.loss_by_depth(EPSILON, nothing, 2.0).layout.xaxis
+    axis = by_depth(nothing, 2.0).layout.xaxis
     assert (axis.range[0] > 0, axis.range[1] < 4, list(axis.ticktext)) == (True, True, ["conv1", "fc1", "logits"])
-    assert list(compare.loss_by_depth(EPSILON, nothing, 2.0, relative=True).layout.xaxis.range) == [-0.05, 1.05]
+    assert list(by_depth(nothing, 2.0, relative=True).layout.xaxis.range) == [-0.05, 1.05]
 
 
 def steps(*losses: float) -> list[curves.Curve]:
@@ -332,25 +370,25 @@ def steps(*losses: float) -> list[curves.Curve]:
 
 def test_what_is_subtracted_is_the_same_layer_by_order_or_the_losses_between_at_the_same_depth() -> None:
     networks = {"short": steps(0.1, 0.4), "long": steps(0.1, 0.2, 0.6)}
-    by_order = compare.differences(EPSILON, networks, 2.0, "short", relative=False)
+    by_order = apart(networks, "short", relative=False)
     np.testing.assert_allclose(by_order["long"], [0.0, -0.2, np.nan])  # the short one has no third layer
-    by_depth = compare.differences(EPSILON, networks, 2.0, "short", relative=True)
-    np.testing.assert_allclose(by_depth["long"], [0.0, 0.2 - 0.25, 0.2])
-    drawn = compare.loss_by_depth(EPSILON, networks, 2.0, minus="short").data[1]
+    aligned = apart(networks, "short", relative=True)
+    np.testing.assert_allclose(aligned["long"], [0.0, 0.2 - 0.25, 0.2], atol=1e-12)
+    drawn = by_depth(networks, 2.0, minus="short").data[1]
     assert list(drawn.x) == [1, 2]
     begun = curves.Curve("layer0", 9, 10, np.zeros((1, 5)), 4, 8)
     networks["short"][0] = begun  # only a bound: nothing is known on that side of its other layer
-    outside = compare.differences(EPSILON, networks, 2.0, "short", relative=True)["long"]
+    outside = apart(networks, "short", relative=True)["long"]
     np.testing.assert_allclose(outside, [np.nan, np.nan, 0.2])
 
 
 def test_a_network_that_is_partly_known_says_so_and_keeps_its_places() -> None:
     networks = {"a": [curve("conv1"), curve("fc1", known=0), curve("logits", known=4)], "b": [curve()] * 3}
-    line, whole = compare.loss_by_depth(EPSILON, networks, 2.0).data
+    line, whole = by_depth(networks, 2.0).data
     assert (line.name, whole.name) == ("a (50% known)", "b")
     assert list(line.x) == [1, 3]
     assert list(line.marker.symbol) == ["circle", "circle-open"]
-    assert list(compare.loss_by_depth(EPSILON, networks, 2.0, relative=True).data[0].x) == [0.0, 1.0]
+    assert list(by_depth(networks, 2.0, relative=True).data[0].x) == [0.0, 1.0]
     panels = compare.small_multiples(EPSILON, networks)
     assert not any(trace.showlegend for trace in panels.data)  # their layers differ, so do the colours of a name
     assert [note.text for note in panels.layout.annotations[:2]] == ["a<br>(50% known)", "b"]
@@ -359,7 +397,7 @@ def test_a_network_that_is_partly_known_says_so_and_keeps_its_places() -> None:
 
 def test_layers_are_named_where_all_networks_have_the_same() -> None:
     same = {name: [curve("conv1"), curve("logits")] for name in "ab"}
-    assert compare.loss_by_depth(EPSILON, same, 2.0).layout.xaxis.ticktext == ("conv1", "logits")
+    assert by_depth(same, 2.0).layout.xaxis.ticktext == ("conv1", "logits")
     panels = compare.small_multiples(EPSILON, same)
     assert [(line.name, line.legendgroup) for line in panels.data if line.showlegend] == [
         ("conv1",) * 2,
@@ -367,7 +405,7 @@ def test_layers_are_named_where_all_networks_have_the_same() -> None:
     ]
     assert len(traces(panels, "conv1")) == 2
     other = {**same, "c": [curve("conv1"), curve("fc1"), curve("logits")]}
-    assert compare.loss_by_depth(EPSILON, other, 2.0).layout.xaxis.ticktext is None
+    assert by_depth(other, 2.0).layout.xaxis.ticktext is None
 
 
 def test_accuracies_have_a_line_a_network_that_states_one_in_the_colour_of_its_losses() -> None:
@@ -375,7 +413,7 @@ def test_accuracies_have_a_line_a_network_that_states_one_in_the_colour_of_its_l
     figure = compare.accuracy_by_budget({"a": None, "<b>": measured}, 1.5)
     (line,) = figure.data
     assert (line.name, list(line.y)) == ("&lt;b&gt;", [0.9, 0.6, 0.1])
-    losses = compare.loss_by_depth(EPSILON, {"a": [curve()], "<b>": [curve()]}, 1.5)
+    losses = by_depth({"a": [curve()], "<b>": [curve()]}, 1.5)
     assert line.line.color == losses.data[1].line.color
     assert figure.layout.shapes[0].x0 == 1.5
 
@@ -390,7 +428,7 @@ def test_numbers_of_bars_keep_off_the_line_at_log_2() -> None:
 
 
 def test_small_multiples_have_a_panel_a_network() -> None:
-    figure = compare.small_multiples(EPSILON, {name: [curve()] for name in "abcd"}, input_space=LOSSES[0])
+    figure = compare.small_multiples(EPSILON, {name: [curve()] for name in "abcd"}, images=images(LOSSES[0]))
     assert [note.text for note in figure.layout.annotations[:4]] == list("abcd")
     assert len({trace.xaxis for trace in figure.data}) == 4
     axes = [figure.layout[f"xaxis{number}"] for number in ("", 2, 3, 4)]  # the fourth panel stands below the first

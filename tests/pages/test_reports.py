@@ -146,7 +146,7 @@ def test_report_of_a_comparison_repeats_every_network(db, open_screen, monkeypat
     for name in ("small-made-up", "second"):
         assert f"--network={name}" in page
         assert f"<td>{name}</td>" in page
-    assert r"\caption{Optimal loss by layer of small-made-up, second at the budget $\varepsilon$" in page
+    assert r"\caption{$\varepsilon_{1/2}$ by layer of small-made-up, second, and the losses over $\varepsilon$." in page
     assert [document["network"] for document in json.loads(found["JSON"])] == ["small-made-up", "second"]
 
 
@@ -159,10 +159,11 @@ def test_a_comparison_shows_the_accuracies_that_cards_state(db, open_screen, mon
     found = downloads(monkeypatch)
     screen = open_screen("compare", networks=list(cards), S="4", at="2")
     assert not screen.exception
-    (table,) = screen.table
+    table, halves = screen.table
+    assert list(halves.value["layer"]) == ["input", "conv1", "conv2", "fc1", "logits"]
     assert [cell.replace("\\", "") for cell in table.value["PGD accuracy at ε = 2"]] == ["40.0 %", "–"]
     assert found["Report"].count("Plotly.newPlot(") == 3
-    first, second = re.findall(r"<tr>(?:\s*<td>.*</td>)+\s*</tr>", found["Report"])
+    first, second, *_ = re.findall(r"<tr>(?:\s*<td>.*</td>)+\s*</tr>", found["Report"])
     assert "<td>40.0 %</td>" in first
     assert "<td>–</td>" in second
 
@@ -314,7 +315,7 @@ def test_differences_of_a_comparison_are_taken_away(db, open_screen, monkeypatch
     found = downloads(monkeypatch)
     networks = ["=one", "two"]
     assert "Differences as CSV" not in (open_screen("compare", networks=networks, S="4") and found)
-    screen = open_screen("compare", networks=networks, S="4", at="2", minus="=one")
+    screen = open_screen("compare", networks=networks, S="4", at="2", minus="=one", bars="loss at ε")
     assert not screen.exception
     rows = pd.read_csv(StringIO(found["Differences as CSV"]))
     assert list(rows["network"]) == ["'=one"] * 4 + ["two"] * 4
@@ -348,10 +349,17 @@ def test_accuracies_and_input_space_of_a_comparison_are_taken_away(db, open_scre
     assert not open_screen("compare", networks=["measured", "second"], S="4").exception
     rows = pd.read_csv(StringIO(found["CSV"]))
     first, second = (dict(of_one["kind"].value_counts()) for _, of_one in rows.groupby("network"))
-    assert first == {"layer": 4 * 81, "input space": 81, "PGD accuracy": 3}
-    assert second == {"layer": 4 * 81, "input space": 81}
+    assert first == {"layer": 4 * 81, "input, same m": 81, "PGD accuracy": 3}
+    assert second == {"layer": 4 * 81, "input, same m": 81}
     kinds = [[line["kind"] for line in document["overlays"]] for document in json.loads(found["JSON"])]
-    assert kinds == [["input space", "PGD accuracy"], ["input space"]]
+    assert kinds == [["input, same m", "PGD accuracy"], ["input, same m"]]
+    halves = pd.read_csv(StringIO(found["Half budgets as CSV"]))
+    assert list(halves["layer"]) == ["input", "conv1", "conv2", "fc1", "logits"] * 2
+    for document in json.loads(found["JSON"]):
+        stated = halves[halves["network"] == document["network"]].set_index("layer")["half budget"]
+        for layer in document["layers"]:
+            (one,) = layer["projections"]
+            assert stated[layer["layer"]] == half_budget(one["distances"])
 
 
 def test_caption_of_a_comparison_says_what_is_drawn(db, open_screen) -> None:
@@ -362,32 +370,38 @@ def test_caption_of_a_comparison_says_what_is_drawn(db, open_screen) -> None:
         synthetic.finish(db, asked, share=0.5 if name == "begun" else 1.0)
 
     def said(*names: str, **query: str) -> tuple[str, str]:
-        screen = open_screen("compare", networks=list(names), S="4", at="2", **query)
+        screen = open_screen("compare", networks=list(names), S="4", at="2", bars="loss at ε", **query)
         assert not screen.exception
         figures = (figure.proto.alt for figure in screen.get("plotly_chart"))
         return words(screen).replace("\\", ""), "; ".join(figures)
 
     text, alt = said("one", "two")
-    assert "Optimal loss by layer of one, two at the budget ε = 2, and over ε." in text
+    assert "Optimal loss by layer at the budget ε = 2 of one, two, and the losses over ε." in text
+    assert "dotted: the images themselves, seen through m = 10 mixtures of their pixels, exact" in text
+    assert "every loss is a lower bound, every ε½ an upper bound, and a difference of two bounds is none" in text
+    assert "may leave the pixel range [0, 1]; those of PGD do not." in text
     assert "S = 4 images a class; m = 10; N = 1; method balanced" in text
     assert "Means over projections" not in text
     assert "Accuracy: images of the two classes (one: 250 test images; two: 50 test images), asked" in text
-    assert "Optimal loss by layer of each network at the budget ε = 2;" in alt
+    assert "Optimal loss by layer at the budget ε = 2 of each network;" in alt
     assert "means" not in alt
     text, alt = said("one", "bare", minus="one", N="2")
-    difference = "Difference to one (the same layer by order) in optimal loss by layer of"
-    assert f"{difference} one, bare at the budget ε = 2, and the losses" in text
+    difference = "Difference to one (the same layer by order) in optimal loss by layer at the budget ε = 2 of"
+    assert f"{difference} one, bare, and the losses over ε" in text
     assert "Layers with their features nj: conv1 (3,136), conv2 (6,272), fc1 (100), logits (10)." in text
     assert "N = 2; method balanced" in text
-    assert "Means over projections are drawn." in text
+    assert (
+        "Means over projections are drawn, of these images; Student's 95 % intervals of two stand in the table only"
+        in text
+    )
     assert "Accuracy: 250 test images of the two classes, asked" in text
-    assert f"{difference} each network at the budget ε = 2, means over" in alt
+    assert f"{difference} each network, means over" in alt
     assert (
         "Difference to one (interpolated over relative depth)" in said("one", "bare", minus="one", relative="true")[0]
     )
     assert "same axes, means over projections" in alt
     text, alt = said("bare", "begun", minus="begun")  # of which only bounds are known: nothing can be taken away
-    assert "Optimal loss by layer of bare, begun at the budget ε = 2, and over ε." in text
+    assert "Optimal loss by layer at the budget ε = 2 of bare, begun, and the losses over ε." in text
     assert "Accuracy: " not in text
     assert "Difference" not in alt
 
