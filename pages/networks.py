@@ -109,7 +109,9 @@ def _layers(layers: Sequence[LayerRecord]) -> None:
         }
         for before, layer in zip(befores, layers, strict=False)
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Layers of the network")
+    st.dataframe(
+        pd.DataFrame(rows), hide_index=True, column_config=screen.number_columns({}), alt="Layers of the network"
+    )
 
 
 def _offer_removal(db: Database, network: NetworkRecord) -> None:

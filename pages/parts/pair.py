@@ -150,6 +150,7 @@ def table(closest: pd.DataFrame, height: int) -> None:
         height=height,
         key="closest",
         alt="Closest pairs",
+        column_config=screen.number_columns({}),
         on_select=ticked,
         selection_mode="single-row",
     )

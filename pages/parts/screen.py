@@ -117,9 +117,26 @@ def show(figure: go.Figure, key: str, filename: str, alt: str, **more: Any) -> A
     return st.plotly_chart(figure, key=f"figure_{key}", config=config, alt=alt, **more)
 
 
+# What the head of a column says to whoever points at it.
+COLUMN_HELP: Final = {
+    "ε½": "The least budget at which the optimal loss reaches half of log 2; found distances make it an upper bound.",
+    "passes a pair": "How often the search ran both images through the network, forward or backward; mean over pairs.",
+    "passes": "How often the search ran both images through the network, forward or backward.",
+    "residual": "How far the features of the two found images still differ, as a share of how far the originals' do.",
+    "collided": "Whether the found images meet to a residual of 0.0001; a pair that does not stands at its midpoint.",
+    "features nj": "nj, the number of features of the layer.",
+    "to the one before": "Its number of features beside that of the layer before.",
+    "affine": "f(x) = Lx + k: distances of an affine layer are exact, and the √m law is known.",
+}
+
+
 def number_columns(formats: Mapping[str, str]) -> dict[str, Any]:
-    """The columns of a table whose numbers have a format of their own, name -> format as in `"%.4f" % number`."""
-    return {name: st.column_config.NumberColumn(format=form) for name, form in formats.items()}
+    """The columns of a table: those with a format of their own, name -> format as in `"%.4f" % number`, and help."""
+    explained = {name: st.column_config.Column(help=text) for name, text in COLUMN_HELP.items()}
+    numbers = {
+        name: st.column_config.NumberColumn(format=form, help=COLUMN_HELP.get(name)) for name, form in formats.items()
+    }
+    return {**explained, **numbers}
 
 
 def begin_with_networks(
