@@ -158,7 +158,7 @@ def layer_curves(
     if final is not None and epsilon[0] < final < epsilon[-1]:
         lines.append(style.upright(final, grey, "dot"))
         words = "right of this the layer in work may still rise"
-        notes.append(style.note(words, grey, x=final, xanchor="left", yref="y domain", y=0, yanchor="bottom"))
+        notes.append(style.note(words, grey, x=final, xanchor="left", yref="y domain", y=0.03, yanchor="bottom"))
     more: style.Part = {}
     if accuracy is not None:
         traces.append({

@@ -47,7 +47,6 @@ FORMATS = {
     "least distance": "%.4f",
     "passes a pair": "%.0f",
 }
-HALF, LOSS = "ε½", "loss at ε"  # what the bars can show
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +94,7 @@ class Shown:
     single: bool = False
     input_space: bool = True
     attacks: bool = False
-    bars: str = HALF
+    bars: str = question.HALF
     headline: tuple[str, ...] = ()
     view: View | None = None
 
@@ -227,15 +226,7 @@ def _draw(view: View, shown: Shown, running: AuditRecord | None = None) -> None:
     for place, one in zip(places, readings, strict=True):
         with place:
             _draw_curves(view, shown, one, running)
-    shown.bars = st.segmented_control(
-        "Bars show",
-        [HALF, LOSS],
-        default=HALF,
-        required=True,
-        key="bars",
-        bind=question.BOUND,
-        help="ε½: the least budget at which the optimal loss reaches ½ log 2; larger is more robust. Or the loss at ε.",
-    )
+    shown.bars = question.choose_number()
     places = st.columns(len(readings), gap="medium")
     table = st.container()
     errors = st.container()
@@ -268,7 +259,7 @@ def _draw(view: View, shown: Shown, running: AuditRecord | None = None) -> None:
 def _draw_curves(view: View, shown: Shown, one: reading.Reading, running: AuditRecord | None) -> None:
     """One reading: what it is, its curves and their caption; or how to get it."""
     st.subheader(_title(one), anchor=False)
-    st.caption(screen.escape(ABOUT[one.m is None]))
+    st.caption(screen.escape(reading.ABOUT[one.m is None]))
     same = running is not None and running.spec == one.answer.spec
     if one not in view.drawn:
         _offer(view, one, at_work=same)
@@ -282,11 +273,6 @@ def _draw_curves(view: View, shown: Shown, one: reading.Reading, running: AuditR
     st.caption(screen.escape(_caption(view, shown, one)))
 
 
-ABOUT = {
-    False: "How robust a random readout of m mixtures of the features is: it rises and falls from layer to layer, and "
-    "is no budget that adds up.",
-    True: "What no classifier on this layer can undo: it only grows with depth, and its steps are losses.",
-}
 ALT = {
     False: "Optimal loss over the budget ε through random mixtures, a line a layer",
     True: "Optimal loss over the budget ε without projection, a line a layer",
@@ -398,7 +384,7 @@ def _bars(view: View, shown: Shown, one: reading.Reading, *, dark: bool = False)
     """ε½ by layer, or the loss by layer at the chosen budget."""
     colours = _colours(view, dark)
     layers = one.layers if shown.input_space else one.layers[1:]
-    if shown.bars == LOSS:
+    if shown.bars == question.LOSS:
         epsilon = view.question.spec.epsilon.values()
         return attribution.loss_by_layer(epsilon, [layer.curve for layer in layers], shown.at, colours, dark=dark)
     bars = reading.half_bars(one)[-len(layers) :]
@@ -475,9 +461,9 @@ def _caption(view: View, shown: Shown, one: reading.Reading) -> str:
 def _bars_caption(shown: Shown, one: reading.Reading) -> str:
     """What the bars are, and what their whiskers."""
     what = f"loss at ε = {shown.at:g}"
-    if shown.bars == HALF:
+    if shown.bars == question.HALF:
         what = "ε½, the least budget at which the loss reaches ½ log 2; found distances make it an upper bound"
-    whiskers = captions.whiskers_of(one, half=shown.bars == HALF)
+    whiskers = captions.whiskers_of(one, half=shown.bars == question.HALF)
     meaning = "a difference of two bounds but for the first"
     if one.m is not None:
         meaning += ", which rises and falls, and is neither lost nor kept"
@@ -690,7 +676,11 @@ def _report(view: View, shown: Shown) -> str:
     head = _errors(view, shown)
     said = [*shown.headline]
     for one in view.drawn:
-        said += [f"{_title(one)}: {ABOUT[one.m is None]}", _caption(view, shown, one), _bars_caption(shown, one)]
+        said += [
+            f"{_title(one)}: {reading.ABOUT[one.m is None]}",
+            _caption(view, shown, one),
+            _bars_caption(shown, one),
+        ]
     if head is not None:
         said.append(_errors_caption(view))
     return report.page(
