@@ -68,6 +68,34 @@ def test_screen_in_both_themes_and_widths(page: Page, filled, name: str) -> None
     assert len(seen) > 20
 
 
+def cut(page: Page, which: str) -> list[str]:
+    """The text of all elements that are wider than what is shown of them; KaTeX counts a slant of 2 pixels."""
+    return page.evaluate(
+        "which => [...document.querySelectorAll(which)].filter(one => one.scrollWidth > one.clientWidth + 3)"
+        ".map(one => one.textContent)", which,
+    )  # fmt: skip
+
+
+def test_chips_tables_and_formulas_are_whole(page: Page, filled) -> None:
+    _, address = filled
+    page.set_viewport_size({"width": 720, "height": 1000})  # as in a window of 1440 pixels that is enlarged twice
+    open_whole(page, f"{address}/{SCREENS['compare']}")
+    assert page.get_by_test_id("stMultiSelect").get_by_text("mnist-small-pgd2").count() == 1
+    assert cut(page, "[data-testid=stMultiSelect] span") == []
+    page.set_viewport_size({"width": 1440, "height": 1000})
+    open_whole(page, f"{address}/{SCREENS['compare']}")
+    assert page.get_by_test_id("stTable").count() == 2
+    assert cut(page, "[data-testid=stTable], [data-testid=stTable] td") == []
+    page.set_viewport_size({"width": 390, "height": 1000})
+    for idea in ("Features", "Distance", "Search", "Conflicts"):
+        open_whole(page, f"{address}/learn?idea={idea}")
+        expect(page.locator(".katex-display").first).to_be_visible()
+        assert (
+            cut(page, "[data-testid=stMain] .katex-display, [data-testid=stMain] [data-testid=stMarkdownContainer]")
+            == []
+        )
+
+
 NOWHERE = "?network=nothing&networks=nothing&layers=x&layer=x&one=x&ms=x&m=abc&S=-1&pair=1-1&idea=x&audit=x&show=x"
 
 

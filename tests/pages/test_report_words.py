@@ -80,6 +80,12 @@ def test_caption_for_latex_has_formulas_where_the_text_has_and_keeps_names() -> 
         assert formula in law
 
 
+def test_the_words_of_scalings_law_are_formulas_in_latex() -> None:
+    law = report.latex("c(m) = √(2/m) Γ((m+1)/2) / Γ(m/2), E d² = m‖x−x′‖² / (4n0)")
+    expected = r"c(m) = $\sqrt{2/m}\,\Gamma((m+1)/2) / \Gamma(m/2)$, E d$^2$ = $m\|x-x'\|^2 / (4n_0)$"
+    assert law == rf"\caption{{{expected}}}"
+
+
 def test_table_of_a_report_has_the_formats_of_the_screen() -> None:
     table = pd.DataFrame({"layer": ["a", "b"], "passes": [110.5, None], "change": [0.25, -0.5], "loss": [0.5, None]})
     page = report.page("t", [], [], {"Layers": table}, "", {"passes": "%.0f", "change": "%+.4f", "share": "%.1f %%"})
