@@ -17,7 +17,7 @@ def dimensions_of(m: Sequence[int | None]) -> str:
     return ", ".join("none (m ≥ nj)" if value is None else str(value) for value in m)
 
 
-def method_of(method: str, preset: str, version: int, seed: int) -> str:
+def method_of(method: str, preset: str, version: int, seed: str) -> str:
     """How a question is answered: method balanced, preset default, version 2, seed 0."""
     return f"method {method}, preset {preset}, version {version}, seed {seed}"
 
@@ -36,7 +36,7 @@ def caption(
     method: str,
     preset: str,
     version: int,
-    seed: int,
+    seed: str,
     known: int,
     total: int,
     left_out: Sequence[int] = (),

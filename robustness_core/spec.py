@@ -107,10 +107,10 @@ class AuditSpec:
     """An audit: network x layers x m's x N projections x class pair x sample x method.
 
     `network` is a name on the shelf (or a path, for the command line). `m` holds one or more projection
-    dimensions; None stands for "no projection". Projection i uses the seed `seed + i`, so asking for one more
-    projection keeps the others. The sample of a class is the first `samples` of a permutation drawn from `seed`,
-    so a larger sample contains the smaller one; images that are `left_out`, by their number in the split, make room for
-    the next ones of it.
+    dimensions; None stands for "no projection". Projection i uses the seed `projection_seed + i`, so asking for one
+    more projection keeps the others; `projection_seed` None stands for `seed`. The sample of a class is the first
+    `samples` of a permutation drawn from `seed`, so a larger sample contains the smaller one; images that are
+    `left_out`, by their number in the split, make room for the next ones of it.
     """
 
     network: str
@@ -126,6 +126,7 @@ class AuditSpec:
     epsilon: EpsilonGrid = EpsilonGrid()
     split: str = "train"
     left_out: tuple[int, ...] = ()
+    projection_seed: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("classes", "layers", "m", "left_out"):  # JSON gives lists
@@ -168,6 +169,12 @@ class AuditSpec:
             all(_is_int(number) and number >= 0 for number in self.left_out),
             "Images are left out by their numbers, which are whole and 0 or more.",
         )
+        _require(
+            self.projection_seed is None or (_is_int(self.projection_seed) and 0 <= self.projection_seed < 2**31),
+            f"The seed of the projections is {self.projection_seed}; it must be a whole number of 0 or more.",
+        )
+        if self.projection_seed == self.seed:  # one question, one key
+            object.__setattr__(self, "projection_seed", None)
         object.__setattr__(self, "left_out", tuple(sorted({int(number) for number in self.left_out})))
 
     def check_layers(self, features: Mapping[str, int]) -> None:
@@ -209,11 +216,23 @@ class AuditSpec:
     def series(self, network_sha256: str) -> list[SeriesSpec]:
         """The series of this audit, projection by projection within m within layer; without m only one."""
         return [
-            SeriesSpec(network_sha256, layer, m, self.seed + i, self.method, self.preset)
+            SeriesSpec(network_sha256, layer, m, self.first_projection + i, self.method, self.preset)
             for layer in self.layers
             for m in self.m
             for i in range(1 if m is None else self.projections)
         ]
+
+    @property
+    def first_projection(self) -> int:
+        """The seed of the first projection."""
+        return self.seed if self.projection_seed is None else self.projection_seed
+
+    @property
+    def seeds(self) -> str:
+        """Both seeds in words: 0, or 0 for the images and 5 for the projections."""
+        if self.projection_seed is None:
+            return str(self.seed)
+        return f"{self.seed} for the images and {self.projection_seed} for the projections"
 
     @property
     def key(self) -> str:
@@ -224,6 +243,8 @@ class AuditSpec:
         payload |= {name: list(payload[name]) for name in ("classes", "layers", "m", "left_out")}
         if not self.left_out:  # so that questions from before there was this field keep their keys
             del payload["left_out"]
+        if self.projection_seed is None:
+            del payload["projection_seed"]
         return payload
 
     @classmethod

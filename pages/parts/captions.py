@@ -31,7 +31,7 @@ def of_question(answer: Answer, network: NetworkRecord, *, drawn: str = "mean; b
         method=spec.method,
         preset=spec.preset,
         version=_version(answer),
-        seed=spec.seed,
+        seed=spec.seeds,
         known=answer.known,
         total=answer.total,
         drawn=drawn,
@@ -87,7 +87,7 @@ def settings(answer: Answer) -> str:
     """On which images and how a question is answered, in short, for a caption of several networks."""
     spec = answer.spec
     images = captions.images_of(spec.dataset, spec.split, spec.classes, spec.samples, spec.left_out)
-    method = captions.method_of(spec.method, spec.preset, _version(answer), spec.seed)
+    method = captions.method_of(spec.method, spec.preset, _version(answer), spec.seeds)
     return f"{images}; m = {captions.dimensions_of(spec.m)}; N = {_projections(answer)}; {method}"
 
 

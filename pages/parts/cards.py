@@ -17,7 +17,7 @@ def natural(name: str) -> list[tuple[int, str]]:
 def asked(spec: AuditSpec) -> tuple[object, ...]:
     """What must be the same for bars to be compared: all but network and layers."""
     return (
-        spec.dataset, spec.split, spec.classes, spec.samples, spec.left_out, spec.projections, spec.m, spec.seed,
+        spec.dataset, spec.split, spec.classes, spec.samples, spec.left_out, spec.projections, spec.m, spec.seeds,
         spec.method, spec.preset,
     )  # fmt: skip
 

@@ -247,6 +247,7 @@ def _columns(part: Part, answer: Answer | None = None) -> dict[str, object]:
         "samples": spec.samples,
         "left_out": " ".join(str(number) for number in spec.left_out),
         "seed": spec.seed,
+        "first_projection": spec.first_projection,
         "method": spec.method,
         "preset": spec.preset,
         "method_version": settings(part, answer)["method_version"],

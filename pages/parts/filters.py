@@ -9,7 +9,7 @@ from streamlit.errors import StreamlitAPIException
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 # Keys of widgets, by screen. Screens that share a key mean the same by it; each checks what depends on its network.
-_FORM = ("dataset", "a", "b", "S", "left_out", "m", "N", "full", "method", "preset", "seed", "split")
+_FORM = ("dataset", "a", "b", "S", "left_out", "m", "N", "full", "method", "preset", "seed", "from_projection", "split")
 _BUDGETS = ("from", "to", "budgets", "at")
 KEPT = {
     "Explore": ("network", "pre", "layers", "layer", "projection", *_FORM, *_BUDGETS),

@@ -148,6 +148,13 @@ class Form:
             forget("preset", PRESETS)
             self.preset = st.selectbox("Preset", PRESETS, index=1, key="preset", bind=BOUND, help=PRESET_HELP)
             seed = st.number_input("Seed", 0, None, 0, key="seed", bind=BOUND, help=SEED_HELP)
+            self.first = st.text_input(
+                "Seed of the projections",
+                key="from_projection",
+                bind=BOUND,
+                placeholder="the same",
+                help="To draw other projections for the same images, or other images for the same projections.",
+            )
             self.left_out = st.text_input(
                 "Images left out",
                 key="left_out",
@@ -172,6 +179,9 @@ class Form:
         left_out = (self.left_out or "").replace(",", " ").split()
         if not all(number.isdecimal() for number in left_out):
             return self._refuse("Images are left out by their numbers, with spaces or commas between them.")
+        first = (self.first or "").strip()
+        if first and not (first.isdecimal() and len(first) < 11):
+            return self._refuse("The seed of the projections must be a whole number of 0 or more, or left empty.")
         try:
             epsilon = EpsilonGrid(float(start), float(stop), int(count))
         except SpecError as error:
@@ -192,6 +202,7 @@ class Form:
                 epsilon=epsilon,
                 split=self.split,
                 left_out=tuple(int(number) for number in left_out),
+                projection_seed=int(first) if first else None,
             )
             too_large = spec.too_large(network.features)
             kept = tuple(one for one in layers if any((one, asked) not in too_large for asked in spec.m))

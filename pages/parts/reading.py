@@ -130,7 +130,7 @@ def images_of(spec: AuditSpec, network: NetworkRecord, m: int | None) -> Layer:
     if m is None:
         matrices = [data.input_distances(data.key(spec))]
     else:
-        matrices = [data.seen_distances(data.key(spec), m, spec.seed + i) for i in range(spec.projections)]
+        matrices = [data.seen_distances(data.key(spec), m, spec.first_projection + i) for i in range(spec.projections)]
     losses = np.stack([known.losses(matrix, spec.epsilon) for matrix in matrices])
     pairs = sum(matrix.size for matrix in matrices)
     return Layer(INPUT, Curve(INPUT, math.prod(network.input_shape), m, losses, pairs, pairs), tuple(matrices))

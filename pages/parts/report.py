@@ -158,6 +158,7 @@ def command(spec: AuditSpec, network: NetworkRecord, suffix: str = "") -> str:
     said += ["--classes", *spec.classes, "--samples", spec.samples, "--layers", ",".join(spec.layers)]
     said += ["--m", *("none" if m is None else m for m in spec.m), "--projections", spec.projections]
     said += ["--leave-out", *spec.left_out] if spec.left_out else []
+    said += [] if spec.projection_seed is None else ["--projection-seed", spec.projection_seed]
     said += ["--seed", spec.seed, "--method", spec.method, "--preset", spec.preset, "--split", spec.split]
     start, stop = _exactly(spec.epsilon.start), _exactly(spec.epsilon.stop)
     said += ["--epsilon", f"{start}:{stop}:{spec.epsilon.count}", "--json", f"{name}{suffix}.json"]

@@ -81,6 +81,8 @@ def address(spec: AuditSpec) -> dict[str, str | list[str]]:
         query["pre"] = "true"
     if spec.left_out:
         query["left_out"] = " ".join(str(number) for number in spec.left_out)
+    if spec.projection_seed is not None:
+        query["from_projection"] = str(spec.projection_seed)
     return {**query, "full": "true"} if m is None else {**query, "m": str(m)}
 
 

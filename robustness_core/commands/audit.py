@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", default="all", help="names with commas between, or all")
     parser.add_argument("--m", nargs="+", default=["10"], help="projection dimensions; none for no projection")
     parser.add_argument("--projections", type=int, default=1, help="random projections of each layer")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the images drawn, and of the first projection")
+    parser.add_argument("--projection-seed", type=int, help="of the first projection alone, to vary one and not both")
     parser.add_argument("--method", default="balanced", help=", ".join(METHODS))
     parser.add_argument("--preset", default="default", help=", ".join(PRESETS))
     parser.add_argument("--epsilon", default="0:8:81", help="start:stop:count")
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
             m=tuple(_dimension(text) for text in args.m),
             projections=args.projections,
             seed=args.seed,
+            projection_seed=args.projection_seed,
             left_out=tuple(args.leave_out),
             method=args.method,
             preset=args.preset,

@@ -28,7 +28,7 @@ ASKED = synthetic.question("second-made-up", 7, ("conv1.pre", "conv1", "fc1")).r
 SCALED = ASKED.replace(layers=("conv1",), m=(2, 5), projections=2, seed=4, classes=(4, 6))
 OTHER = ASKED.replace(
     network="third-made-up", layers=("conv2.pre", "conv2", "fc1"), classes=(8, 2), samples=6, m=(9,),
-    projections=2, seed=5, preset="thorough", epsilon=EpsilonGrid(1, 5, 17), left_out=(2, 9),
+    projections=2, seed=5, preset="thorough", epsilon=EpsilonGrid(1, 5, 17), left_out=(2, 9), projection_seed=8,
 )  # fmt: skip
 SEEN = """() => ({
     inputs: [...document.querySelectorAll("[data-testid=stMain] input")].map(

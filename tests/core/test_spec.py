@@ -259,3 +259,16 @@ def test_a_question_that_leaves_nothing_out_keeps_the_key_it_had_before_it_could
     out.check_samples({3: 22, 7: 30})
     with pytest.raises(SpecError, match="by their numbers"):
         audit(left_out=(-1,))
+
+
+def test_images_and_projections_have_a_seed_each_and_old_questions_keep_their_keys() -> None:
+    old = AuditSpec("a", "mnist-5k", (3, 7), 5, ("conv1",), projections=2, seed=4)
+    assert "projection_seed" not in old.to_json()
+    assert old.replace(projection_seed=4) == old
+    other = old.replace(projection_seed=9)
+    assert [series.seed for series in old.series("b")] == [4, 5]
+    assert [series.seed for series in other.series("b")] == [9, 10]
+    assert other.key != old.key
+    assert AuditSpec.from_json(json.loads(json.dumps(other.to_json()))) == other
+    with pytest.raises(SpecError, match="seed of the projections"):
+        old.replace(projection_seed=-1)

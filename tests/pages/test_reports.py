@@ -406,11 +406,11 @@ def test_caption_of_a_comparison_says_what_is_drawn(db, open_screen) -> None:
     assert "Difference" not in alt
 
 
-def test_images_left_out_are_in_caption_command_link_and_file(db, open_screen, monkeypatch) -> None:
+def test_images_left_out_and_both_seeds_are_in_caption_command_link_and_file(db, open_screen, monkeypatch) -> None:
     from pages.parts.words import address
 
     synthetic.network(db)
-    asked = synthetic.question(samples=4).replace(left_out=(1314, 3150))
+    asked = synthetic.question(samples=4).replace(left_out=(1314, 3150), projection_seed=8)
     synthetic.finish(db, asked)
     found = downloads(monkeypatch)
     query = {name: value for name, value in address(asked).items() if name != "layers"}
@@ -418,7 +418,9 @@ def test_images_left_out_are_in_caption_command_link_and_file(db, open_screen, m
     assert not screen.exception
     assert "All 64 pairs are known" in words(screen)
     assert "S = 4 images a class without images 1314, 3150" in words(screen).replace("\\", "")
+    assert "seed 0 for the images and 8 for the projections" in words(screen)
     assert "--leave-out 1314 3150" in found["Report"]
+    assert "--projection-seed 8 --seed 0" in found["Report"]
     document = json.loads(found["JSON"])
     assert document["settings"]["spec"]["left_out"] == [1314, 3150]
     assert not {1314, 3150} & {*document["left_indices"], *document["right_indices"]}
