@@ -19,7 +19,7 @@ from robustness_core.linearise import Constraint
 from robustness_core.memory import pairs_within
 from robustness_core.polish import polish
 from robustness_core.spec import METHODS, PRESETS, TOLERANCE
-from robustness_core.verification import Verified, change_of, residual_of, verify
+from robustness_core.verification import LEAST, Verified, change_of, residual_of, verify
 
 _GOAL = 0.2 * TOLERANCE  # what the float32 search aims at, so that the float64 verification agrees
 NEARER = 0.4  # of a found distance: what the originals promise below this is tried from there too
@@ -267,9 +267,9 @@ def _nearer(exact: Constraint, found: Verified, originals: Tensor, start: Tensor
 
     Those are pairs without a collision and pairs whose originals nearly collide: to first order, from the Jacobian at
     the collision that was found, the distance is less than NEARER of the one found. A search that begins at the
-    midpoint can miss what lies so close.
+    midpoint can miss what lies so close, and one in float32 what is less than LEAST.
     """
-    near = (found.residual > TOLERANCE) | (found.nearest < NEARER * found.distance)
+    near = (found.residual > TOLERANCE) | (found.nearest < NEARER * found.distance) | (found.distance < LEAST)
     if start.shape[2] > MANY_ROWS:
         near &= found.residual <= TOLERANCE  # Jacobians of many rows in float64, for pairs that have none to gain
     rows = rows_where(near)
