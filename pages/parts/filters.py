@@ -26,6 +26,7 @@ _ELSE = (
     "pair", "amplification", "single", "input", "whole", "attacks",
     "bars", "relative", "minus", "audit", "state", "pairs", "show",
     "idea", "weak", "mix", "kind", "degrees", "moves", "steps", "gamma", "budget", "points",
+    "x1", "x2", "y1", "y2",
 )  # fmt: skip
 NAMES = frozenset(_ELSE).union(*KEPT.values())
 

@@ -33,5 +33,12 @@ def test_an_unknown_setting_of_an_address_is_named(db, open_screen) -> None:
         assert "The address names sample, \\*x\\*, which no screen knows" in said.replace("\\,", ",")
 
 
+def test_points_of_the_plane_stand_in_the_address_and_are_known(open_screen) -> None:
+    """Their sliders take their keys from a table, where the reading above does not see them."""
+    screen = open_screen("learn", idea="Distance", x1="-0.5", y2="1.2")
+    assert "which no screen knows" not in words(screen)
+    assert [screen.slider(key=key).value for key in ("x1", "x2", "y1", "y2")] == [-0.5, -0.5, 0.9, 1.2]
+
+
 def test_screens_are_those_of_the_navigation() -> None:
     assert set(filters.SCREENS) == {path.stem for path in (ROOT / "pages").glob("*.py")} - {"__init__"}
