@@ -100,7 +100,7 @@ def test_an_upload_for_photographs_is_measured_and_its_normalisation_corrected(p
         "photos.pth",
         state_dict(PHOTOGRAPHS, ["conv1", "conv2", "conv3", "conv4", "fc1", "fc2", "logits"]),
     )
-    right = page.get_by_text(re.compile(r"right on 1000 images of cifar10-2k"))
+    right = page.get_by_text(re.compile(r"right on 1000 test images of cifar10-2k"))
     expect(right).to_be_visible(timeout=120_000)
     assert float(re.search(r"([\d.]+)%", right.inner_text())[1]) > 50
     doubt = page.get_by_text(re.compile(r"^The normalisation \(.*\) is not settled: others answer as well"))
