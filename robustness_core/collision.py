@@ -19,7 +19,7 @@ from robustness_core.linearise import Constraint
 from robustness_core.memory import pairs_within
 from robustness_core.polish import polish
 from robustness_core.spec import METHODS, PRESETS, TOLERANCE
-from robustness_core.verification import LEAST, Verified, change_of, residual_of, verify
+from robustness_core.verification import LEAST, Verified, judged, verify
 
 _GOAL = 0.2 * TOLERANCE  # what the float32 search aims at, so that the float64 verification agrees
 NEARER = 0.4  # of a found distance: what the originals promise below this is tried from there too
@@ -205,10 +205,7 @@ def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int
     middle = problem.exactly(midpoints(originals))
     if problem.affine:
         points = affine_collision(exact, exact_originals).to(originals.dtype).double()
-        features = exact.features(points, rows)
-        change = change_of(start[:, 0] - start[:, 1], features - start)
-        g, distance = features[:, 0] - features[:, 1], max_norm(points, exact_originals)
-        found = Verified(points, distance, residual_of(g, change, torch.zeros_like(points), distance), distance)
+        found = judged(exact.features(points, rows), start, points, exact_originals, torch.zeros_like(points))
     elif problem.rows > matrix_free.MANY_ROWS:
         goal = (_GOAL * mismatch).to(originals.device, torch.float32)
         points = matrix_free.search(search, originals.float(), goal, preset).to(originals.dtype)

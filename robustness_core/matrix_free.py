@@ -7,20 +7,17 @@ from torch import Tensor
 
 from robustness_core.geometry import keep_finite, max_norm, midpoints, rows_where
 from robustness_core.linearise import Constraint
-from robustness_core.verification import Verified, change_of, residual_of
+from robustness_core.verification import Verified, judged
 
 MANY_ROWS = 1024  # above this, Jacobians take more memory and time than products with them
 # Projections and their decay (the paper's gamma); then corrections that make the pair collide.
 ITERATIONS = {"fast": (6, 0.6), "default": (10, 0.7), "thorough": (20, 0.85)}
 CORRECTIONS = 4
-STEPS, CLOSE = (
-    60,
-    1e-3,
-)  # conjugate gradients of a projection: at most, and the share of the right side that may be left
+# Conjugate gradients of a projection: at most so many steps, until this share of the right side is left.
+STEPS, CLOSE = 60, 1e-3
 CORRECTION_STEPS, CORRECTION_CLOSE = 240, 1e-5  # the same of a correction
-NOT_CLOSER = (
-    1e-3  # a first projection this near to the midpoint's distance: to first order the layer sees all of x - x'
-)
+# A first projection this near to the midpoint's distance: to first order the layer sees all of x - x'.
+NOT_CLOSER = 1e-3
 
 
 def search(constraint: Constraint, originals: Tensor, goal: Tensor, preset: str) -> Tensor:
@@ -34,9 +31,8 @@ def search(constraint: Constraint, originals: Tensor, goal: Tensor, preset: str)
     a step of conjugate gradients, up to 60 in a projection.
     """
     middle, z = midpoints(originals), first_projection(constraint, originals)
-    rows = rows_where(max_norm(z, originals) < (1 - NOT_CLOSER) * max_norm(middle, originals))
-    closer = torch.zeros(len(z), dtype=torch.bool, device=z.device)
-    closer[rows] = True
+    closer = max_norm(z, originals) < (1 - NOT_CLOSER) * max_norm(middle, originals)
+    rows = rows_where(closer)
     z = torch.where(closer[:, None, None], z, middle)
     iterations, gamma = ITERATIONS[preset]
     for i in range(1, iterations):
@@ -100,8 +96,5 @@ def verify(exact: Constraint, points: Tensor, originals: Tensor, start: Tensor) 
     """
     rows = torch.arange(len(points), device=points.device)
     features = exact.features(points, rows)
-    g = features[:, 0] - features[:, 1]
-    step = least_squares(exact, points, g, rows, STEPS, CLOSE)
-    distance = max_norm(points, originals)
-    change = change_of(start[:, 0] - start[:, 1], features - start)
-    return Verified(points, distance, residual_of(g, change, step, distance), torch.full_like(distance, torch.inf))
+    step = least_squares(exact, points, features[:, 0] - features[:, 1], rows, STEPS, CLOSE)
+    return judged(features, start, points, originals, step)

@@ -90,6 +90,14 @@ def verify(
     return Verified(best, max_norm(best, originals), residual, nearest)
 
 
+def judged(features: Tensor, start: Tensor, points: Tensor, originals: Tensor, correction: Tensor) -> Verified:
+    """Pairs as they stand, from the features of `points` and of the originals, (B, 2, m); `nearest` is not known."""
+    distance = max_norm(points, originals)
+    change = change_of(start[:, 0] - start[:, 1], features - start)
+    residual = residual_of(features[:, 0] - features[:, 1], change, correction, distance)
+    return Verified(points, distance, residual, torch.full_like(distance, torch.inf))
+
+
 def change_of(apart: Tensor, moved: Tensor) -> Tensor:
     """How much features change, (B,): the larger of the originals' mismatch (B, m) and either move, (B, 2, m)."""
     return torch.maximum(apart.norm(dim=1), moved.norm(dim=2).amax(dim=1))

@@ -122,7 +122,7 @@ COLUMN_HELP: Final = {
     "ε½": "The least budget at which the optimal loss reaches half of log 2; found distances make it an upper bound.",
     "passes a pair": "How often the search ran both images through the network, forward or backward; mean over pairs.",
     "passes": "How often the search ran both images through the network, forward or backward.",
-    "residual": "How far the features of the two found images still differ, as a share of how far the originals' do.",
+    "residual": "How far the found images are from meeting, as a share: in features or pixels, whichever is more.",
     "collided": "Whether the found images meet to a residual of 0.0001; a pair that does not stands at its midpoint.",
     "features nj": "nj, the number of features of the layer.",
     "to the one before": "Its number of features beside that of the layer before.",
