@@ -59,6 +59,11 @@
       toggle.ariaPressed = traceOf(toggle).visible === true;
     }
   };
+  const refocus = () => {
+    if (!focused || document.activeElement !== document.body) return;  // else the entry went with its figure
+    for (const toggle of document.querySelectorAll(".legendtoggle"))
+      if (place(toggle) === focused) toggle.focus({ preventScroll: true });
+  };
   const met = new WeakSet();
   new MutationObserver(() => {
     for (const plot of document.querySelectorAll(".js-plotly-plot")) {
@@ -67,13 +72,11 @@
       plot.on("plotly_restyle", () => hid(plot));
       plot.on("plotly_relayout", (changes) => zoomed(plot, changes));
       plot.on("plotly_react", () => again(plot));
-      plot.on("plotly_afterplot", () => equip(plot));
+      plot.on("plotly_afterplot", () => { equip(plot); refocus(); });  // an entry takes the focus once it is a button
       again(plot);
       equip(plot);
     }
-    if (!focused || document.activeElement !== document.body) return;  // else the entry went with its figure
-    for (const toggle of document.querySelectorAll(".legendtoggle"))
-      if (place(toggle) === focused) toggle.focus({ preventScroll: true });
+    refocus();
   }).observe(document.body, { childList: true, subtree: true });
   const look = (event) => {
     const toggle = event.target.closest?.(".legendtoggle");

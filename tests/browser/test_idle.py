@@ -85,7 +85,7 @@ def test_a_killed_worker_is_replaced_while_nobody_loads_a_page_and_the_screen_sa
     slow = AuditSpec("mnist-small-pgd2", "mnist-5k", (1, 5), 20, ("fc1", "logits"), (10,), preset="thorough")
     asked = audits.submit(db, slow)
     page.goto(f"{address}/{explore(slow)}")
-    expect(page.get_by_text(re.compile("of 800 pairs"))).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(re.compile("of 800 pairs ·"))).to_be_visible(timeout=60_000)
     (first,) = workers.alive(db)
     os.kill(first.pid, signal.SIGKILL)
     expect(page.get_by_text(re.compile("A worker ended unexpectedly"))).to_be_visible()
