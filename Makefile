@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export STRATA_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data),)
 
-.PHONY: run test check format benchmarks lock audit-dependencies clean help
+.PHONY: run test check picture format benchmarks lock audit-dependencies clean help
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
@@ -16,11 +16,14 @@ run: .venv/.run  ## start the dashboard with a worker beside it (Ctrl+C stops it
 test: .venv/.dev .venv/.chromium  ## run every test
 	$(BIN)/python -m pytest
 
-check: .venv/.dev  ## lint, format, types, doors between the rooms
+check: .venv/.dev  ## lint, format, types, which package may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+picture: .venv/.dev  ## print how the science hangs together: packages, files, levels, upward imports, cycles
+	@PYTHONPATH=. $(BIN)/python .ci/imports.py
 
 format: .venv/.dev  ## put the code in the house's form
 	$(BIN)/ruff check --fix-only .

@@ -1,4 +1,4 @@
-"""Builds robustness_core/data/cifar10-2k-train.png and -test.png from the official binary files of CIFAR-10.
+"""Builds robustness_core/datasets/data/cifar10-2k-train.png and -test.png from the official binary files of CIFAR-10.
 
 `python benchmarks/build_cifar10_2k.py cifar-10-batches-bin`. Each picture is a sheet of 10 rows, class 0 first, with
 100 images of 32 × 32 in a row: the first 100 of their class in `data_batch_1.bin` and in `test_batch.bin`.
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-TARGET = Path(__file__).resolve().parents[1] / "robustness_core" / "data"
+TARGET = Path(__file__).resolve().parents[1] / "robustness_core" / "datasets" / "data"
 # File of each split, and the SHA-256 of what is taken out of it: some copies of CIFAR-10 hold images that were
 # compressed with loss.
 SOURCES = {

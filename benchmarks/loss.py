@@ -22,8 +22,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
-from robustness_core.conflict_graph import Bools, Floats, input_distances
 from robustness_core.optimal_loss import loss_curve, optimal_loss
+from robustness_core.optimal_loss.conflict_graph import Bools, Floats, input_distances
 
 DENSITIES = (0.01, 0.1, 0.3, 0.5, 0.9)
 

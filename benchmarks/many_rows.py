@@ -16,8 +16,8 @@ from robustness_core.checkpoints import load
 from robustness_core.collision import find_collisions
 from robustness_core.layers import cuts, extractor
 from robustness_core.projection import project
-from robustness_core.shelf import find
 from robustness_core.spec import METHODS
+from robustness_core.zoo import find
 
 CASES = "conv1:50:16 conv4:50:16 fc1:20:16 fc1:50:16 fc2:50:16 conv1:300:8 conv4:200:8 fc1:100:8 fc1:none:4"
 

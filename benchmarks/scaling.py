@@ -31,12 +31,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import synthetic
 from robustness_core import checkpoints, datasets
-from robustness_core.audit import run_audit
-from robustness_core.families import PreActivationBlock, PreActivationNet, ResidualBlock, ResNet
+from robustness_core.checkpoints.families import PreActivationBlock, PreActivationNet, ResidualBlock, ResNet
+from robustness_core.engine.audit import run_audit
 from robustness_core.layers import cuts, extractor
 from robustness_core.networks import build
-from robustness_core.shelf import ZOO
 from robustness_core.spec import AuditSpec, SeriesSpec
+from robustness_core.zoo import ZOO
 from store import Database, audits, connect, distances, images, workers
 from store.database import PROJECT
 from worker.executors import Executor, ExecutorError, open_executor

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustness_core import balanced, collision, datasets
-from robustness_core.algorithm1 import SCHEDULES
+from robustness_core import collision, datasets
 from robustness_core.checkpoints import load
-from robustness_core.collision import find_collisions
+from robustness_core.collision import balanced, find_collisions
+from robustness_core.collision.algorithm1 import SCHEDULES
 from robustness_core.layers import cuts, extractor
 from robustness_core.projection import project
-from robustness_core.shelf import find
 from robustness_core.spec import PRESETS, sample_indices
+from robustness_core.zoo import find
 
 SEED = 12345  # of the measured pairs and projections; the tuning used seeds below 1000
 Row = tuple[Tensor, float, float, float]  # distances, mean passes, seconds a pair, share verified

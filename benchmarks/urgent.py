@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks.soak import start
 from robustness_core import datasets
-from robustness_core.shelf import find
 from robustness_core.spec import AuditSpec, SeriesSpec, sample_indices
+from robustness_core.zoo import find
 from store import Database, audits, connect, networks
 from store.records import PairSpec
 

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from charts import style
 from charts.curves import Curve, Floats, partly, value_at
-from robustness_core.statistics import Interval, student
+from robustness_core.optimal_loss.statistics import Interval, student
 
 
 def small_multiples(

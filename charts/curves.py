@@ -15,7 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from charts import style
-from robustness_core.statistics import half_width
+from robustness_core.optimal_loss.statistics import half_width
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from charts import scaling, style
 from pages.parts import asking, captions, data, export, known, progress, question, reading, report, screen, take_away
+from robustness_core.optimal_loss.statistics import Interval, student
 from robustness_core.spec import AuditSpec
-from robustness_core.statistics import Interval, student
 from robustness_core.theory import (
     FITTED_FROM,
     ExponentFit,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from robustness_core.conflict_graph import Floats, input_distances
+from robustness_core.optimal_loss.conflict_graph import Floats, input_distances
 
 
 class ProjectionError(ValueError):

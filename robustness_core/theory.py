@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from robustness_core.conflict_graph import Floats
-from robustness_core.statistics import student
+from robustness_core.optimal_loss.conflict_graph import Floats
+from robustness_core.optimal_loss.statistics import student
 
 
 def affine_distance(matrix: npt.ArrayLike, difference: npt.ArrayLike) -> Floats:

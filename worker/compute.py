@@ -16,9 +16,10 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from robustness_core import audit, datasets
+from robustness_core import datasets
 from robustness_core.checkpoints import load
 from robustness_core.collision import Collisions, estimate, find_collisions
+from robustness_core.engine import audit
 from robustness_core.layers import cuts, extractor
 from robustness_core.networks import Network, build
 from robustness_core.projection import project

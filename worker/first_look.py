@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from robustness_core import datasets, nesting, shelf
-from robustness_core.conflict_graph import input_distances
+from robustness_core import datasets, zoo
+from robustness_core.engine import nesting
 from robustness_core.files import write_whole
+from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.spec import TOLERANCE, AuditSpec, SeriesSpec, sample_indices
 from store import Database, StoreError, audits, distances, images, networks
 from store.records import AuditRecord, DistanceMatrix, NetworkRecord
 from store.shipped import ShippedAudit, enter
 
 log = logging.getLogger("worker")
-FILE = shelf.ZOO / "first-look.npz"
+FILE = zoo.ZOO / "first-look.npz"
 _COLUMNS = ("distance", "residual", "collided", "passes")
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness_core import datasets
-from robustness_core.conflict_graph import input_distances
 from robustness_core.datasets import DatasetError
+from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.spec import AuditSpec, SeriesSpec, SpecError, sample_indices
 from store import Database, Fenced, audits, distances, images, networks
 from store.records import AuditRecord, ImageKey, NetworkRecord, PairSpec

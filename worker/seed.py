@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from robustness_core import shelf
+from robustness_core import zoo
 from store import Database, networks
 from store.records import LayerRecord, NetworkRecord
 from worker import first_look
@@ -19,7 +19,7 @@ from worker.tasks import NetworkFile
 log = logging.getLogger("worker")
 
 
-def seed(db: Database, executor: Executor, folder: Path = shelf.ZOO) -> list[NetworkRecord]:
+def seed(db: Database, executor: Executor, folder: Path = zoo.ZOO) -> list[NetworkRecord]:
     """Register every network of the zoo that is not on the shelf yet; a file that cannot be read is skipped."""
     found = []
     for path in sorted(folder.glob("*.safetensors")):

@@ -8,7 +8,8 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from robustness_core import conflict_graph, datasets, mixtures
+from robustness_core import datasets, mixtures
+from robustness_core.optimal_loss import conflict_graph
 from robustness_core.spec import AuditSpec, sample_indices
 
 

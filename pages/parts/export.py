@@ -14,7 +14,7 @@ import pandas as pd
 from charts.curves import Curve
 from pages.parts import reading, words
 from pages.parts.known import Answer, Floats, Projection
-from robustness_core.statistics import student
+from robustness_core.optimal_loss.statistics import student
 from store.records import NetworkRecord
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from robustness_core.statistics import LEAST_TO_NAME, Interval, LeftOut, over_images, paired, student
+from robustness_core.optimal_loss.statistics import LEAST_TO_NAME, Interval, LeftOut, over_images, paired, student
 
 
 def projected(names: Sequence[str], halves: Sequence[Sequence[float]], m: int) -> str:

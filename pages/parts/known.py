@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from charts.curves import Curve
 from pages.parts import data
-from robustness_core import nesting
+from robustness_core.engine import nesting
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.spec import AuditSpec, EpsilonGrid, SeriesSpec
 from store import distances, images, networks, records

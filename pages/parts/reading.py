@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from charts.attribution import Bar
 from charts.curves import Curve
 from pages.parts import data, known, words
-from robustness_core import statistics
-from robustness_core.optimal_loss import error_curve, loss_steps
+from robustness_core.optimal_loss import error_curve, loss_steps, statistics
 from robustness_core.spec import AuditSpec, EpsilonGrid
 from store.records import NetworkRecord
 

@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pages.parts import export, words
-from robustness_core import shelf
+from robustness_core import zoo
 from robustness_core.spec import AuditSpec
 from store.records import NetworkRecord
 
@@ -144,10 +144,10 @@ def _writer(form: str) -> Callable[[float], str]:
 def command(spec: AuditSpec, network: NetworkRecord, suffix: str = "") -> str:
     """The command that computes the same without browser and database; `suffix` ends the name of the file it writes.
 
-    A bundled network goes by the name of its file, whatever it is called on the shelf. Any other is not known to the
+    A bundled network goes by the name of its file, whatever it is called on the zoo. Any other is not known to the
     command: a placeholder stands for its file, and a line above says which file that is.
     """
-    bundled = shelf.name_of(network.sha256)
+    bundled = zoo.name_of(network.sha256)
     name = _file_name(network.name)
     file = f"{name}.{_SUFFIXES.get(network.format, 'safetensors')}"
     said: list[Any] = ["python", "-m", "robustness_core", "audit", f"--network={bundled or file}"]

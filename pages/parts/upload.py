@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from robustness_core import sandbox
+from robustness_core.sandbox import parent as sandbox
 from store import networks
 from store.database import Database
 from store.records import LayerRecord, NetworkRecord

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from robustness_core import shelf, untrusted
-from robustness_core.audit import AuditResult, choose_device, run_audit, to_json
+from robustness_core import zoo
 from robustness_core.checkpoints import CheckpointError, sha256
 from robustness_core.datasets import DatasetError, fitting
+from robustness_core.engine.audit import AuditResult, choose_device, run_audit, to_json
 from robustness_core.files import obstacle, write_whole
 from robustness_core.layers import LayerError, cuts, main_layers
-from robustness_core.sandbox import UploadRefused
+from robustness_core.sandbox import untrusted
+from robustness_core.sandbox.parent import UploadRefused
 from robustness_core.spec import DATASETS, METHODS, PRESETS, SPLITS, AuditSpec, EpsilonGrid, SpecError, too_large_words
 
 
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        path = shelf.find(args.network)
+        path = zoo.find(args.network)
         given = {name: getattr(args, name) for name in ("architecture", "mean", "std")}
         hints = {name: value for name, value in given.items() if value is not None}
         network, guessed = untrusted.load(path, hints)
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
             memory = None if args.memory is None else args.memory * 2**30
             result = run_audit(spec, network, sha256(path), device=device, memory=memory, progress=progress)
-    except (SpecError, shelf.ShelfError, UploadRefused, CheckpointError, DatasetError, LayerError, ValueError) as error:
+    except (SpecError, zoo.ZooError, UploadRefused, CheckpointError, DatasetError, LayerError, ValueError) as error:
         print(f"strata: {error}", file=sys.stderr)
         return 2
     if args.json is None:

@@ -15,11 +15,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from robustness_core import datasets, untrusted
-from robustness_core.audit import versions
-from robustness_core.checkpoints_io import CheckpointFileError, read_card, save_card
-from robustness_core.containers import CheckpointError
-from robustness_core.evaluation import (
+from robustness_core import datasets
+from robustness_core.checkpoints.containers import CheckpointError
+from robustness_core.engine.audit import versions
+from robustness_core.files import obstacle
+from robustness_core.networks import Network
+from robustness_core.networks.own_format import CheckpointFileError, read_card, save_card
+from robustness_core.sandbox import untrusted
+from robustness_core.sandbox.parent import UploadRefused
+from robustness_core.spec import EpsilonGrid, SpecError, sample_indices
+from robustness_core.training.evaluation import (
     FAB_STEPS,
     PGD_STEPS,
     USUAL_STEP,
@@ -32,11 +37,7 @@ from robustness_core.evaluation import (
     pgd_accuracies,
     usual_pgd_accuracies,
 )
-from robustness_core.files import obstacle
-from robustness_core.networks import Network
-from robustness_core.sandbox import UploadRefused
-from robustness_core.spec import EpsilonGrid, SpecError, sample_indices
-from robustness_core.training import CLASSES, PRECISIONS, USUAL_EPSILON
+from robustness_core.training.train import CLASSES, PRECISIONS, USUAL_EPSILON
 
 # The accuracies on all test images, each under its name in the card.
 HEADLINES = ("clean", "robust", "usual")

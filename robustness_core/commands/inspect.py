@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness_core.datasets import NAMES
-from robustness_core.sandbox import Limits, UploadRefused, inspect
+from robustness_core.sandbox.parent import Limits, UploadRefused, inspect
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,11 +13,11 @@ import torch
 from tqdm import tqdm
 
 from robustness_core import datasets, layers
-from robustness_core.audit import versions
-from robustness_core.checkpoints_io import CheckpointFileError, save
+from robustness_core.engine.audit import versions
 from robustness_core.files import obstacle
 from robustness_core.networks import ArchitectureError, Network
-from robustness_core.training import (
+from robustness_core.networks.own_format import CheckpointFileError, save
+from robustness_core.training.train import (
     HELD_OUT,
     HELD_OUT_STEPS,
     METHODS,

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustness_core.algorithm1 import SCHEDULES, Schedule, algorithm1
-from robustness_core.linearise import Constraint
+from robustness_core.collision.algorithm1 import SCHEDULES, Schedule, algorithm1
+from robustness_core.collision.constraint import Constraint
 
 
 class Parabola(nn.Module):

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pyautoattack.autopgd_base import APGDAttack
 from torch import nn
 
-from robustness_core import attacks, datasets
-from robustness_core.checkpoints_io import read
-from robustness_core.evaluation import correct
+from robustness_core import datasets
+from robustness_core.networks.own_format import read
+from robustness_core.training import attacks
+from robustness_core.training.evaluation import correct
 
 ZOO = Path(__file__).resolve().parents[2] / "zoo"
 

@@ -8,9 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustness_core import chain, checkpoints
-from robustness_core.checkpoints import CheckpointError
-from robustness_core.containers import Contents, State
+from robustness_core import checkpoints
+from robustness_core.checkpoints import CheckpointError, chain
+from robustness_core.checkpoints.containers import Contents, State
 from robustness_core.networks import ArchitectureError, build
 
 

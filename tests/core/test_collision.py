@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustness_core import collision, matrix_free, verification
-from robustness_core.collision import CollisionError, estimate, find_collisions
+from robustness_core.collision import CollisionError, estimate, find, find_collisions, matrix_free, verification
+from robustness_core.collision.constraint import Constraint
 from robustness_core.layers import extractor
-from robustness_core.linearise import Constraint
 from robustness_core.networks import build
 from robustness_core.projection import project
 from robustness_core.spec import METHODS, PRESETS, TOLERANCE
@@ -206,7 +205,7 @@ def test_nor_on_how_little_memory_there_is(method: str, monkeypatch: pytest.Monk
     """Batches of three of seven pairs leave one over, which is searched beside the pair before it."""
     f, (left, right) = convolutional("logits", m=5), pairs(7)
     whole = find_collisions(f, left, right, method=method)
-    monkeypatch.setattr(collision._Problem, "batch_size", lambda *_: 3)
+    monkeypatch.setattr(find._Problem, "batch_size", lambda *_: 3)
     parts = find_collisions(f, left, right, method=method)
     assert torch.equal(parts.distance, whole.distance)
     assert torch.equal(parts.right, whole.right)
@@ -308,11 +307,11 @@ def test_a_pair_that_does_not_collide_is_flagged_and_stands_at_its_midpoint(monk
     def give_up(constraint: object, points: Tensor, originals: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
         return originals, torch.ones(3, 5, 288), torch.zeros(3, dtype=torch.bool)
 
-    monkeypatch.setattr(collision, "polish", give_up)
+    monkeypatch.setattr(find, "polish", give_up)
     monkeypatch.setattr(verification, "CHORDS", 1)
     monkeypatch.setattr(verification, "FRESH", 0)
     monkeypatch.setattr(verification, "EXACT", 0)
-    monkeypatch.setattr(collision, "_nearer", lambda exact, found, *_: found)
+    monkeypatch.setattr(find, "_nearer", lambda exact, found, *_: found)
     left, right = pairs(3)
     found = find_collisions(convolutional(), left, right)
     assert not found.collided.any()
@@ -451,7 +450,7 @@ def test_many_rows_are_searched_and_not_left_at_the_midpoint() -> None:
 def test_an_out_of_memory_error_halves_the_batch_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     f, (left, right) = convolutional(), pairs(12)
     whole = find_collisions(f, left, right)
-    search, sizes = collision._search, []
+    search, sizes = find._search, []
 
     def tight(problem: object, batch: slice, *rest: object) -> object:
         sizes.append(batch.stop - batch.start)
@@ -459,7 +458,7 @@ def test_an_out_of_memory_error_halves_the_batch_and_goes_on(monkeypatch: pytest
             raise torch.OutOfMemoryError
         return search(problem, batch, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(collision, "_search", tight)
+    monkeypatch.setattr(find, "_search", tight)
     halved = find_collisions(f, left, right)
     assert max(sizes) > 4
     assert min(sizes) <= 4

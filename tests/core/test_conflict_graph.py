@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from robustness_core.conflict_graph import conflict_graph, input_distances
+from robustness_core.optimal_loss.conflict_graph import conflict_graph, input_distances
 
 
 def test_edges_are_the_distances_within_the_budget() -> None:

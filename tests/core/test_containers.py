@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from robustness_core import containers
-from robustness_core.containers import CheckpointError, natural, read, shown
+from robustness_core.checkpoints import containers
+from robustness_core.checkpoints.containers import CheckpointError, natural, read, shown
 
 
 def saved(value: Any, *, zipped: bool) -> bytes:

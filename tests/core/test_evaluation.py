@@ -13,13 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from robustness_core import checkpoints_io, datasets, evaluation
-from robustness_core.attacks import pgd
-from robustness_core.checkpoints_io import read, read_card
+from robustness_core import datasets
 from robustness_core.commands import evaluate as command
-from robustness_core.commands import shelf
-from robustness_core.networks import build
+from robustness_core.commands import zoo
+from robustness_core.networks import build, own_format
+from robustness_core.networks.own_format import read, read_card
 from robustness_core.spec import sample_indices
+from robustness_core.training import evaluation
+from robustness_core.training.attacks import pgd
 
 ZOO = Path(__file__).resolve().parents[2] / "zoo"
 CARDS = sorted(path for path in ZOO.glob("*.json") if "evaluation" in json.loads(path.read_text()))
@@ -134,7 +135,7 @@ def test_the_command_measures_into_the_card(tmp_path: Path, capsys: pytest.Captu
     path = tmp_path / "net.safetensors"
     torch.manual_seed(0)
     network = build("flatten, fc 10", (1, 28, 28))
-    checkpoints_io.save(network, path, {"name": "net", "dataset": "mnist-5k", "training": {"epsilon": 0.5}})
+    own_format.save(network, path, {"name": "net", "dataset": "mnist-5k", "training": {"epsilon": 0.5}})
     words = [str(path), "--images", "40", "--grid-images", "30", "--fab-images", "5", "--samples", "3", "--steps", "4"]
     assert command.run(arguments(*words, "--epsilon", "0:1:3")) == 0
     card = read_card(path)
@@ -183,7 +184,7 @@ def test_the_command_says_one_sentence(
     words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "net.safetensors"
-    checkpoints_io.save(build("flatten, fc 10", (1, 28, 28)), path)
+    own_format.save(build("flatten, fc 10", (1, 28, 28)), path)
     dataset = ["--dataset", "mnist-5k"] if words and "--dataset" not in words else []
     assert command.run(arguments(str(path), *dataset, *words)) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -202,7 +203,7 @@ def test_the_command_says_one_sentence(
 def test_a_network_that_does_not_fit_the_images(
     architecture: str, shape: tuple[int, int, int], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoints_io.save(build(architecture, shape), tmp_path / "net.safetensors")
+    own_format.save(build(architecture, shape), tmp_path / "net.safetensors")
     assert command.run(arguments(str(tmp_path / "net.safetensors"), "--dataset", "mnist-5k")) == 2
     assert sentence in capsys.readouterr().err
 
@@ -221,7 +222,7 @@ def test_what_is_lacking_is_said_before_anything_is_measured(
     def measured(*_: object) -> None:
         raise AssertionError("measured too early")
 
-    checkpoints_io.save(build("flatten, fc 10", (1, 28, 28)), path, {"dataset": "mnist-5k"})
+    own_format.save(build("flatten, fc 10", (1, 28, 28)), path, {"dataset": "mnist-5k"})
     monkeypatch.setattr(command, "accuracy", measured)
     monkeypatch.setattr(command.datasets, "load", without_train)
     assert command.run(arguments(str(path))) == 2
@@ -231,7 +232,7 @@ def test_what_is_lacking_is_said_before_anything_is_measured(
 def test_audited_photographs_are_the_bundled_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that Explore's FAB line stands beside what a new installation audits."""
     path = tmp_path / "net.safetensors"
-    checkpoints_io.save(build("flatten, fc 10", (3, 32, 32)), path, {"dataset": "cifar10"})
+    own_format.save(build("flatten, fc 10", (3, 32, 32)), path, {"dataset": "cifar10"})
     assert command.run(arguments(str(path), "--only", "audited", "--samples", "2")) == 0
     audited = read_card(path)["evaluation"]["audited"]
     assert (audited["dataset"], audited["split"], audited["classes"]) == ("cifar10-2k", "train", [3, 7])
@@ -244,7 +245,7 @@ def test_audited_photographs_are_the_bundled_ones(tmp_path: Path, monkeypatch: p
 def test_a_benign_network_is_measured_at_the_usual_budget(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     card = {"dataset": "mnist-5k", "training": {"method": "benign", "epsilon": 7.0}}
-    checkpoints_io.save(build("flatten, fc 10", (1, 28, 28)), path, card)
+    own_format.save(build("flatten, fc 10", (1, 28, 28)), path, card)
     assert command.run(arguments(str(path), "--only", "robust", "--images", "5", "--steps", "2")) == 0
     assert read_card(path)["evaluation"]["robust"]["epsilon"] == [2.0]
 
@@ -252,15 +253,15 @@ def test_a_benign_network_is_measured_at_the_usual_budget(tmp_path: Path) -> Non
 def test_the_table_needs_cards(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["shelf", "--zoo", str(tmp_path)])
-    checkpoints_io.save(build("flatten, fc 10", (1, 28, 28)), tmp_path / "net.safetensors")
-    assert shelf.main() == 2
+    monkeypatch.setattr("sys.argv", ["zoo", "--zoo", str(tmp_path)])
+    own_format.save(build("flatten, fc 10", (1, 28, 28)), tmp_path / "net.safetensors")
+    assert zoo.main() == 2
     assert "net.safetensors has no card that says how it was trained." in capsys.readouterr().err
     assert not (tmp_path / "README.md").exists()
 
 
 def test_the_zoos_table_is_made_from_the_cards() -> None:
-    assert (ZOO / "README.md").read_text() == shelf.text(ZOO)
+    assert (ZOO / "README.md").read_text() == zoo.text(ZOO)
 
 
 @pytest.mark.parametrize("card_file", CARDS, ids=lambda path: path.stem)

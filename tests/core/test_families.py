@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustness_core import chain, checkpoints, families, layers
-from robustness_core.checkpoints import CheckpointError
-from robustness_core.containers import Contents, State
+from robustness_core import checkpoints, layers
+from robustness_core.checkpoints import CheckpointError, chain, families
+from robustness_core.checkpoints.containers import Contents, State
 from robustness_core.networks import Network, build
 from tests.core.layouts import PreActBlock
 

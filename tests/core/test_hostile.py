@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustness_core import checkpoints, containers, sandbox
+from robustness_core import checkpoints
 from robustness_core.__main__ import main
-from robustness_core.checkpoints import CheckpointError
+from robustness_core.checkpoints import CheckpointError, containers
+from robustness_core.sandbox import parent as sandbox
 from tests.core import hostile_files as hostile
 
 # Torch warns of what it is asked to write here: old containers, TorchScript, sparse and quantised tensors.
@@ -155,7 +156,7 @@ def test_every_cut_and_every_flip_is_refused_or_harmless(kind: str, upload: Call
 
 
 def test_a_dead_network_is_accepted_with_a_warning(upload: Callable[[bytes], Path]) -> None:
-    from robustness_core.inspection import inspect
+    from robustness_core.checkpoints.report import inspect
 
     report, _ = inspect(upload(FILES["torch: dead"]), dataset="mnist-5k")
     assert any("dead" in warning for warning in report["warnings"])
@@ -168,7 +169,7 @@ def test_a_dead_network_is_accepted_with_a_warning(upload: Callable[[bytes], Pat
 def run_child(code: str, tmp_path: Path, upload: Path) -> subprocess.CompletedProcess[str]:
     """Run code in a process that was confined as the child is, as if an upload had got control of it."""
     confined = (
-        "import sys; from pathlib import Path; from robustness_core import sandbox_child as child\n"
+        "import sys; from pathlib import Path; from robustness_core.sandbox import child\n"
         f"child._limit({json.dumps(vars(sandbox.Limits(memory=2**30)))})\n"
         f"child._confine(Path({str(tmp_path)!r}), Path({str(upload)!r}))\n"
     )

@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustness_core import checkpoints, containers
-from robustness_core.checkpoints import CheckpointError
+from robustness_core import checkpoints
+from robustness_core.checkpoints import CheckpointError, containers
 from tests.core import layouts
 from tests.core.layouts import prefixed
 

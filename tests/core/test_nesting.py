@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustness_core import nesting
-from robustness_core.audit import run_audit
+from robustness_core.engine import nesting
+from robustness_core.engine.audit import run_audit
 from robustness_core.networks import build
 from robustness_core.spec import AuditSpec, SeriesSpec
 

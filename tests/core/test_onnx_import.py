@@ -16,9 +16,10 @@ from onnx import helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustness_core import layers, onnx_import, onnx_operations, programs
+from robustness_core import layers
 from robustness_core.checkpoints import CheckpointError
-from robustness_core.networks import Network
+from robustness_core.checkpoints.onnx import importer, operations
+from robustness_core.networks import Network, programs
 from tests.core.hostile_files import linear, model
 
 UPLOADS = Path(os.environ.get("STRATA_DATA", "/nowhere")).parent / "uploads"
@@ -149,7 +150,7 @@ def test_outputs_and_gradients_are_those_of_the_exported_network(name: str, expo
     if exported == "torch today":
         pytest.importorskip("onnxscript", reason="torch's exporter needs onnxscript")
     network = ready(name)
-    imported = onnx_import.convert(export(network, EXPORTS[exported]))[0]
+    imported = importer.convert(export(network, EXPORTS[exported]))[0]
     assert imported.input_shape == (1, 28, 28)
     body = imported.body()
     left = torch.rand(5, 1, 28, 28, requires_grad=True)  # five images, though the file was written for one
@@ -165,9 +166,9 @@ def test_outputs_and_gradients_are_those_of_the_exported_network(name: str, expo
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_steps_survive_storage_and_can_be_cut_into_layers(name: str) -> None:
-    imported = onnx_import.convert(export(ready(name), EXPORTS["opset 13, open batch"]))[0]
+    imported = importer.convert(export(ready(name), EXPORTS["opset 13, open batch"]))[0]
     again = programs.from_json(programs.to_json(imported.steps))
-    other = onnx_import.Imported(again, imported.weights, imported.input_shape, ())
+    other = importer.Imported(again, imported.weights, imported.input_shape, ())
     images = torch.rand(3, 1, 28, 28)
     with torch.no_grad():
         assert torch.equal(imported.body()(images), other.body()(images))
@@ -179,7 +180,7 @@ def test_steps_survive_storage_and_can_be_cut_into_layers(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_layers_have_names_that_a_person_recognises() -> None:
-    imported = onnx_import.convert(export(ready("batch norm, maximum pool"), EXPORTS["opset 13, open batch"]))[0]
+    imported = importer.convert(export(ready("batch norm, maximum pool"), EXPORTS["opset 13, open batch"]))[0]
     network = Network(imported.body(), (1, 28, 28), architecture="")
     assert [cut.name for cut in layers.cuts(network, (1, 28, 28)) if cut.main] == ["conv1", "pool1", "logits"]
 
@@ -204,7 +205,7 @@ def test_keras_like_graphs_have_their_turns_taken_out() -> None:
     ]
     tensors = {"k": kernel, "b": bias, "m": matrix, "d": shift, "s": np.array([-1, 900], np.int64)}
     made = model(nodes, tensors, input_shape=("n", 32, 32, 3))
-    imported = onnx_import.convert(made.SerializeToString())[0]
+    imported = importer.convert(made.SerializeToString())[0]
     assert imported.input_shape == (3, 32, 32)
     assert [step.kind for step in imported.steps] == ["conv", "relu", "permute", "reshape", "fc"]
     images = torch.rand(2, 3, 32, 32)
@@ -219,7 +220,7 @@ def test_flat_and_odd_inputs_take_images(shape: tuple[Any, ...]) -> None:
     del made.graph.input[:]
     made.graph.input.append(helper.make_tensor_value_info("x", 1, shape))
     weight = torch.from_numpy(np.random.default_rng(0).standard_normal((10, 784)).astype(np.float32))
-    imported = onnx_import.convert(made.SerializeToString())[0]
+    imported = importer.convert(made.SerializeToString())[0]
     images = torch.rand(3, 1, 28, 28)
     torch.testing.assert_close(imported.body()(images), images.flatten(1) @ weight.T, rtol=1e-4, atol=1e-4)
 
@@ -227,7 +228,7 @@ def test_flat_and_odd_inputs_take_images(shape: tuple[Any, ...]) -> None:
 def test_flat_colour_images_are_offered_in_both_orders() -> None:
     weight = turned(np.random.default_rng(0).standard_normal((3072, 10)))
     made = model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": weight}, input_shape=(1, 3072))
-    first, second = (imported.body() for imported in onnx_import.convert(made.SerializeToString()))
+    first, second = (imported.body() for imported in importer.convert(made.SerializeToString()))
     images = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(first(images), images.flatten(1) @ torch.from_numpy(weight), rtol=1e-4, atol=1e-3)
     wanted = images.permute(0, 2, 3, 1).flatten(1) @ torch.from_numpy(weight)
@@ -236,17 +237,17 @@ def test_flat_colour_images_are_offered_in_both_orders() -> None:
 
 def test_a_graph_that_onnxruntime_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
-    monkeypatch.setitem(onnx_operations.OPERATIONS, "Relu", onnx_operations._activation("tanh"))
+    monkeypatch.setitem(operations.OPERATIONS, "Relu", operations._activation("tanh"))
     made = linear(helper.make_node("Relu", ["x"], ["r"]), source="r")
     with pytest.raises(CheckpointError, match="differs from onnxruntime"):
-        onnx_import.convert(made.SerializeToString())
+        importer.convert(made.SerializeToString())
 
 
 @needs_uploads
 @pytest.mark.parametrize("path", sorted(UPLOADS.glob("*.onnx")), ids=lambda path: path.name)
 def test_real_files_answer_as_onnxruntime_does(path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    imported = onnx_import.convert(path.read_bytes())[0]
+    imported = importer.convert(path.read_bytes())[0]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     place = session.get_inputs()[0]
     images = torch.rand(4, *imported.input_shape)

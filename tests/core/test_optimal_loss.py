@@ -8,8 +8,8 @@ from scipy.optimize import isotonic_regression
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from robustness_core.conflict_graph import input_distances
 from robustness_core.optimal_loss import error_curve, loss_curve, loss_steps, optimal_loss
+from robustness_core.optimal_loss.conflict_graph import input_distances
 
 LOG2 = float(np.log(2))
 
@@ -122,7 +122,7 @@ def test_the_certificate_holds_on_geometric_graphs(seed: int, rows: int, columns
 
 def test_a_bad_solution_has_a_gap() -> None:
     """The certificate can fail: Clarabel's multipliers of another graph prove nothing about this one."""
-    from robustness_core.optimal_loss import _result
+    from robustness_core.optimal_loss.solve import _result
 
     graph = np.ones((2, 2), dtype=bool)
     ones, half = np.ones(2), np.full(2, 0.5)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from robustness_core.conflict_graph import input_distances
 from robustness_core.mixtures import ProjectionError, seen_distances
+from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.projection import draw, project
 from tests.core import oracles
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from robustness_core.conflict_graph import input_distances
 from robustness_core.optimal_loss import optimal_loss
-from robustness_core.statistics import (
+from robustness_core.optimal_loss.conflict_graph import input_distances
+from robustness_core.optimal_loss.statistics import (
     GROUPS,
     HALF,
     LeftOut,

@@ -15,12 +15,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from robustness_core import datasets, training
-from robustness_core.checkpoints_io import CheckpointFileError, read, read_card, save, write_whole
+from robustness_core import datasets
 from robustness_core.commands import train as command
-from robustness_core.evaluation import accuracy, pgd_accuracies
 from robustness_core.networks import build
-from robustness_core.training import TrainingError, TrainingSpec, train
+from robustness_core.networks.own_format import CheckpointFileError, read, read_card, save, write_whole
+from robustness_core.training import train as training
+from robustness_core.training.evaluation import accuracy, pgd_accuracies
+from robustness_core.training.train import TrainingError, TrainingSpec, train
 
 TINY = "conv 8 5x5/2 p2, relu, conv 16 3x3/2 p1, relu, flatten, fc 10"
 # A few hundred digits need small batches and a larger rate to leave chance within seconds.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pages.parts.headline import head, projected, unprojected
-from robustness_core.statistics import mean_without_one, without_one
+from robustness_core.optimal_loss.statistics import mean_without_one, without_one
 
 NAMES = ["input", "conv1", "logits"]
 SCATTER = np.array([-0.1, 0.05, 0.0, 0.1, -0.05])

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import synthetic
 from pages.parts import captions, export, known, report, upload, words
-from robustness_core import checkpoints, datasets, shelf
+from robustness_core import checkpoints, datasets, zoo
 from robustness_core.networks import Network
 from robustness_core.spec import sample_indices
 from store import audits, networks
@@ -85,7 +85,7 @@ def test_cards_from_before_are_in_doubt_where_nothing_was_measured(db, inspected
 
 def on_the_shelf(db, tmp_path, mean: list[float] | None = None, std: list[float] | None = None):
     """A bundled network, which wants pixels as they are, uploaded anew; with a wrong normalisation if one is given."""
-    original = checkpoints.load(shelf.find("mnist-small-pgd2"))
+    original = checkpoints.load(zoo.find("mnist-small-pgd2"))
     network = Network(original.body, original.input_shape, architecture=original.architecture, mean=mean, std=std)
     path = tmp_path / "upload.safetensors"
     path.write_bytes(checkpoints.clean_copy(network.eval()))
@@ -108,7 +108,7 @@ def test_a_corrected_network_is_another_one(db, open_screen, tmp_path) -> None:
     usual.select(right).run()
     button(screen, "Add the corrected network").click().run()
     text = said(screen)
-    assert "mine, mean 0 is on the shelf." in text
+    assert "mine, mean 0 is on the zoo." in text
 
     right = networks.by_name(db, "mine, mean 0")
     assert right is not None
@@ -127,7 +127,7 @@ def test_a_corrected_network_is_another_one(db, open_screen, tmp_path) -> None:
     images = torch.rand(3, 1, 28, 28)
     with torch.no_grad():
         torch.testing.assert_close(
-            checkpoints.load(path)(images), checkpoints.load(shelf.find("mnist-small-pgd2"))(images)
+            checkpoints.load(path)(images), checkpoints.load(zoo.find("mnist-small-pgd2"))(images)
         )
     assert "was corrected in a copy, mine, mean 0" in words.normalisation_doubt(networks.by_name(db, "mine"))
 

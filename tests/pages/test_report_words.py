@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks import synthetic
 from pages.parts import report
-from robustness_core import shelf
+from robustness_core import zoo
 from robustness_core.commands import audit as command
 from robustness_core.spec import EpsilonGrid
 from store.records import NetworkRecord
@@ -32,14 +32,14 @@ def _asked_by(text: str) -> argparse.Namespace:
 
 
 def test_command_names_a_bundled_network_by_its_file_whatever_the_shelf_calls_it() -> None:
-    sha256 = hashlib.sha256(shelf.find("cifar10-large-pgd0.5").read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(zoo.find("cifar10-large-pgd0.5").read_bytes()).hexdigest()
     for name, file in (("cifar10-large-pgd0.5", "cifar10-large-pgd0.5.json"), ("njord", "njord.json")):
         network = replace(MADE_UP, name=name, sha256=sha256)
         text = report.command(synthetic.question(name), network)
         assert "#" not in text
         asked = _asked_by(text)
         assert (asked.network, str(asked.json)) == ("cifar10-large-pgd0.5", file)
-        assert shelf.find(asked.network).is_file()
+        assert zoo.find(asked.network).is_file()
 
 
 def test_command_says_which_file_an_uploaded_network_is() -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks import synthetic
 from robustness_core.optimal_loss import loss_curve
+from robustness_core.optimal_loss.statistics import half_budget
 from robustness_core.spec import METHODS
-from robustness_core.statistics import half_budget
 from store import audits, images, spectra
 from tests.pages.conftest import words
 

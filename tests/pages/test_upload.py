@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pages.parts import upload
-from robustness_core import sandbox
+from robustness_core.sandbox import parent as sandbox
 from store import networks
 from store.records import LayerRecord
 from tests.pages.conftest import ROOT

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from robustness_core.checkpoints_io import save
 from robustness_core.networks import build
+from robustness_core.networks.own_format import save
 from robustness_core.spec import AuditSpec
 from store import Database, audits, connect, distances, networks, supervisor, workers
 from store.database import PROJECT
@@ -65,7 +65,7 @@ def start(db: Database, *arguments: str, **options: Any) -> subprocess.Popen[str
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from robustness_core import shelf\n"
+        "from robustness_core import zoo\n"
         "import worker.__main__ as program, worker.seed\n"
         "worker.seed.seed.__defaults__ = (Path('/nonexistent'),)\n"
         "original = program.Settings\n"

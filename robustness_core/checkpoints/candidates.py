@@ -1,0 +1,278 @@
+"""The ways to read a file as a network, the likeliest first: its own word, a graph, a known family, a plain chain."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from robustness_core.checkpoints import chain, containers, families
+from robustness_core.checkpoints.containers import CheckpointError, Contents, State, shown
+from robustness_core.checkpoints.onnx import importer
+from robustness_core.networks import ArchitectureError, Network, build, programs
+
+Values = tuple[float, ...]
+_MANY, _FEW = 24, 6  # guesses about a chain, and about one of over _DEEP convolutions: each costs more there
+_DEEP = 7
+PROGRAM = "program"  # the key of a converted graph in the metadata of a safetensors file
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One way to read a file as a network. `cost` is 0 for a certain one and grows with the guessing it took.
+
+    `normalisation` is (mean, std) where the file says it, None where it must be found out or given; `notes` are
+    sentences for the user.
+    """
+
+    architecture: str
+    input_shape: tuple[int, int, int]
+    body: Callable[[], nn.Module]
+    cost: float = 0.0
+    normalisation: tuple[Values, Values] | None = None
+    says_normalisation: bool = False  # True with normalisation None: the file says that there is none
+    notes: tuple[str, ...] = ()
+
+    def network(self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> Network:
+        """The network, with a normalisation of pixels in [0, 1] if mean and std are given."""
+        try:
+            network = Network(
+                self.body(), self.input_shape, architecture=self.architecture, mean=_list(mean), std=_list(std)
+            )
+        except ArchitectureError as error:
+            raise CheckpointError(str(error)) from error
+        return network.eval()
+
+
+def _list(values: Sequence[float] | None) -> list[float] | None:
+    return None if values is None else [float(value) for value in values]
+
+
+def sha256(path: Path | str) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal. Raises CheckpointError."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"The file cannot be read: {error.strerror or 'unknown error'}.") from error
+
+
+def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    """Raises CheckpointError unless mean and std are both given or both not, finite, and std positive."""
+    if (mean is None) != (std is None):
+        raise CheckpointError("A normalisation needs both a mean and a std.")
+    if mean is None or std is None:
+        return
+    if not all(math.isfinite(value) for value in (*mean, *std)) or min(std, default=0.0) <= 0:
+        raise CheckpointError("The mean and std of a normalisation must be finite numbers, and the std above 0.")
+
+
+# ---------------------------------------------------------------------------------------------- ways to read a file
+
+
+def candidates(
+    contents: Contents,
+    *,
+    architecture: str | None = None,
+    input_shape: Sequence[int] | None = None,
+    stage: str | None = None,
+) -> list[Candidate]:
+    """The ways to read a file as a network, the likeliest first, never none. Reads no images.
+
+    In this order: the project's own file, an ONNX graph, the `architecture` given, a known family, a plain chain.
+    Raises CheckpointError.
+    """
+    shape = _shape(input_shape)
+    if contents.format == "onnx":
+        return _from_onnx(contents.onnx, architecture)
+    state = _state(contents, stage)
+    own = _own(contents.metadata, state, architecture)
+    if own is not None:
+        return [own]
+    tensors, normalisation = _split_normalisation(state.tensors)
+    found = _from_weights(tensors, architecture, shape)
+    says = normalisation is not None
+    return [replace(c, normalisation=normalisation, says_normalisation=says, notes=state.notes) for c in found]
+
+
+def _shape(input_shape: Sequence[int] | None) -> tuple[int, int, int] | None:
+    if input_shape is None:
+        return None
+    sizes = tuple(int(size) for size in input_shape)
+    if len(sizes) != 3 or not all(0 < size <= 1024 for size in sizes):
+        raise CheckpointError("The input shape must be three sizes C, H, W from 1 to 1024, for example 1 28 28.")
+    return sizes
+
+
+def _state(contents: Contents, stage: str | None) -> State:
+    if stage is None:
+        return contents.states[0]
+    for state in contents.states:
+        if stage in (state.path, shown(state.path)):
+            return state
+    names = ", ".join(shown(state.path) for state in contents.states)
+    raise CheckpointError(f"The file has no state_dict at {shown(stage)}; it has {names}.")
+
+
+def _from_onnx(data: bytes, architecture: str | None) -> list[Candidate]:
+    found = [
+        Candidate(programs.describe(imported.steps), imported.input_shape, imported.body, i * 1.0, notes=imported.notes)
+        for i, imported in enumerate(importer.convert(data))
+    ]
+    same = [candidate for candidate in found if candidate.architecture == architecture]
+    return same or found
+
+
+def _own(metadata: Mapping[str, str], state: State, architecture: str | None) -> Candidate | None:
+    """The network of a file that says its own architecture; None for any other file."""
+    if "architecture" not in metadata or "input_shape" not in metadata:
+        return None
+    try:
+        shape = _shape(json.loads(metadata["input_shape"]))
+        mean, std = (json.loads(metadata[key]) if metadata.get(key) else None for key in ("mean", "std"))
+        check_normalisation(mean, std)
+        given = mean is not None and std is not None
+        normalisation = (tuple(map(float, mean)), tuple(map(float, std))) if given else None  # type: ignore[arg-type]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            "The file names its architecture, but its input shape or normalisation is damaged."
+        ) from (error)
+    assert shape is not None
+    if PROGRAM in metadata:
+        made = _program(metadata[PROGRAM], state.tensors, shape)
+    else:
+        try:
+            made = _from_weights(
+                _in_named_order(state.tensors, metadata["architecture"], shape), metadata["architecture"], shape
+            )[0]
+        except CheckpointError as error:  # whose text would quote the file
+            raise CheckpointError(
+                "The architecture that the file names cannot be built, or does not fit its weights; save it again."
+            ) from error
+    return replace(made, cost=0.0, normalisation=normalisation, says_normalisation=True, notes=state.notes)
+
+
+def _in_named_order(tensors: dict[str, Tensor], text: str, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+    """The weights in the order of the architecture that they are named after, where they are."""
+    try:
+        with torch.device("meta"):
+            names = list(build(text, shape).body.state_dict())
+    except ArchitectureError:
+        return tensors  # the name of a family
+    if not set(tensors) <= set(names):
+        return tensors
+    return {name: tensors[name] for name in names if name in tensors}
+
+
+def _program(text: str, tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> Candidate:
+    try:
+        steps = programs.from_json(text)
+        with torch.device("meta"):
+            slots = programs.build(steps).state_dict()
+    except programs.ProgramError as error:
+        raise CheckpointError(f"{str(error).rstrip('.')}; the file is damaged, upload the original again.") from error
+    counters = {k: torch.zeros((), dtype=torch.int64) for k in slots if k.endswith("num_batches_tracked")}
+    state = {**tensors, **counters}
+    if set(state) != set(slots) or any(state[name].shape != slot.shape for name, slot in slots.items()):
+        raise CheckpointError("The weights in the file do not fit the steps that it names; upload the original again.")
+    imported = importer.Imported(steps, state, shape, ())
+    return Candidate(programs.describe(steps), shape, imported.body)
+
+
+# Keys under which robust-training code keeps the normalisation inside the network.
+_MEANS, _STDS = ("mean", "mu", "means", "new_mean"), ("std", "sigma", "stds", "sd", "sds", "new_std")
+
+
+def _split_normalisation(
+    tensors: dict[str, Tensor],
+) -> tuple[dict[str, Tensor], tuple[Values, Values] | None]:
+    """The weights without a stored normalisation of one or three channels, and that normalisation."""
+
+    # MadryLab's `robustness` keeps the network a second time within the attacker of its training.
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("attacker.")}
+
+    def find(names: Sequence[str]) -> str | None:
+        return next((k for k, t in tensors.items() if k.split(".")[-1] in names and t.numel() in (1, 3)), None)
+
+    mean, std = find(_MEANS), find(_STDS)
+    if mean is None or std is None or bool((tensors[std] <= 0).any()):
+        return tensors, None
+    values = tuple(tuple(float(v) for v in tensors[key].reshape(-1)) for key in (mean, std))
+    rest = {name: tensor for name, tensor in tensors.items() if name not in (mean, std)}
+    return containers.without_prefix(rest), (values[0], values[1])
+
+
+def _from_weights(
+    tensors: Mapping[str, Tensor], architecture: str | None, shape: tuple[int, int, int] | None
+) -> list[Candidate]:
+    """Candidates from names and shapes; with `architecture` only those of that name or text."""
+    matched = families.matches(tensors)
+    if architecture is None:
+        if matched:
+            return [Candidate(m.name, shape or m.input_shape, m.body, float(i)) for i, m in enumerate(matched)]
+        return _chains(tensors, shape)
+    for match in matched:
+        if match.name == architecture:
+            return [Candidate(match.name, shape or match.input_shape, match.body)]
+    layers = chain.parts(tensors)
+    order = _without_repeats(chain.in_order(layers) or layers, shape)
+    known = next((t for t in families.texts(order) if t[0] == architecture), None)
+    if known is not None:
+        return [_chain_candidate(known[2], known[1], order)]
+    if shape is not None:
+        return [_chain_candidate(architecture, shape, order)]
+    return [_typed(architecture, order)]
+
+
+def _without_repeats(order: list[chain.Part], shape: tuple[int, int, int] | None) -> list[chain.Part]:
+    return families.without_repeats(order) if shape is None or shape[1:] == (32, 32) else order
+
+
+def _typed(architecture: str, layers: Sequence[chain.Part]) -> Candidate:
+    """An architecture text on the images that have as many channels as its first layer wants."""
+    first = next((part for part in layers if part.kind != "bn"), None)
+    channels = first.shape[1] if first is not None and first.kind == "conv" else 0
+    shapes = [shape for shape in chain.IMAGES.values() if channels in (0, shape[0])]
+    if not shapes:
+        raise CheckpointError(f"The first layer takes {channels} channels; give the input shape C, H, W of the images.")
+    for shape in shapes[:-1]:
+        try:
+            return _chain_candidate(architecture, shape, layers)
+        except CheckpointError:
+            continue
+    return _chain_candidate(architecture, shapes[-1], layers)
+
+
+def _chain_candidate(
+    text: str, shape: tuple[int, int, int], layers: Sequence[chain.Part], cost: float = 0.0
+) -> Candidate:
+    network = chain.fill(text, shape, layers)
+    return Candidate(network.architecture, shape, lambda: network.body, cost)
+
+
+def _chains(tensors: Mapping[str, Tensor], shape: tuple[int, int, int] | None) -> list[Candidate]:
+    layers = chain.parts(tensors)
+    order = chain.in_order(layers)
+    if order is None:
+        raise CheckpointError(
+            f"The weights form neither a known family ({families.KNOWN}) nor a plain chain, since "
+            f"{chain.gap(layers)}; export the network as ONNX instead."
+        )
+    order = _without_repeats(order, shape)
+    named = [chain.Guess(text, size, -1.0) for _, size, text in families.texts(order) if shape in (None, size)]
+    deep = sum(part.kind == "conv" for part in order) > _DEEP
+    guesses = chain.guesses(order, shape, most=_FEW if deep else _MANY)
+    texts = {guess.architecture: guess for guess in (*guesses, *named)}
+    if not texts:
+        raise CheckpointError(
+            "No strides, paddings and pools were found that fit the sizes of the layers to images of 28×28 or 32×32; "
+            "give the architecture as a text, or export the network as ONNX."
+        )
+    ranked = sorted(texts.values(), key=lambda guess: guess.cost)
+    return [_chain_candidate(guess.architecture, guess.input_shape, order, guess.cost) for guess in ranked]

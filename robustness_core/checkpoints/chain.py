@@ -1,0 +1,443 @@
+"""Plain chains of convolutions and full connections: their architecture texts inferred from the shapes of weights."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from robustness_core.checkpoints.containers import CheckpointError, shown
+from robustness_core.networks import ArchitectureError, Network, build
+
+# The images of the data sets, by their channels and by their pixels.
+IMAGES = {1: (1, 28, 28), 3: (3, 32, 32)}
+_FLAT = {784: (1, 28, 28), 3072: (3, 32, 32)}
+_MOST_STEPS = 200_000  # of the search
+
+
+@dataclass(frozen=True)
+class Part:
+    """The weights of one layer in a state_dict: `kind` is conv, fc or bn, `name` what the file calls it."""
+
+    name: str
+    kind: str
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the weight: (outputs, inputs, height, width), (outputs, inputs) or (features,)."""
+        return tuple(next(self.tensors[key] for key in ("weight", "running_mean") if key in self.tensors).shape)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """An architecture text that fits the shapes; `cost` is 0 for the most usual choices and grows with odd ones."""
+
+    architecture: str
+    input_shape: tuple[int, int, int]
+    cost: float
+
+
+def parts(tensors: Mapping[str, Tensor]) -> list[Part]:
+    """The layers of a state_dict in the order of the file. Raises CheckpointError for a tensor of no known layer."""
+    grouped: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        owner, _, key = name.rpartition(".")
+        grouped.setdefault(owner, {})[key] = tensor
+    return [_part(owner, group) for owner, group in grouped.items()]
+
+
+def _part(owner: str, group: dict[str, Tensor]) -> Part:
+    if "weight_orig" in group or {"weight_g", "weight_v"} <= set(group):
+        raise CheckpointError(
+            f"The layer {shown(owner)} stores its weights in parts (pruning, weight norm); remove that and save again."
+        )
+    known = {"weight", "bias", "running_mean", "running_var"}
+    weight = group.get("weight")
+    if set(group) == {"bias"}:
+        raise CheckpointError(f"The layer {shown(owner)} has a bias but no weight; save the whole state_dict again.")
+    if not set(group) <= known or (weight is None and "running_mean" not in group):
+        raise CheckpointError(
+            f"The tensor {shown(owner)}.{shown(next(iter(set(group) - known), 'bias'))} belongs to no layer that is "
+            f"known (convolution, full connection, batch norm); export the network as ONNX instead."
+        )
+    if weight is not None and weight.dim() == 4:
+        kind = "conv"
+    elif weight is not None and weight.dim() == 2:
+        kind = "fc"
+    elif "running_mean" in group and "running_var" in group:
+        kind = "bn"
+    else:
+        raise CheckpointError(
+            f"The layer {shown(owner)} is none of those that are known (convolution, full connection, batch norm); "
+            f"export the network as ONNX instead."
+        )
+    first = next(iter(group.values()))
+    outputs = first.shape[0] if weight is None else weight.shape[0]
+    if min(first.shape, default=0) < 1 or any(t.shape != (outputs,) for key, t in group.items() if key != "weight"):
+        raise CheckpointError(
+            f"The tensors of the layer {shown(owner)} have shapes that do not fit together; if the file is whole, "
+            f"export the network as ONNX instead."
+        )
+    return Part(owner, kind, group)
+
+
+# ---------------------------------------------------------------------------------------- weights into an architecture
+
+
+def fill(
+    architecture: str,
+    input_shape: Sequence[int],
+    layers: Sequence[Part],
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Network:
+    """The network of an architecture text with the weights of a file, layer by layer in order.
+
+    A layer without bias gets zeros. Raises CheckpointError if the text cannot be read or does not fit the weights.
+    """
+    try:
+        with torch.device("meta"):
+            skeleton = build(architecture, input_shape)
+    except ArchitectureError as error:
+        raise CheckpointError(str(error)) from error
+    wanted = [(name, module) for name, module in skeleton.body.named_children() if _kind(module)]
+    if len(wanted) != len(layers):
+        raise CheckpointError(
+            f"The architecture has {len(wanted)} layers with weights ({', '.join(name for name, _ in wanted[:12])}), "
+            f"but the file has {len(layers)}."
+        )
+    state: dict[str, Tensor] = {}
+    for (name, module), part in zip(wanted, layers, strict=True):
+        state.update(_weights(name, module, part))
+    skeleton.body.load_state_dict(state, assign=True)
+    try:
+        network = Network(skeleton.body, input_shape, architecture=skeleton.architecture, mean=mean, std=std)
+    except ArchitectureError as error:
+        raise CheckpointError(str(error)) from error
+    return network.eval()
+
+
+def _kind(module: nn.Module) -> str:
+    if isinstance(module, nn.Conv2d):
+        return "conv"
+    if isinstance(module, nn.Linear):
+        return "fc"
+    return "bn" if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) else ""
+
+
+def _weights(name: str, module: nn.Module, part: Part) -> dict[str, Tensor]:
+    state = {}
+    for key, slot in module.state_dict().items():
+        if key == "num_batches_tracked":
+            tensor = torch.zeros((), dtype=torch.int64)
+        elif key in part.tensors:
+            tensor = part.tensors[key]
+        else:
+            tensor = torch.ones(slot.shape) if key in ("weight", "running_var") else torch.zeros(slot.shape)
+        if _kind(module) != part.kind or tensor.shape != slot.shape:
+            raise CheckpointError(
+                f"The layer {name} of the architecture wants a {key} of {_times(slot.shape)}, but {shown(part.name)} "
+                f"in the file has {_times(part.shape if key == 'weight' else tensor.shape)}."
+            )
+        state[f"{name}.{key}"] = tensor
+    return state
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "1"
+
+
+# ---------------------------------------------------------------------------------------- an architecture from weights
+
+
+def in_order(layers: Sequence[Part]) -> list[Part] | None:
+    """The layers so that each takes what the one before gives, or None if they form no chain.
+
+    Tried: the order of the file, convolutions before full connections, and following the channels.
+    """
+    convolutions_first = sorted(layers, key=lambda part: part.kind == "fc")
+    for order in (list(layers), convolutions_first, _by_channels(layers)):
+        if order and _chains(order):
+            return order
+    return None
+
+
+def gap(layers: Sequence[Part]) -> str:
+    """Where layers do not form a chain in the order of the file, in words; empty if they do."""
+    for count in range(1, len(layers) + 1):
+        part = layers[count - 1]
+        if not _fit(layers[:count]):
+            before = next((p for p in reversed(layers[: count - 1]) if p.kind != "bn"), part)
+            return (
+                f"{shown(part.name)} ({_times(part.shape)}) does not take what {shown(before.name)} "
+                f"({_times(before.shape)}) gives"
+            )
+    return "" if _chains(layers) else "there is no full connection at its end"
+
+
+def _chains(order: Sequence[Part]) -> bool:
+    return _fit(order) and any(part.kind == "fc" for part in order)
+
+
+def _fit(order: Sequence[Part]) -> bool:
+    """Whether each layer takes as many channels, or a multiple behind a flatten, as the one before gives."""
+    width, flat = 0, False
+    for part in order:
+        outputs = part.shape[0]
+        if part.kind == "bn":
+            if width not in (0, outputs):
+                return False
+            width = width or outputs
+            continue
+        inputs = part.shape[1]
+        if part.kind == "conv":
+            if flat or width not in (0, inputs):
+                return False
+        elif flat and width != inputs:
+            return False
+        elif not flat and width and inputs % width:
+            return False
+        flat = flat or part.kind == "fc"
+        width = outputs
+    return True
+
+
+def _by_channels(layers: Sequence[Part]) -> list[Part]:
+    """Follow the channels from an image; each batch norm goes behind the next layer of its width."""
+    left = [part for part in layers if part.kind != "bn"]
+    norms = [part for part in layers if part.kind == "bn"]
+    order: list[Part] = []
+    width = 0
+    while left:
+        following = next((part for part in left if _takes(part, width, left)), None)
+        if following is None:
+            return []
+        left.remove(following)
+        width = following.shape[0]
+        order.append(following)
+        if norms and norms[0].shape[0] == width and left:
+            order.append(norms.pop(0))
+    return [] if norms else order
+
+
+def _takes(part: Part, width: int, left: Sequence[Part]) -> bool:
+    if part.kind == "conv":
+        return part.shape[1] == width if width else part.shape[1] in IMAGES
+    if any(other.kind == "conv" for other in left):
+        return False
+    return part.shape[1] % width == 0 if width else part.shape[1] in _FLAT
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What stands between one convolution and the next layer: its stride and padding, and a pool or none."""
+
+    stride: int
+    padding: str  # as in a text: "", " p1", " same"
+    pool: str  # as in a text, "" for none
+    after: int  # the size of the image behind both
+    cost: float
+
+
+def guesses(
+    layers: Sequence[Part], input_shape: Sequence[int] | None = None, *, most: int = 24, activation: str = "relu"
+) -> list[Guess]:
+    """Architecture texts that fit a chain of layers, the most usual first, at most `most` of them.
+
+    Strides, paddings and pools are searched so that the last image has the size that the first full connection wants.
+    `layers` must be a chain (`in_order`). `input_shape` (C, H, W) where it is known.
+    """
+    first = next(part for part in layers if part.kind != "bn")
+    if first.kind == "fc":
+        shape = _FLAT.get(first.shape[1]) if input_shape is None else tuple(input_shape)
+        if shape is None or math.prod(shape) != first.shape[1]:
+            return []
+        return [Guess(_text(layers, (), activation), (shape[0], shape[1], shape[2]), 0.0)]
+    shape = IMAGES.get(first.shape[1]) if input_shape is None else tuple(input_shape)
+    if shape is None or shape[0] != first.shape[1]:
+        return []
+    image = (shape[0], shape[1], shape[2])
+    found = itertools.islice(_search(layers, image[1]), most)
+    return [Guess(_text(layers, choices, activation), image, cost) for cost, choices in found]
+
+
+def _search(layers: Sequence[Part], size: int) -> Iterator[tuple[float, tuple[_Choice, ...]]]:
+    """All geometries that fit, cheapest first: A* with the exact cost to go as its guide."""
+    convs = [part for part in layers if part.kind == "conv"]
+    wanted = next(part.shape[1] for part in layers if part.kind == "fc")
+    extras = [_parameter_free(part, layers) for part in convs]
+
+    @cache
+    def choices(place: int, size: int) -> tuple[_Choice, ...]:
+        part = convs[place]
+        last = place == len(convs) - 1
+        widens = last or convs[place + 1].shape[0] > part.shape[0]
+        grew = part.shape[0] > part.shape[1]
+        return tuple(_choices(part.shape[2:], size, widens, grew, extras[place], last))
+
+    @cache
+    def to_go(place: int, size: int) -> float:
+        if place == len(convs):
+            return 0.0 if convs[-1].shape[0] * size * size == wanted else math.inf
+        return min((c.cost + to_go(place + 1, c.after) for c in choices(place, size)), default=math.inf)
+
+    reached = [{size}]
+    for place in range(len(convs)):
+        reached.append({choice.after for inner in reached[-1] for choice in choices(place, inner)})
+    for place in reversed(range(len(convs))):  # fills the cache from the back, so that no recursion is deep
+        for inner in reached[place]:
+            to_go(place, inner)
+    count = itertools.count()
+    heap: list[tuple[float, int, float, int, tuple[_Choice, ...]]] = []
+    if to_go(0, size) < math.inf:
+        heap.append((to_go(0, size), next(count), 0.0, size, ()))
+    while heap:
+        _, number, spent, inner, made = heapq.heappop(heap)
+        if number > _MOST_STEPS:
+            return
+        if len(made) == len(convs):
+            yield spent, made
+            continue
+        for choice in choices(len(made), inner):
+            cost = spent + choice.cost + _inconsistency(convs, made, choice)
+            ahead = cost + to_go(len(made) + 1, choice.after)
+            if ahead < math.inf:
+                heapq.heappush(heap, (ahead, next(count), cost, choice.after, (*made, choice)))
+
+
+def _inconsistency(convs: Sequence[Part], made: Sequence[_Choice], choice: _Choice) -> float:
+    """Networks repeat themselves: a choice unlike the one made for the same kernel and growth costs more."""
+    place = len(made)
+    cost = 0.0
+    for i in reversed(range(place)):
+        same_growth = (convs[i].shape[0] > convs[i].shape[1]) == (convs[place].shape[0] > convs[place].shape[1])
+        if convs[i].shape[2:] == convs[place].shape[2:] and (same_growth or i == place - 1):
+            cost += 0.4 * ((made[i].stride, made[i].padding) != (choice.stride, choice.padding))
+            break
+    pools = [c.pool for c in made if c.pool]
+    if pools and choice.pool and pools[-1] != choice.pool:
+        cost += 0.6
+    return cost
+
+
+def _choices(
+    kernel: Sequence[int], size: int, widens: bool, grew: bool, extra: int | None, last: bool
+) -> Iterator[_Choice]:
+    k = max(kernel)
+    for stride, padding, cost in _strides(k):
+        before, after = ((k - 1) // 2, k // 2) if padding == " same" else (int(padding[2:] or 0),) * 2
+        if before >= k or (stride > k and k > 1):
+            continue
+        inner = (size + before + after - k) // stride + 1
+        if size + before + after < k or inner < 1:
+            continue
+        if stride > 1 and not grew:
+            cost += 0.3
+        for pool, pool_cost in _pools(inner, last):
+            shrunk = _pooled(inner, pool)
+            if shrunk < 1:
+                continue
+            more = pool_cost if pool == "" else pool_cost + (0.0 if widens else 0.5)
+            if extra is not None:  # the places between two layers of an nn.Sequential count its modules
+                holds = extra - 1 - (1 if last else 0)
+                more += (2.5 if holds < 1 and pool else 0.0) + (1.5 if holds >= 1 and not pool else 0.0)
+            yield _Choice(stride, padding, pool, shrunk, cost + more)
+
+
+def _strides(k: int) -> list[tuple[int, str, float]]:
+    """Stride, padding and cost of the choices for a kernel of k×k."""
+    half = (k - 1) // 2
+    usual: dict[tuple[int, str], float] = {}
+
+    def offer(stride: int, padding: int | str, cost: float) -> None:
+        text = padding if isinstance(padding, str) else (f" p{padding}" if padding else "")
+        usual.setdefault((stride, text), cost)
+
+    if k % 2:
+        offer(1, half, 0.0 if k <= 3 else 0.2)
+        offer(1, 0, 0.3 if k <= 3 else 0.0)
+        offer(2, half, 0.6 if k < 7 else 0.1)
+        offer(2, 0, 1.2)
+        if k > 7:
+            offer(4, half, 0.1)
+            offer(4, 2, 0.2)
+    else:
+        offer(2, half, 0.0)
+        offer(2, 0, 0.7)
+        offer(1, 0, 0.9)
+        offer(1, " same", 0.8)
+        offer(1, half, 1.0)
+        offer(1, k // 2, 1.4)
+        offer(2, k // 2, 1.6)
+    for padding in (1, 2, 3):
+        offer(1, padding, 1.8)
+        offer(2, padding, 2.2)
+    for stride in (3, 4):
+        offer(stride, 0, 2.2)
+        offer(stride, half, 2.4)
+    return [(stride, padding, cost) for (stride, padding), cost in usual.items()]
+
+
+def _pools(size: int, last: bool) -> list[tuple[str, float]]:
+    pools = [("", 0.4), ("maxpool 2/2", 0.4), ("avgpool 2/2", 1.2), ("maxpool 3/2", 1.5), ("maxpool 3/2 p1", 1.5)]
+    pools += [("avgpool 3/2", 2.2), ("maxpool 3/3", 2.2), ("maxpool 4/4", 2.4), ("avgpool 4/4", 2.2)]
+    if last and size > 1:
+        pools.append(("gap", 0.4))
+    return pools
+
+
+def _pooled(size: int, pool: str) -> int:
+    if pool in ("", "gap"):
+        return size if pool == "" else 1
+    kernel, stride, padding = re.fullmatch(r"\w+ (\d)/(\d)(?: p(\d))?", pool).groups()  # type: ignore[union-attr]
+    room = size + 2 * int(padding or 0) - int(kernel)
+    return room // int(stride) + 1 if room >= 0 else 0
+
+
+def _parameter_free(part: Part, layers: Sequence[Part]) -> int | None:
+    """How many modules without weights stand behind a layer in its nn.Sequential; None where the names do not say."""
+    place = list(layers).index(part)
+    following = [p for p in layers[place + 1 :] if p.kind != "bn"]
+    behind = [p for p in layers[place + 1 :] if p.kind == "bn"]
+    if not following:
+        return None
+    (parent, _, here), (other, _, there) = part.name.rpartition("."), following[0].name.rpartition(".")
+    if parent != other or not (here.isdecimal() and there.isdecimal()):
+        return None
+    between = [p for p in behind if layers.index(p) < layers.index(following[0])]
+    return int(there) - int(here) - 1 - len(between)
+
+
+def _text(layers: Sequence[Part], choices: Sequence[_Choice], activation: str) -> str:
+    """The architecture text of a chain: an activation behind every layer but the last, before any pool."""
+    words: list[str] = []
+    left = list(choices)
+    pool, flat = "", False
+    last = max(place for place, part in enumerate(layers) if part.kind == "fc")
+    for place, part in enumerate(layers):
+        if part.kind == "conv":
+            choice = left.pop(0)
+            words.append(f"conv {part.shape[0]} {part.shape[2]}x{part.shape[3]}/{choice.stride}{choice.padding}")
+            pool = choice.pool
+        elif part.kind == "fc":
+            words += [] if flat else ["flatten"]
+            flat = True
+            words.append(f"fc {part.shape[0]}")
+        else:
+            words.append("bn")
+        following = layers[place + 1].kind if place + 1 < len(layers) else ""
+        if following != "bn" and place < last:
+            if part.kind != "bn" or place > 0:
+                words.append(activation)
+            words += [pool] if pool else []
+            pool = ""
+    return ", ".join(words)

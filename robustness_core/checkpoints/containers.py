@@ -1,0 +1,483 @@
+"""What a checkpoint file holds, read without running any of it: safetensors, torch's two containers, ONNX."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import stat
+import struct
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustness_core.checkpoints.pickle_reader import WANTED, CheckpointError, Storage, TensorSpec, read_pickle, shown
+
+__all__ = ["ACCEPTED", "WANTED", "CheckpointError", "Contents", "State", "read", "shown"]
+
+ACCEPTED = "accepted are safetensors, a state_dict saved by torch.save (.pt, .pth, .th) and ONNX"
+LARGEST_FILE = 500 * 1024**2  # bytes
+_MOST_TENSORS = 5_000  # ResNet-110 has 660
+_LARGEST_PICKLE = 32 * 1024**2
+_LARGEST_HEADER = 8 * 1024**2  # of safetensors
+_DEEPEST = 8  # dictionaries within dictionaries that are searched for weights
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """One state_dict in a file. `path` is where it lies ("" at the top), `tensors` are float32, names without prefix.
+
+    `notes` are sentences about what was changed to get there.
+    """
+
+    path: str
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """A file taken apart. `format` is safetensors, torch or onnx; `onnx` holds the bytes of a graph."""
+
+    format: str
+    container: str
+    states: tuple[State, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    onnx: bytes = b""
+
+
+def read(path: Path, *, largest: int = LARGEST_FILE) -> Contents:
+    """The contents of a checkpoint file, recognised by its bytes and not by its name.
+
+    Every size is checked before memory is taken for it, every checksum after. `largest` is in bytes.
+    Raises CheckpointError with one sentence that says what is wrong and what would be accepted.
+    """
+    data = _bytes(path, largest)
+    if data[:4] == b"PK\x03\x04":
+        return _read_zip(data)
+    if data[8:9] == b"{":
+        return _read_safetensors(data)
+    if data[:1] == b"\x80":
+        return _read_legacy(data)
+    if data[:1] == b"\x08":
+        return Contents("onnx", "onnx", onnx=data)
+    raise CheckpointError(f"This is {_guess(data)}, not a network; {ACCEPTED}.")
+
+
+def _bytes(path: Path, largest: int) -> bytes:
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise CheckpointError(f"This is not a file; {ACCEPTED}.")
+        if about.st_size > largest:
+            raise CheckpointError(
+                f"The file has {about.st_size / 1024**2:.0f} MB; at most {largest / 1024**2:.0f} MB are accepted."
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"The file cannot be read: {error.strerror or 'unknown error'}.") from error
+    if not data:
+        raise CheckpointError(f"The file is empty; {ACCEPTED}.")
+    return data
+
+
+_MAGIC = (
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"%PDF", "a PDF document"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x89HDF", "an HDF5 file (Keras)"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"PK", "a damaged or unusual zip archive"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
+)
+
+
+def _guess(data: bytes) -> str:
+    for magic, what in _MAGIC:
+        if data.startswith(magic):
+            return what
+    if data[257:262] == b"ustar":
+        return "a tar archive"
+    if data[4:8] == b"TFL3":
+        return "a TensorFlow Lite model"
+    if re.match(rb"(?:[(\]}cI]|cos\n|cposix\n|cbuiltins\n)", data) and data.rstrip(b"\n").endswith(b"."):
+        return "a Python pickle that torch.save did not write"
+    sample = data[:4096].decode("utf-8", errors="replace")
+    return (
+        "a text"
+        if all(c.isprintable() or c.isspace() for c in sample.rstrip("\ufffd"))
+        else "a file of an unknown kind"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- safetensors
+
+_SAFETENSORS_KINDS = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool",
+    "C64": "complex64",
+}  # fmt: skip
+
+
+def _read_safetensors(data: bytes) -> Contents:
+    damaged = CheckpointError(f"The safetensors file is damaged or cut short; {ACCEPTED}.")
+    (length,) = struct.unpack_from("<Q", data)
+    if length > len(data) - 8 or length > _LARGEST_HEADER:
+        raise damaged
+    try:
+        header = json.loads(data[8 : 8 + length].decode("utf-8"), object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError):
+        raise damaged from None
+    if not isinstance(header, dict):
+        raise damaged
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise damaged
+    _check_count(len(header))
+    tensors: dict[str, Tensor] = {}
+    body = memoryview(data)[8 + length :]
+    position = 0
+    for name, entry in sorted(header.items(), key=lambda item: _start(item[1])):
+        try:
+            kind, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        except (TypeError, KeyError, ValueError):
+            raise damaged from None
+        if not isinstance(kind, str) or kind not in _SAFETENSORS_KINDS:
+            raise CheckpointError(
+                f"The tensor {shown(name)} holds {shown(kind)} numbers; floats of 16, 32 or 64 bits are accepted."
+            )
+        if not isinstance(shape, list) or len(shape) > 8 or not all(_is_size(n) for n in (*shape, start, stop)):
+            raise damaged
+        # The tensors must fill the file without a gap or an overlap, so nothing can hide and nothing can expand.
+        if start != position or stop - start != math.prod(shape) * _width(_SAFETENSORS_KINDS[kind]):
+            raise damaged
+        if stop > len(body):
+            raise damaged
+        position = stop
+        tensors[name] = _from_bytes(body[start:stop], _SAFETENSORS_KINDS[kind]).reshape(shape)
+    if position != len(body):
+        raise damaged
+    order = sorted(tensors, key=natural)  # the format sorts names; numbers in them say the order of the layers
+    states = [({name: tensors[name] for name in order}, "")]
+    return Contents("safetensors", "safetensors", _accept(states), metadata)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name appears twice")
+    return found
+
+
+def _start(entry: Any) -> int:
+    try:
+        return int(entry["data_offsets"][0])
+    except (TypeError, KeyError, ValueError, IndexError, OverflowError):
+        return -1
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts `conv2` before `conv10`."""
+    parts = re.findall(r"\d{1,18}|[^\d]+|\d", name)
+    return [(0, int(part), part) if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts]
+
+
+# ------------------------------------------------------------------------------------------------------ torch, zip
+
+
+def _read_zip(data: bytes) -> Contents:
+    damaged = CheckpointError(f"The zip container of the file is damaged or cut short; {ACCEPTED}.")
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError, struct.error, RecursionError):
+        raise damaged from None
+    root = _root({entry.filename for entry in entries})
+    _check_entries(entries, len(data))
+    members = {entry.filename: entry for entry in entries}
+
+    def member(name: str) -> bytes:
+        try:
+            content = archive.read(members[name])  # at most the declared size; compares the checksum
+        except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, struct.error):
+            raise CheckpointError(
+                f"The part {shown(name)} of the file is damaged (its checksum or size is wrong); {ACCEPTED}."
+            ) from None
+        except Exception as error:  # zlib.error has no base class of its own
+            raise damaged from error
+        if len(content) != members[name].file_size:
+            raise damaged
+        return content
+
+    weights = [name for name in members if name.startswith(f"{root}/data/")]
+    contents = {name: member(name) for name in members if name not in weights}
+    if contents.get(f"{root}/byteorder", b"little") != b"little":
+        raise CheckpointError(f"The weights were written on a big-endian machine; {WANTED} on a little-endian one.")
+    pickled = contents[f"{root}/data.pkl"]
+    if len(pickled) > _LARGEST_PICKLE:
+        raise CheckpointError(f"The file describes far more than the weights of a network; {WANTED}.")
+    tree = _whole_pickle(pickled)
+    for name in weights:
+        member(name)  # for its checksum, whether it is used or not
+
+    @lru_cache(maxsize=1)  # tensors that share a storage mostly follow each other
+    def part(name: str) -> memoryview:
+        return memoryview(member(name))
+
+    def storage(wanted: Storage) -> memoryview:
+        name = f"{root}/data/{wanted.key}"
+        if name not in members:
+            raise CheckpointError(f"The file lacks a part that its weights need ({shown(name)}); it was cut short.")
+        return part(name)
+
+    return Contents("torch", "zip", _accept(_states(tree, storage)))
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
+    """Refuse a zip directory that lies, points out of the archive or unpacks to more than was uploaded."""
+    _check_count(len(entries) // 2)
+    names = [entry.filename for entry in entries]
+    if len(set(names)) != len(names):
+        raise CheckpointError(f"The zip container lists a part twice; {ACCEPTED}.")
+    for entry in entries:
+        parts = entry.orig_filename.split("/")
+        if ".." in parts or entry.orig_filename[:1] in ("/", "") or re.search(r"[\\\x00:]", entry.orig_filename):
+            raise CheckpointError(f"The zip container holds the unsafe name {shown(entry.orig_filename)}; {ACCEPTED}.")
+        if entry.flag_bits & 0x1:
+            raise CheckpointError(f"The zip container is encrypted; {ACCEPTED}.")
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise CheckpointError(f"The zip container is compressed, which torch.save never does; {WANTED}.")
+        if entry.compress_size != entry.file_size or entry.file_size > size:
+            raise CheckpointError(f"The zip container declares sizes that it does not hold; {ACCEPTED}.")
+    if sum(entry.file_size for entry in entries) > size:
+        raise CheckpointError(f"The parts of the zip container overlap; {ACCEPTED}.")
+
+
+def _root(names: set[str]) -> str:
+    """The folder of `data.pkl`; says what else the archive is if there is none, or if it carries code."""
+    roots = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl")]
+    if any(name.endswith((".npy",)) for name in names):
+        raise CheckpointError(f"This is a NumPy archive (.npz), not a network; {ACCEPTED}.")
+    if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
+        raise CheckpointError(f"This is TorchScript, which carries code, and is not read; {WANTED}.")
+    if any(re.search(r"(^|/)(archive_format|serialized_exported_program\.json|models/.*\.json)$", n) for n in names):
+        raise CheckpointError(f"This is an exported program (.pt2), which carries code, and is not read; {WANTED}.")
+    if len(roots) != 1 or "/" in roots[0]:
+        raise CheckpointError(f"This is a zip archive, not a network; {ACCEPTED}.")
+    return roots[0]
+
+
+# --------------------------------------------------------------------------------------------------- torch, legacy
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL = 1001
+
+
+def _read_legacy(data: bytes) -> Contents:
+    file = io.BytesIO(data)
+    magic = read_pickle(file)
+    if magic != _LEGACY_MAGIC or isinstance(magic, bool):
+        raise CheckpointError(f"This is a Python pickle that torch.save did not write; {ACCEPTED}.")
+    protocol, system, tree, keys = (read_pickle(file) for _ in range(4))
+    if protocol != _LEGACY_PROTOCOL or not isinstance(system, dict) or not system.get("little_endian", False):
+        raise CheckpointError(f"The file was written by an unknown version of torch.save; {WANTED}.")
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise CheckpointError(f"The file is damaged; {ACCEPTED}.")
+    specs = list(_tensor_specs(tree))
+    kinds = {spec.storage.key: spec.storage for spec in specs}
+    if sorted(kinds) != sorted(set(keys)):
+        raise CheckpointError(f"The file is damaged: its list of parts does not fit its weights; {ACCEPTED}.")
+    position, parts = file.tell(), {}
+    for key in keys:
+        width = _width(kinds[key].kind)
+        if position + 8 > len(data):
+            raise CheckpointError(f"The file is cut short; {ACCEPTED}.")
+        (numel,) = struct.unpack_from("<q", data, position)
+        position += 8
+        if numel != kinds[key].numel or position + numel * width > len(data):
+            raise CheckpointError(f"The file is damaged or cut short; {ACCEPTED}.")
+        parts[key] = memoryview(data)[position : position + numel * width]
+        position += numel * width
+    if position != len(data):
+        raise CheckpointError(f"The file goes on after its weights end; {ACCEPTED}.")
+    return Contents("torch", "legacy", _accept(_states(tree, lambda wanted: parts[wanted.key])))
+
+
+# ---------------------------------------------------------------------------------------------- from tree to states
+
+
+def _whole_pickle(pickled: bytes) -> Any:
+    file = io.BytesIO(pickled)
+    tree = read_pickle(file)
+    if file.tell() != len(pickled):
+        raise CheckpointError(f"The pickle in the file goes on after its end; {WANTED}.")
+    return tree
+
+
+def _tensor_specs(tree: Any) -> Iterator[TensorSpec]:
+    """Every tensor anywhere in a tree, which may hold itself."""
+    seen: set[int] = set()
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, TensorSpec):
+            yield node
+        elif isinstance(node, dict | list | tuple) and id(node) not in seen:
+            seen.add(id(node))
+            waiting.extend(node.values() if isinstance(node, dict) else node)
+
+
+def _states(tree: Any, storage: Any) -> list[tuple[dict[str, Tensor], str]]:
+    """The state_dicts in a tree, the likeliest first, with the path of each; weights are copied out one by one."""
+    found: list[tuple[int, str, dict[str, TensorSpec]]] = []
+    seen: set[int] = set()
+    waiting: list[tuple[Any, str, int]] = [(tree, "", 0)]
+    too_deep = False
+    while waiting:
+        node, path, depth = waiting.pop(0)
+        if not isinstance(node, dict | list | tuple) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if depth > _DEEPEST:
+            too_deep = True
+            continue
+        items = list(node.items() if isinstance(node, dict) else enumerate(node))[: 4 * _MOST_TENSORS]
+        named = {str(key): value for key, value in items if isinstance(key, str) and isinstance(value, TensorSpec)}
+        if any(len(spec.size) >= 2 for spec in named.values()) and not _of_optimiser(path, named):
+            _check_count(len(named))
+            found.append((_likelihood(path), path, named))
+        waiting.extend((value, f"{path}.{key}" if path else str(key), depth + 1) for key, value in items)
+    if not found:
+        reason = "its dictionaries are nested too deeply" if too_deep else "it holds no named weights"
+        raise CheckpointError(f"No state_dict was found in the file, since {reason}; {WANTED}.")
+    budget = _Budget(LARGEST_FILE)
+    first = sorted(found, key=lambda item: item[0])[:16]
+    return [({name: _tensor(spec, storage, name, budget) for name, spec in state.items()}, p) for _, p, state in first]
+
+
+_MOMENTS = {"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "step", "ax", "mu"}
+
+
+def _of_optimiser(path: str, named: Mapping[str, TensorSpec]) -> bool:
+    return "optim" in path.lower() or set(named) <= _MOMENTS
+
+
+def _likelihood(path: str) -> int:
+    last = next((part for part in reversed(path.split(".")) if not part.isdecimal()), "")
+    usual = ("", "state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "ema")
+    return usual.index(last) if last in usual else len(usual)
+
+
+@dataclass
+class _Budget:
+    """Bytes that may still be copied out: many tensors may share one storage."""
+
+    left: int
+
+
+def _tensor(spec: TensorSpec, storage: Any, name: str, budget: _Budget) -> Tensor:
+    width = _width(spec.kind)
+    count = math.prod(spec.size)
+    raw = storage(spec.storage)
+    reach = spec.offset + sum((n - 1) * step for n, step in zip(spec.size, spec.stride, strict=True)) + 1
+    if count > 0 and reach * width > len(raw):
+        raise CheckpointError(f"The tensor {shown(name)} is larger than the data stored for it; {WANTED}.")
+    if any(n > 1 and step == 0 for n, step in zip(spec.size, spec.stride, strict=True)) or count * width > len(raw):
+        raise CheckpointError(f"The tensor {shown(name)} repeats its data (stride 0); {WANTED}, after .contiguous().")
+    budget.left -= count * width
+    if budget.left < 0:
+        raise CheckpointError(f"The weights in the file share their data and unpack to too much; {WANTED}.")
+    if count == 0:
+        return _from_bytes(memoryview(b""), spec.kind).reshape(spec.size)
+    flat = _from_bytes(raw[spec.offset * width : reach * width], spec.kind)
+    return torch.as_strided(flat, spec.size, spec.stride).contiguous()
+
+
+def _from_bytes(raw: memoryview, kind: str) -> Tensor:
+    dtype: torch.dtype = getattr(torch, kind)
+    return torch.frombuffer(bytearray(raw), dtype=dtype) if len(raw) else torch.empty(0, dtype=dtype)
+
+
+def _width(kind: str) -> int:
+    widths = {"bytes": 1, "bool": 1, "bfloat16": 2, "complex64": 8, "complex128": 16}
+    return widths[kind] if kind in widths else int(re.sub(r"\D", "", kind)) // 8
+
+
+def _check_count(count: int) -> None:
+    if count > _MOST_TENSORS:
+        raise CheckpointError(f"The file lists {count} tensors; at most {_MOST_TENSORS} are accepted.")
+
+
+# ------------------------------------------------------------------------------------------- from weights to float32
+
+
+def _accept(states: list[tuple[dict[str, Tensor], str]]) -> tuple[State, ...]:
+    """States of finite float32 weights; the first must be sound, others that are not are left out."""
+    accepted = []
+    for position, (tensors, path) in enumerate(states):
+        try:
+            accepted.append(_accept_state(tensors, path))
+        except CheckpointError:
+            if position == 0:
+                raise
+    return tuple(accepted)
+
+
+_COUNTERS = ("num_batches_tracked", "n_averaged")  # of training steps; no output depends on them
+
+
+def _accept_state(tensors: dict[str, Tensor], path: str) -> State:
+    sound: dict[str, Tensor] = {}
+    kinds: set[str] = set()
+    for name, tensor in tensors.items():
+        if name.split(".")[-1] in _COUNTERS:
+            continue
+        if tensor.is_complex():
+            raise CheckpointError(f"The tensor {shown(name)} holds complex numbers; only real weights are accepted.")
+        if not tensor.is_floating_point():
+            raise CheckpointError(
+                f"The tensor {shown(name)} holds whole numbers ({str(tensor.dtype)[6:]}); "
+                f"only floats of 16, 32 or 64 bits are accepted."
+            )
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(
+                f"The tensor {shown(name)} holds NaN or infinite numbers; only finite weights are accepted."
+            )
+        if tensor.dtype != torch.float32:
+            kinds.add(str(tensor.dtype)[6:])
+        sound[name] = tensor.to(torch.float32)
+        if not torch.isfinite(sound[name]).all():
+            raise CheckpointError(
+                f"The tensor {shown(name)} holds numbers too large for float32, in which networks are run."
+            )
+    if not any(tensor.dim() >= 2 for tensor in sound.values()):
+        raise CheckpointError(f"No weights of a network were found in the file; {WANTED}.")
+    notes = [f"The weights were {' and '.join(sorted(kinds))} and are used as float32."] if kinds else []
+    return State(path, without_prefix(sound), tuple(notes))
+
+
+def without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names without the wrappings that every one of them carries, such as DataParallel's `module.`.
+
+    What is left of each name still has a layer and a tensor of it: `fc.weight`.
+    """
+    while tensors:
+        first = {name.split(".")[0] for name in tensors}
+        if len(first) > 1 or any(name.count(".") < 2 for name in tensors):
+            break
+        tensors = {name.partition(".")[2]: tensor for name, tensor in tensors.items()}
+    return tensors

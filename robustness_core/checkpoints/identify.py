@@ -1,0 +1,367 @@
+"""Which reading of a file is right: architecture and normalisation, chosen by measured accuracy."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustness_core import datasets, layers
+from robustness_core.checkpoints.candidates import Candidate
+from robustness_core.checkpoints.containers import CheckpointError
+from robustness_core.networks import Network
+
+# The usual conventions; where an image has one channel the first value counts.
+_CONVENTIONS: dict[int, tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]] = {
+    1: (
+        ("MNIST", (0.1307,), (0.3081,)),
+        ("−1 to 1", (0.5,), (0.5,)),
+        ("0 to 255", (0.0,), (1 / 255,)),
+    ),
+    3: (
+        ("ImageNet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("CIFAR-10", (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
+        ("CIFAR-10, per image", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+        ("−1 to 1", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("ImageNet mean, 0.225", (0.485, 0.456, 0.406), (0.225, 0.225, 0.225)),
+        ("CIFAR-10 mean", (0.4914, 0.4822, 0.4465), (1.0, 1.0, 1.0)),
+        ("0 to 255", (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
+    ),
+}
+# The data sets whose test images a network is measured on: the whole one where it is on this machine.
+_DATASETS = {(1, 28, 28): ("mnist", "mnist-5k"), (3, 32, 32): ("cifar10", "cifar10-2k")}
+_ROUND = 2e10  # multiplications that one round of comparisons may cost: about a second on two cores
+_FINAL = 4e10  # and the last measurement
+_BATCH = 250
+_AT_ONCE = 1e10  # multiplications in one batch
+_DEAREST = 2e10  # multiplications that one image may cost
+_MOST_COMPARED = 5000  # images that the last few trials are compared on, if they are cheap
+_OTHER_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "elu": nn.ELU}
+_LARGE = 5e7  # multiplications of networks beyond which ReLU is taken for granted
+_TIE = 8e10  # multiplications that telling tied normalisations apart may cost: some seconds
+_ALIKE = 0.5  # over the root of the number of images: accuracies nearer than this are those of a tie
+FEWEST = 100  # images on which normalisations must be compared to be told apart
+CHANCE = 0.2  # accuracies below this are taken for chance, which is 0.1
+_MUCH_BETTER = 0.03  # of accuracy, by which another activation must beat ReLU to be believed
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Test images, (N, C, H, W) float32 in [0, 1], and their labels (N,)."""
+
+    name: str
+    pixels: Tensor
+    labels: Tensor
+
+
+@dataclass(eq=False)
+class Trial:
+    """A candidate under one normalisation, with what was measured of it so far on the first `images` test images."""
+
+    candidate: Candidate
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None
+    convention: str
+    cost: float = 1.0  # multiplications an image
+    images: int = 0
+    correct: int = 0
+    surprise: float = 0.0  # sum of the cross-entropies, in nats
+    spread: float = 0.0  # largest standard deviation of a logit over the images
+    history: dict[int, float] = field(default_factory=dict)  # images -> accuracy on them
+    _network: list[Network] = field(default_factory=list)
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.images if self.images else 0.0
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats; it tells normalisations apart that give the same accuracy."""
+        mean = self.surprise / self.images if self.images else math.inf
+        return mean if math.isfinite(mean) else math.inf
+
+    def network(self) -> Network:
+        if not self._network:
+            self._network.append(self.candidate.network(*(self.normalisation or (None, None))))
+        return self._network[0]
+
+    def measure(self, data: Images, until: int, deadline: float = math.inf) -> None:
+        """Go on until the first `until` images are measured, or the time is up."""
+        network = self.network()
+        batch = int(min(max(_AT_ONCE / self.cost, 1), _BATCH))
+        with torch.no_grad():
+            while self.images < min(until, len(data.labels)) and (time.process_time() < deadline or not self.images):
+                part = slice(self.images, min(self.images + batch, until, len(data.labels)))
+                logits, labels = network(data.pixels[part]), data.labels[part]
+                self.correct += int((logits.argmax(1) == labels).sum())
+                self.surprise += float(F.cross_entropy(logits, labels, reduction="sum"))
+                self.spread = max(self.spread, float(logits.std(0).max()) if len(labels) > 1 else 0.0)
+                self.images += len(labels)
+        self.history[self.images] = self.accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What the candidates of a file came to: the trials, the best first, measured on `dataset` (None: on nothing)."""
+
+    trials: tuple[Trial, ...]
+    dataset: str | None
+    warnings: tuple[str, ...] = ()
+
+
+def choose(found: Sequence[Candidate], *, dataset: str | None = None) -> Network:
+    """The network of the candidate and normalisation that answer test images best. Raises CheckpointError."""
+    return compare(found, dataset=dataset).trials[0].network()
+
+
+# ------------------------------------------------------------------------------------------------ comparing candidates
+
+
+def compare(found: Sequence[Candidate], *, dataset: str | None = None, deadline: float = math.inf) -> Choice:
+    """Measure candidates under the usual normalisations, dropping the worse ones round by round.
+
+    The best has the least cross-entropy of those near the best accuracy, or within one percent of it more accuracy.
+    Cost: a bounded number of multiplications, some seconds. Raises CheckpointError.
+    """
+    data, warnings = _images(found, dataset)
+    trials = _trials(found, data)
+    classes = _classes(trials[0].network())
+    if data is not None and classes != 10:
+        warnings.append(f"The network has {classes} outputs, the data sets have 10 classes: no accuracy was measured.")
+        data = None
+    if data is None:
+        return Choice(tuple(sorted(trials, key=lambda t: t.candidate.cost)), None, tuple(warnings))
+    early = _architectures(found, trials, data, deadline)
+    if early:
+        trials = _trials([early[0].candidate], data)
+    ranked = _tournament(trials, data, deadline) + early
+    activation = _activation(ranked, data, deadline)
+    if activation != "relu":  # then what was compared before was compared with the wrong one
+        ranked = _tournament(_trials([_swapped(c, activation) for c in found], data), data, deadline) + ranked
+    ranked = _settled(ranked, data, deadline)
+    best = ranked[0]
+    if time.process_time() < deadline:
+        best.measure(data, _final(best.cost, len(data.labels)), deadline)
+    return Choice(tuple(ranked), data.name, tuple(warnings))
+
+
+def _tournament(trials: Sequence[Trial], data: Images, deadline: float) -> list[Trial]:
+    """The trials, the best first; each round measures those left on more images and keeps a quarter of them."""
+    left = list(trials)
+    out: list[Trial] = []
+    while True:
+        last = len(left) <= 3
+        more = (3 if last else 1) * _ROUND / sum(trial.cost for trial in left)
+        most = _MOST_COMPARED if last else 50 if len(left) > 100 else 150 if len(left) > 30 else 300
+        until = left[0].images + int(min(max(more, 20 if left[0].cost < 1e9 else 4), most))
+        for trial in left:
+            if time.process_time() < deadline or not left[0].images:
+                trial.measure(data, until, deadline)
+        left = _ranked(left)
+        if last or time.process_time() > deadline:
+            return left + out
+        out = left[max(3, len(left) // 4) :] + out
+        left = left[: max(3, len(left) // 4)]
+
+
+def _settled(ranked: list[Trial], data: Images, deadline: float) -> list[Trial]:
+    """The trials, those that tie with the best ranked again after as many more images as may be afforded."""
+    tied = tied_with_best(ranked)
+    if len(tied) < 2:
+        return ranked
+    until = tied[0].images + int(_TIE / sum(trial.cost for trial in tied))
+    for trial in tied:
+        trial.measure(data, until, deadline)
+    return _ranked(tied) + [trial for trial in ranked if trial not in tied]
+
+
+def tied_with_best(ranked: Sequence[Trial]) -> list[Trial]:
+    """The best trial, and those of its architecture whose other normalisation answers as well on as many images."""
+    best = ranked[0]
+    images = max((n for n in best.history if any(n in t.history for t in ranked[1:])), default=0)
+    return [best] + [
+        t
+        for t in ranked[1:]
+        if t.candidate.architecture == best.candidate.architecture and t.images == images >= FEWEST
+        and t.accuracy >= best.history[images] - _ALIKE / math.sqrt(images)
+    ]  # fmt: skip
+
+
+def _ranked(trials: Sequence[Trial]) -> list[Trial]:
+    best = max(trial.accuracy for trial in trials)
+    margin = 0.02 + 0.5 / math.sqrt(max(trials[0].images, 1))  # the accuracy of few images is uncertain
+    order = sorted(trials, key=lambda t: (t.images == 0, t.accuracy < best - margin, t.loss, t.candidate.cost))
+    close = [t for t in order if t.images and t.accuracy >= best - margin and t.loss <= 1.01 * order[0].loss]
+    first = max(close, key=lambda t: t.accuracy, default=order[0])  # a loss within one percent says nothing
+    return [first, *(t for t in order if t is not first)]
+
+
+def _trials(found: Sequence[Candidate], data: Images | None) -> list[Trial]:
+    """Every candidate that takes the images under every usual normalisation."""
+    trials = [
+        Trial(candidate, normalisation, convention)
+        for candidate in found
+        for convention, normalisation in _normalisations(candidate)
+        if data is None or tuple(data.pixels.shape[1:]) == candidate.input_shape
+    ]
+    cost = 0.0
+    for trial in trials:
+        if trial.convention in ("none", "given"):  # the first of each candidate
+            cost = _multiplications(trial.network())
+        trial.cost = cost
+    return trials
+
+
+def _architectures(found: Sequence[Candidate], trials: Sequence[Trial], data: Images, deadline: float) -> list[Trial]:
+    """Of costly networks, the likeliest architectures under the first two normalisations, the best first.
+
+    Empty where there is but one, or where everything can be compared with everything.
+    """
+    if len(found) < 2 or sum(trial.cost for trial in trials) * 20 <= 2 * _ROUND:
+        return []
+    few = [
+        Trial(trial.candidate, trial.normalisation, trial.convention, trial.cost)
+        for candidate in found[:4]
+        for trial in [t for t in trials if t.candidate is candidate][:2]
+    ]
+    most = 2 * _ROUND / sum(trial.cost for trial in few)
+    for trial in few:
+        if time.process_time() < deadline or not few[0].images:
+            trial.measure(data, int(min(max(most, 4), 100)), deadline)
+    return _ranked(few)
+
+
+def _activation(ranked: Sequence[Trial], data: Images, deadline: float) -> str:
+    """The activation with which the best guessed chains answer best: shapes do not tell activations apart."""
+    best = ranked[0]
+    if best.candidate.cost == 0.0 or "relu" not in best.candidate.architecture.split(", ") or best.cost > _LARGE:
+        return "relu"
+    firsts: dict[str, Trial] = {}
+    for trial in ranked:
+        firsts.setdefault(trial.candidate.architecture, trial)
+    accuracy = {"relu": 0.0} | dict.fromkeys(_OTHER_ACTIVATIONS, 0.0)
+    for activation in accuracy:
+        for trial in list(firsts.values())[:6]:
+            if time.process_time() < deadline:
+                candidate = trial.candidate if activation == "relu" else _swapped(trial.candidate, activation)
+                variant = Trial(candidate, trial.normalisation, trial.convention, best.cost)
+                variant.measure(data, 200, deadline)
+                accuracy[activation] = max(accuracy[activation], variant.accuracy)
+    accuracy["relu"] += _MUCH_BETTER
+    return max(accuracy, key=lambda name: accuracy[name])
+
+
+def _swapped(candidate: Candidate, activation: str) -> Candidate:
+    text = re.sub(r"\brelu\b", activation, candidate.architecture)
+    return replace(candidate, architecture=text, body=_swap(candidate.body, activation))
+
+
+def _swap(body: Callable[[], nn.Module], activation: str) -> Callable[[], nn.Module]:
+    """The same chain with another activation in the place of each ReLU; it shares the weights."""
+
+    def make() -> nn.Module:
+        steps = [
+            (
+                name.replace("relu", activation),
+                _OTHER_ACTIVATIONS[activation]() if isinstance(module, nn.ReLU) else module,
+            )
+            for name, module in body().named_children()
+        ]
+        return nn.Sequential(OrderedDict(steps))
+
+    return make
+
+
+def _final(cost: float, available: int) -> int:
+    return int(min(max(_FINAL / cost, 1000), available))
+
+
+def _normalisations(candidate: Candidate) -> list[tuple[str, tuple[tuple[float, ...], tuple[float, ...]] | None]]:
+    if candidate.says_normalisation:
+        return [("given", candidate.normalisation)]
+    usual = _CONVENTIONS.get(candidate.input_shape[0], ())
+    return [("none", None), *((name, (mean, std)) for name, mean, std in usual)]
+
+
+def _images(found: Sequence[Candidate], dataset: str | None) -> tuple[Images | None, list[str]]:
+    """Test images that fit the first candidate that any fit, and warnings where there are none."""
+    if dataset is not None:
+        names: tuple[str, ...] = (dataset,)
+    else:
+        names = next((_DATASETS[c.input_shape] for c in found if c.input_shape in _DATASETS), ())
+    if not names:
+        shape = "×".join(map(str, found[0].input_shape))
+        return None, [f"No data set has images of {shape}: no accuracy was measured."]
+    problem = ""
+    for name in names:
+        try:
+            data = datasets.load(name, "test")
+        except datasets.DatasetError as error:
+            problem = str(error)
+            continue
+        if data.input_shape not in [candidate.input_shape for candidate in found]:
+            have, want = ("×".join(map(str, s)) for s in (data.input_shape, found[0].input_shape))
+            raise CheckpointError(f"The network wants images of {want}, but those of {name} are {have}.")
+        order = np.arange(len(data))
+        if name in datasets.BUNDLED.values():  # their images are sorted, and the first of them must stand for all
+            order = np.random.default_rng(0).permutation(order)
+        pixels = torch.from_numpy(datasets.to_float(data.pixels[order]))
+        return Images(name, pixels, torch.from_numpy(data.labels[order])), []
+    if dataset is not None:
+        raise CheckpointError(problem)
+    return None, [f"No accuracy was measured: {problem}"]
+
+
+def _multiplications(network: Network) -> float:
+    """Of one image: those of the convolutions and full connections."""
+    total = [1.0]
+
+    def count(module: nn.Module, _: Any, output: Tensor) -> None:
+        weight: Any = module.weight
+        total[0] += output[0, 0].numel() * weight.numel() if isinstance(module, nn.Conv2d) else weight.numel()
+
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    try:
+        _classes(network)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total[0]
+
+
+def check_likeliest(network: Network) -> None:
+    """Raises CheckpointError if the network cannot be run or cut into layers, or costs too much to be audited."""
+    cost = _multiplications(network)
+    if cost > _DEAREST:
+        raise CheckpointError(
+            f"The network takes {cost:.2g} multiplications an image; at most {_DEAREST:.2g} can be audited."
+        )
+    cuts(network)
+
+
+def cuts(network: Network) -> list[layers.Cut]:
+    try:
+        return layers.cuts(network, network.input_shape)
+    except layers.LayerError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _classes(network: Network) -> int:
+    """The number of outputs for one image. Raises CheckpointError if the network cannot be run."""
+    try:
+        with torch.no_grad():
+            logits = network(torch.full((1, *network.input_shape), 0.5))
+    except RuntimeError as error:
+        shape = "×".join(map(str, network.input_shape))
+        raise CheckpointError(f"The network does not run on an image of {shape}; give another input shape.") from error
+    if logits.dim() != 2 or logits.shape[1] < 2:
+        raise CheckpointError("The network does not give one number for each of two or more classes.")
+    return int(logits.shape[1])

@@ -1,0 +1,1 @@
+"""ONNX graphs as networks of this project, read as data."""

@@ -1,0 +1,459 @@
+"""The ONNX operations that work on images, each as the steps that do the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustness_core.checkpoints.containers import CheckpointError
+from robustness_core.checkpoints.onnx.steps import (
+    Builder,
+    Features,
+    Inputs,
+    Node,
+    Value,
+    as_constant,
+    as_features,
+    as_floats,
+    mixes,
+)
+
+_HUGE = 3.4e38  # stands for an open end of Clip and for minus infinity around a maximum pool
+
+
+def _alias(c: Builder, node: Node, inputs: Inputs) -> Value:
+    value = inputs[0]
+    if value is None:
+        raise ValueError("an input is missing")
+    return value
+
+
+def _activation(kind: str, **defaults: float) -> Callable[[Builder, Node, Inputs], Value]:
+    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
+        settings = {key: node.number(key, value) for key, value in defaults.items()}
+        return c.emit(kind, [as_features(inputs[0])], settings)
+
+    return operation
+
+
+def _window(node: Node, kernel: Sequence[int], shape: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+    """Strides, dilations and pads (top, left, bottom, right) of a convolution or a pool on images."""
+    if len(kernel) != 2 or len(shape) != 4:
+        raise CheckpointError(f"The ONNX operation {node.op} works on {len(kernel)}-D data; only images are supported.")
+    strides, dilations = node.integers("strides", (1, 1)), node.integers("dilations", (1, 1))
+    pads = node.integers("pads", (0, 0, 0, 0))
+    if len(strides) != 2 or len(dilations) != 2 or len(pads) != 4 or min(*strides, *dilations, *kernel) < 1:
+        raise ValueError("malformed window")
+    if max(*kernel, *strides, *dilations, *pads) > 4096 or min(pads) < 0:
+        raise ValueError("impossible window")
+    same = node.text("auto_pad", "NOTSET")
+    if same in ("SAME_UPPER", "SAME_LOWER"):
+        before, after = [], []
+        for size, k, stride, dilation in zip(shape[2:], kernel, strides, dilations, strict=True):
+            total = max((-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
+            first = total // 2 if same == "SAME_UPPER" else total - total // 2
+            before.append(first)
+            after.append(total - first)
+        pads = before + after
+    elif same == "VALID":
+        pads = [0, 0, 0, 0]
+    return strides, dilations, pads
+
+
+def _pad_first(c: Builder, x: Features, pads: Sequence[int], value: float = 0.0) -> Features:
+    top, left, bottom, right = pads
+    settings = {"pads": (left, right, top, bottom), "value": value}
+    return c.emit("pad", [x], settings)
+
+
+def _conv(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x, weight = as_features(inputs[0]), as_floats(inputs[1])
+    kernel = list(weight.shape[2:])
+    strides, dilations, pads = _window(node, kernel, x.shape)
+    padding = pads[:2]
+    if pads[:2] != pads[2:]:
+        x, padding = _pad_first(c, x, pads), [0, 0]
+    groups = node.integer("group", 1)
+    bias = as_floats(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else None
+    settings = {
+        "inputs": weight.shape[1] * groups, "outputs": weight.shape[0], "kernel": kernel, "stride": strides,
+        "dilation": dilations, "padding": padding, "groups": groups, "bias": bias is not None,
+    }  # fmt: skip
+    return c.emit("conv", [x], settings, {"weight": weight} | ({} if bias is None else {"bias": bias}))
+
+
+def _linear(c: Builder, x: Features, weight: Tensor, bias: Tensor | None) -> Features:
+    settings = {"inputs": weight.shape[1], "outputs": weight.shape[0], "bias": bias is not None}
+    return c.emit("fc", [x], settings, {"weight": weight} | ({} if bias is None else {"bias": bias}))
+
+
+def _gemm(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x, weight = as_features(inputs[0]), as_floats(inputs[1])
+    if node.integer("transA", 0) or len(x.shape) != 2 or weight.dim() != 2:
+        raise mixes("Gemm")
+    weight = weight if node.integer("transB", 0) else weight.T
+    bias = None
+    if len(inputs) > 2 and inputs[2] is not None:
+        bias = (as_floats(inputs[2]) * node.number("beta", 1.0)).broadcast_to((1, weight.shape[0])).reshape(-1)
+        bias = bias.contiguous()
+    return _linear(c, x, (weight * node.number("alpha", 1.0)).contiguous(), bias)
+
+
+def _matmul(c: Builder, node: Node, inputs: Inputs) -> Value:
+    if isinstance(inputs[0], np.ndarray):  # W x with one column an image
+        x, weight = as_features(inputs[1]), as_floats(inputs[0])
+        if len(x.shape) != 3 or x.shape[2] != 1 or weight.dim() != 2:
+            raise CheckpointError("The ONNX graph multiplies a matrix from the left, which is not supported here.")
+        flat = c.emit("reshape", [x], {"shape": (x.shape[1],)})
+        return c.emit("reshape", [_linear(c, flat, weight, None)], {"shape": (weight.shape[0], 1)})
+    if isinstance(inputs[1], Features):
+        raise CheckpointError("The ONNX graph multiplies two tensors of an image (attention), which is not supported.")
+    x, weight = as_features(inputs[0]), as_floats(inputs[1])
+    if weight.dim() != 2 or len(x.shape) < 2:
+        raise CheckpointError("The ONNX operation MatMul is supported with a matrix of weights only.")
+    return _linear(c, x, weight.T.contiguous(), None)
+
+
+def _norm(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    if node.integer("training_mode", 0) or not node.integer("spatial", 1):
+        raise CheckpointError("The ONNX graph normalises over its batch (training mode); export it in evaluation mode.")
+    scale, shift, mean, variance = (as_floats(value) for value in inputs[1:5])
+    if bool((variance < 0).any()):
+        raise CheckpointError("The ONNX file holds a negative variance; the file is damaged.")
+    settings = {"features": scale.numel(), "eps": node.number("epsilon", 1e-5), "image": len(x.shape) == 4}
+    weights = {"weight": scale, "bias": shift, "running_mean": mean, "running_var": variance}
+    return c.emit("bn", [x], settings, weights)
+
+
+def _pool(average: bool) -> Callable[[Builder, Node, Inputs], Value]:
+    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
+        x = as_features(inputs[0])
+        kernel = node.integers("kernel_shape", ())
+        strides, dilations, pads = _window(node, kernel, x.shape)
+        if dilations != [1, 1]:
+            raise CheckpointError("The ONNX graph pools with gaps (dilations), which is not supported.")
+        padding, counted = pads[:2], bool(node.integer("count_include_pad", 0))
+        lopsided = pads[:2] != pads[2:] or any(2 * p > k for p, k in zip(padding, kernel, strict=True))
+        if lopsided:
+            if average and not counted:
+                raise CheckpointError("The ONNX graph averages over uneven borders, which is not supported.")
+            x, padding = _pad_first(c, x, pads, 0.0 if average else -_HUGE), [0, 0]
+        settings = {
+            "average": average, "kernel": kernel, "stride": strides, "padding": padding,
+            "ceil": bool(node.integer("ceil_mode", 0)), "count_padding": counted,
+        }  # fmt: skip
+        return c.emit("pool", [x], settings)
+
+    return operation
+
+
+def _global_pool(kind: str) -> Callable[[Builder, Node, Inputs], Value]:
+    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
+        x = as_features(inputs[0])
+        if len(x.shape) != 4:
+            raise ValueError("a pool needs images")
+        return c.emit(kind, [x])
+
+    return operation
+
+
+def _pad(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    rank = len(x.shape)
+    pads = node.integers("pads", ()) if "pads" in node.attributes else [int(p) for p in as_constant(inputs[1])]
+    value = node.number("value", 0.0)
+    if len(inputs) > 2 and inputs[2] is not None:
+        value = float(as_constant(inputs[2]).reshape(-1)[0])
+    axes = node.axes(inputs, 3, rank) or list(range(rank))
+    if len(pads) != 2 * len(axes) or max(map(abs, pads), default=0) > 4096 or not math.isfinite(value):
+        raise ValueError("malformed pads")
+    before, after = [0] * rank, [0] * rank
+    for place, axis in enumerate(axes):
+        before[axis], after[axis] = pads[place], pads[len(axes) + place]
+    if not any(before) and not any(after):
+        return x
+    if before[0] or after[0]:
+        raise mixes("Pad")
+    if node.text("mode", "constant") != "constant":
+        raise CheckpointError("The ONNX operation Pad is supported with a constant only.")
+    if rank == 4 and not before[1] and not after[1]:
+        return _pad_first(c, x, (before[2], before[3], after[2], after[3]), value)
+    # Channels of zeros, as in the shortcuts without weights of He et al. 2016.
+    sizes = [size for axis in reversed(range(1, rank)) for size in (before[axis], after[axis])]
+    return c.emit("widen", [x], {"pads": sizes, "value": value})
+
+
+def _reshaped(c: Builder, x: Features, shape: Sequence[int], op: str) -> Features:
+    """A reshape that keeps the batch first: `shape` holds it too."""
+    if not shape or shape[0] != c.batch or math.prod(shape) != math.prod(x.shape):
+        raise mixes(op)
+    if tuple(shape) == x.shape:
+        return x
+    return c.emit("reshape", [x], {"shape": tuple(shape[1:])}) if len(shape) > 1 else _refuse_flat(op)
+
+
+def _refuse_flat(op: str) -> Features:
+    raise mixes(op)
+
+
+def _reshape(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    wanted = [int(size) for size in as_constant(inputs[1]).reshape(-1)]
+    if len(wanted) > 8 or wanted.count(-1) > 1 or min(wanted, default=0) < -1:
+        raise ValueError("malformed shape")
+    if not node.integer("allowzero", 0):
+        wanted = [x.shape[place] if size == 0 else size for place, size in enumerate(wanted)]
+    if -1 in wanted:
+        known = -math.prod(wanted)
+        if known <= 0 or math.prod(x.shape) % known:
+            raise ValueError("the sizes do not fit")
+        wanted[wanted.index(-1)] = math.prod(x.shape) // known
+    return _reshaped(c, x, wanted, "Reshape")
+
+
+def _flatten(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    axis = node.integer("axis", 1) % (len(x.shape) + 1) if node.integer("axis", 1) < 0 else node.integer("axis", 1)
+    return _reshaped(c, x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])), "Flatten")
+
+
+def _squeeze(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    axes = node.axes(inputs, 1, len(x.shape))
+    if axes is None:
+        axes = [axis for axis, size in enumerate(x.shape) if size == 1 and axis > 0]
+    if 0 in axes or any(x.shape[axis] != 1 for axis in axes):
+        raise mixes("Squeeze")
+    return _reshaped(c, x, [size for axis, size in enumerate(x.shape) if axis not in axes], "Squeeze")
+
+
+def _unsqueeze(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    given = node.attributes.get("axes")
+    count = len(given) if given is not None else as_constant(inputs[1]).size
+    if count > 4:
+        raise ValueError("too many axes")
+    axes = node.axes(inputs, 1, len(x.shape) + count) or []
+    shape = list(x.shape)
+    for axis in sorted(axes):
+        shape.insert(axis, 1)
+    if 0 in axes:
+        raise mixes("Unsqueeze")
+    return _reshaped(c, x, shape, "Unsqueeze")
+
+
+def _transpose(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    axes = node.integers("perm", tuple(reversed(range(len(x.shape)))))
+    if sorted(axes) != list(range(len(x.shape))):
+        raise ValueError("not a permutation")
+    if axes[0] != 0:
+        raise mixes("Transpose")
+    made = next((step for step in c.steps if step.name == x.step), None)
+    if made is not None and made.kind == "permute":  # two turns are one
+        first = (0, *made.settings["axes"])
+        axes = [first[axis] for axis in axes]
+        x = c.of(made.inputs[0])
+    return x if axes == sorted(axes) else c.emit("permute", [x], {"axes": tuple(axes[1:])})
+
+
+def _concat(c: Builder, node: Node, inputs: Inputs) -> Value:
+    parts = [as_features(value) for value in inputs]
+    axis = node.integer("axis", 1)
+    axis = axis % len(parts[0].shape) if axis < 0 else axis
+    if axis == 0:
+        raise mixes("Concat")
+    return c.emit("concat", parts, {"axis": axis})
+
+
+def _where(c: Builder, node: Node, inputs: Inputs) -> Value:
+    condition, *values = inputs
+    sources, settings, weights = [as_features(condition)], {}, {}
+    for name, value in zip(("left", "right"), values, strict=True):
+        if isinstance(value, Features):
+            sources.append(value)
+            continue
+        constant = as_floats(value)
+        if constant.dim() == len(sources[0].shape) and constant.shape[0] != 1:
+            raise mixes(node.op)
+        settings[name], weights[name] = tuple(constant.shape), constant
+    return c.emit("where", sources, settings, weights)
+
+
+def _largest(kind: str) -> Callable[[Builder, Node, Inputs], Value]:
+    """ReduceMax and ReduceMin."""
+
+    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
+        x = as_features(inputs[0])
+        axes = node.axes(inputs, 1, len(x.shape))
+        if not axes or 0 in axes:
+            raise mixes(node.op)
+        return c.emit(kind, [x], {"axes": sorted(axes), "keep": bool(node.integer("keepdims", 1))})
+
+    return operation
+
+
+def _instance_norm(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    scale, shift = as_floats(inputs[1]), as_floats(inputs[2])
+    settings = {"features": scale.numel(), "eps": node.number("epsilon", 1e-5)}
+    return c.emit("instancenorm", [x], settings, {"weight": scale, "bias": shift})
+
+
+def _reduce(total: bool) -> Callable[[Builder, Node, Inputs], Value]:
+    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
+        x = as_features(inputs[0])
+        axes = node.axes(inputs, 1, len(x.shape))
+        if not axes:
+            raise mixes(node.op)
+        keep = bool(node.integer("keepdims", 1))
+        if 0 in axes:
+            raise mixes(node.op)
+        if sorted(axes) == [2, 3] and len(x.shape) == 4 and keep and not total:
+            return c.emit("gap", [x])
+        return c.emit("mean", [x], {"axes": sorted(axes), "keep": keep, "sum": total})
+
+    return operation
+
+
+def _softmax(kind: str) -> Callable[[Builder, Node, Inputs], Value]:
+    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
+        x = as_features(inputs[0])
+        rank = len(x.shape)
+        axis = node.integer("axis", 1 if node.opset < 13 else -1) % rank
+        if axis == 0 or (node.opset < 13 and axis != rank - 1):
+            raise mixes(node.op)
+        return c.emit(kind, [x], {"axis": axis})
+
+    return operation
+
+
+def _clip(c: Builder, node: Node, inputs: Inputs) -> Value:
+    def bound(name: str, place: int, default: float) -> float:
+        if len(inputs) > place and inputs[place] is not None:
+            return float(as_constant(inputs[place]).reshape(-1)[0])
+        return node.number(name, default)
+
+    low, high = max(bound("min", 1, -_HUGE), -_HUGE), min(bound("max", 2, _HUGE), _HUGE)
+    x = as_features(inputs[0])
+    if low == 0.0 and high >= _HUGE:
+        return c.emit("relu", [x])
+    return c.emit("clip", [x], {"low": low, "high": high})
+
+
+def _hard_sigmoid(c: Builder, node: Node, inputs: Inputs) -> Value:
+    if abs(node.number("alpha", 0.2) - 1 / 6) > 1e-6 or node.number("beta", 0.5) != 0.5:
+        raise CheckpointError("The ONNX operation HardSigmoid is supported with alpha 1/6 and beta 1/2 only.")
+    return c.emit("hardsigmoid", [as_features(inputs[0])])
+
+
+def _gelu(c: Builder, node: Node, inputs: Inputs) -> Value:
+    return c.emit("gelu", [as_features(inputs[0])], {"approximate": node.text("approximate", "none")})
+
+
+def _prelu(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x, slope = as_features(inputs[0]), as_floats(inputs[1])
+    if slope.numel() != 1 and slope.numel() != x.shape[1]:
+        raise CheckpointError("The ONNX operation PRelu is supported with one slope, or one a channel, only.")
+    return c.emit("prelu", [x], {"count": slope.numel()}, {"weight": slope.reshape(-1)})
+
+
+def _slice(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    rank = len(x.shape)
+    if "starts" in node.attributes:
+        starts, ends = node.integers("starts", ()), node.integers("ends", ())
+        axes = node.integers("axes", range(len(starts)))
+        strides = [1] * len(starts)
+    else:
+        starts, ends = ([int(n) for n in as_constant(value).reshape(-1)] for value in inputs[1:3])
+        axes = node.axes(inputs, 3, rank) or list(range(len(starts)))
+        given = inputs[4] if len(inputs) > 4 else None
+        strides = [1] * len(starts) if given is None else [int(n) for n in as_constant(given).reshape(-1)]
+    places: list[tuple[int, int, int] | None] = [None] * rank
+    for start, end, axis, stride in zip(starts, ends, axes, strides, strict=True):
+        if stride < 1:
+            raise CheckpointError("The ONNX operation Slice is supported in forward order only.")
+        first, last, _ = slice(start, end, stride).indices(x.shape[axis % rank])
+        places[axis % rank] = (first, last, stride)
+    if places[0] not in (None, (0, c.batch, 1)):
+        raise mixes("Slice")
+    places[0] = None
+    return c.emit("slice", [x], {"places": places})
+
+
+def _arithmetic(kind: str) -> Callable[[Builder, Node, Inputs], Value]:
+    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
+        if len(inputs) != 2:
+            return _chain(kind)(c, node, inputs)
+        left, right = inputs
+        if isinstance(left, Features) and isinstance(right, Features):
+            return c.emit(kind, [left, right])
+        first = isinstance(left, np.ndarray)
+        x, constant = as_features(right if first else left), as_floats(left if first else right)
+        rank = len(x.shape)
+        if constant.dim() > rank or (constant.dim() == rank and constant.shape[0] != 1):
+            raise mixes(node.op)
+        if kind == "add" and (home := _bias(c, node, x, constant)) is not None:
+            return home
+        settings = {"constant": tuple(constant.shape)} | ({"first": True} if first else {})
+        return c.emit(kind, [x], settings, {"value": constant})
+
+    return operation
+
+
+def _chain(kind: str) -> Callable[[Builder, Node, Inputs], Value]:
+    """Sum, Max and Min of any number of tensors."""
+
+    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
+        result = as_features(inputs[0])
+        for value in inputs[1:]:
+            result = c.emit(kind, [result, as_features(value)])
+        return result
+
+    return operation
+
+
+def _bias(c: Builder, node: Node, x: Features, constant: Tensor) -> Features | None:
+    """A constant added to a product without bias, as that product's bias; None if it is none."""
+    made = next((step for step in c.steps if step.name == x.step), None)
+    source = next(name for name in node.node.input if c.values.get(name) is x)
+    if made is None or made.kind not in ("fc", "conv") or made.settings["bias"] or c.users[source] != 1:
+        return None
+    outputs = made.settings["outputs"]
+    shape = [1] * len(x.shape)
+    shape[-1 if made.kind == "fc" else 1] = outputs
+    padded = constant.reshape([1] * (len(shape) - constant.dim()) + list(constant.shape))
+    if list(padded.shape) != shape or not torch.isfinite(constant).all():
+        return None
+    return c.extend(made.name, {"bias": constant.reshape(-1).contiguous()}, {"bias": True})
+
+
+def _unary(kind: str) -> Callable[[Builder, Node, Inputs], Value]:
+    return lambda c, node, inputs: c.emit(kind, [as_features(inputs[0])])
+
+
+OPERATIONS: dict[str, Callable[[Builder, Node, Inputs], Value]] = {
+    "Conv": _conv, "Gemm": _gemm, "MatMul": _matmul, "BatchNormalization": _norm, "MaxPool": _pool(False),
+    "AveragePool": _pool(True), "GlobalAveragePool": _global_pool("gap"), "GlobalMaxPool": _global_pool("gmp"),
+    "Pad": _pad, "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
+    "Transpose": _transpose, "Concat": _concat, "ReduceMean": _reduce(False), "ReduceSum": _reduce(True),
+    "Greater": _arithmetic("greater"), "Less": _arithmetic("less"), "GreaterOrEqual": _arithmetic("atleast"),
+    "LessOrEqual": _arithmetic("atmost"), "Where": _where,
+    "ReduceMax": _largest("amax"), "ReduceMin": _largest("amin"), "InstanceNormalization": _instance_norm,
+    "Celu": _activation("celu", alpha=1.0), "Softsign": _activation("softsign"), "Mish": _activation("mish"),
+    "Softmax": _softmax("softmax"), "LogSoftmax": _softmax("logsoftmax"), "Clip": _clip, "Slice": _slice,
+    "Relu": _activation("relu"), "Elu": _activation("elu", alpha=1.0),
+    "LeakyRelu": _activation("leakyrelu", alpha=0.01), "Selu": _activation("selu"), "Gelu": _gelu, "PRelu": _prelu,
+    "Softplus": _activation("softplus"), "Sigmoid": _activation("sigmoid"), "HardSigmoid": _hard_sigmoid,
+    "HardSwish": _activation("hardswish"), "Tanh": _activation("tanh"), "Add": _arithmetic("add"),
+    "Sub": _arithmetic("sub"), "Mul": _arithmetic("mul"), "Div": _arithmetic("div"), "Pow": _arithmetic("pow"),
+    "Max": _arithmetic("max"), "Min": _arithmetic("min"), "Sum": _arithmetic("add"), "Neg": _unary("neg"),
+    "Exp": _unary("exp"), "Sqrt": _unary("sqrt"), "Abs": _unary("abs"), "Erf": _unary("erf"), "Log": _unary("log"),
+    "Reciprocal": _unary("reciprocal"), "Identity": _alias, "Dropout": _alias, "Cast": _alias,
+}  # fmt: skip

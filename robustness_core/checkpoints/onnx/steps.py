@@ -1,0 +1,185 @@
+"""Building blocks of the ONNX conversion: values, the attributes of a node, and the list of steps made so far."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from robustness_core.checkpoints.containers import CheckpointError, shown
+from robustness_core.networks import programs
+from robustness_core.networks.programs import INPUT, Step
+
+Array = npt.NDArray[Any]
+
+MOST_FOLDED = 1 << 22  # numbers of a constant computed while reading
+_MOST_FEATURES = 1 << 24  # numbers of one tensor for one image
+_DEAREST = 2e10  # multiplications that one image may cost
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """A tensor that depends on the images: the step that gives it, and its shape for a batch."""
+
+    step: str
+    shape: tuple[int, ...]
+
+
+Value = Features | Array
+Inputs = Sequence[Value | None]
+
+
+class Builder:
+    """The steps made so far, with their weights and shapes. Axis 0 of every tensor must stay the batch.
+
+    `values` holds the tensors of the graph by their names, `users` how often each is used.
+    """
+
+    def __init__(self, input_shape: Sequence[int], batch: int, users: Counter[str]):
+        self.batch, self.users = batch, users
+        self.steps: list[Step] = []
+        self.weights: dict[str, dict[str, Tensor]] = {}
+        self.values: dict[str, Value] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {INPUT: (batch, *input_shape)}
+        self.numbered: Counter[str] = Counter()
+        self.cost = 0.0  # multiplications of one image
+
+    def of(self, step: str) -> Features:
+        return Features(step, self.shapes[step])
+
+    def emit(
+        self,
+        kind: str,
+        inputs: Sequence[Features],
+        settings: Mapping[str, Any] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+        *,
+        name: str = "",
+    ) -> Features:
+        """One more step; its shape is computed on the meta device, which costs nothing."""
+        chosen = name or self._name(kind, inputs)
+        step = Step(chosen, kind, tuple(value.step for value in inputs), dict(settings or {}))
+        with torch.device("meta"):
+            module = programs.module_of(step).eval()
+            shape = tuple(module(*[torch.empty(value.shape) for value in inputs]).shape)
+        if math.prod(shape[1:]) > _MOST_FEATURES or math.prod(shape) < 1:
+            raise CheckpointError(
+                f"The ONNX graph makes a tensor of {math.prod(shape)} numbers; at most {_MOST_FEATURES} are accepted."
+            )
+        if shape[0] != self.batch:
+            raise mixes(kind)
+        if kind in ("conv", "fc"):
+            kernel = math.prod(module.get_parameter("weight").shape[1:])
+            self.cost += math.prod(shape[1:]) * kernel
+        if self.cost > _DEAREST:
+            raise CheckpointError(
+                f"The ONNX graph takes over {_DEAREST:.2g} multiplications an image, too many to audit."
+            )
+        for key, tensor in (weights or {}).items():
+            if not torch.isfinite(tensor).all():
+                raise CheckpointError("The ONNX file holds NaN or infinite weights; only finite weights are accepted.")
+            if tuple(tensor.shape) != tuple(module.state_dict()[key].shape):
+                raise ValueError("the weights do not fit")
+        self.steps.append(step)
+        self.shapes[chosen] = shape
+        self.weights[chosen] = dict(weights or {})
+        if kind == "bn":
+            self.weights[chosen]["num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
+        return Features(chosen, shape)
+
+    def _name(self, kind: str, inputs: Sequence[Features]) -> str:
+        if kind in _ACTIVATIONS and inputs[0].step != INPUT and not inputs[0].step.endswith(kind):
+            chosen = f"{inputs[0].step}_{kind}"
+            if chosen not in self.shapes:
+                return chosen
+        base = "flatten" if kind == "reshape" else kind
+        while True:
+            self.numbered[base] += 1
+            if f"{base}{self.numbered[base]}" not in self.shapes:
+                return f"{base}{self.numbered[base]}"
+
+    def extend(self, step: str, weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Features:
+        """The step made last for a tensor, with more weights: how a bias added by its own node gets home."""
+        place = next(i for i, made in enumerate(self.steps) if made.name == step)
+        self.steps[place] = replace(self.steps[place], settings={**self.steps[place].settings, **settings})
+        self.weights[step].update(weights)
+        return self.of(step)
+
+
+_ACTIVATIONS = {
+    "relu", "elu", "leakyrelu", "prelu", "selu", "gelu", "softplus", "sigmoid", "hardsigmoid", "hardswish", "tanh",
+    "clip", "celu", "softsign", "mish",
+}  # fmt: skip
+
+
+def mixes(kind: str) -> CheckpointError:
+    return CheckpointError(
+        f"The ONNX graph mixes the images of a batch (at {shown(kind)}); export it with the batch as its first axis."
+    )
+
+
+class Node:
+    """The attributes of a node, and the opset they are meant in."""
+
+    def __init__(self, node: Any, opset: int):
+        import onnx
+
+        self.op, self.opset, self.node = str(node.op_type), opset, node
+        self.attributes: dict[str, Any] = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+    def integer(self, name: str, default: int) -> int:
+        return int(self.attributes.get(name, default))
+
+    def number(self, name: str, default: float) -> float:
+        return float(self.attributes.get(name, default))
+
+    def integers(self, name: str, default: Sequence[int]) -> list[int]:
+        return [int(value) for value in self.attributes.get(name, default)]
+
+    def text(self, name: str, default: str) -> str:
+        value = self.attributes.get(name, default)
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+    def axes(self, inputs: Sequence[Value | None], place: int, rank: int) -> list[int] | None:
+        """The axes of an operation, an attribute in old opsets and an input in new ones, counted from the front."""
+        if "axes" in self.attributes:
+            axes = self.integers("axes", ())
+        elif len(inputs) > place and inputs[place] is not None:
+            axes = [int(axis) for axis in as_constant(inputs[place]).reshape(-1)]
+        else:
+            return None
+        if any(not -rank <= axis < rank for axis in axes):
+            raise ValueError("an axis is out of range")
+        return [axis % rank for axis in axes]
+
+
+def as_features(value: Value | None) -> Features:
+    if not isinstance(value, Features):
+        raise TypeError("a tensor that depends on the images is wanted here")
+    return value
+
+
+def as_constant(value: Value | None) -> Array:
+    if not isinstance(value, np.ndarray):
+        raise CheckpointError("The ONNX graph computes weights or sizes from the image, which is not supported.")
+    return value
+
+
+def as_floats(value: Value | None) -> Tensor:
+    array = as_constant(value)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise CheckpointError("The ONNX file holds weights that are whole numbers; only float weights are accepted.")
+    return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+
+
+def bounded(array: Array) -> Array:
+    if array.size > MOST_FOLDED:
+        raise CheckpointError(f"The ONNX graph computes a constant of {array.size} numbers, which is too large.")
+    return array

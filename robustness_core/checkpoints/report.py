@@ -1,0 +1,180 @@
+"""What an upload is, as JSON: the reading that was chosen, its rivals, its layers and what is in doubt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from robustness_core import layers
+from robustness_core.checkpoints import containers
+from robustness_core.checkpoints.candidates import candidates, check_normalisation, sha256
+from robustness_core.checkpoints.identify import (
+    CHANCE,
+    FEWEST,
+    Choice,
+    Trial,
+    check_likeliest,
+    compare,
+    cuts,
+    tied_with_best,
+)
+from robustness_core.networks import Network
+
+
+def inspect(
+    path: Path,
+    *,
+    architecture: str | None = None,
+    dataset: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    input_shape: Sequence[int] | None = None,
+    stage: str | None = None,
+    measure_normalisations: bool = False,
+    largest: int = containers.LARGEST_FILE,
+    deadline: float = math.inf,
+    understood: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, Any], Network]:
+    """What a file is, as JSON (see `report`), and the network. Raises CheckpointError with one sentence.
+
+    Hints: an architecture text or name, one of the data sets, mean and std, (C, H, W), one of several state_dicts,
+    whether to measure the usual normalisations also where the file says one.
+    `deadline` is a time.process_time(), in CPU seconds, after which no further comparison is begun; `understood` is
+    called once the file is parsed and only measuring is left.
+    """
+    check_normalisation(mean, std)
+    contents = containers.read(path, largest=largest)
+    found = candidates(contents, architecture=architecture, input_shape=input_shape, stage=stage)
+    if mean is not None and std is not None:
+        given = (tuple(float(v) for v in mean), tuple(float(v) for v in std))
+        found = [replace(candidate, normalisation=given, says_normalisation=True) for candidate in found]
+    elif measure_normalisations:
+        found = [replace(candidate, normalisation=None, says_normalisation=False) for candidate in found]
+    check_likeliest(found[0].network())
+    understood()
+    chosen = compare(found, dataset=dataset, deadline=deadline)
+    network = chosen.trials[0].network()
+    network.format, network.sha256 = contents.format, sha256(path)
+    return report(contents, chosen, network, stage), network
+
+
+def report(contents: containers.Contents, chosen: Choice, network: Network, stage: str | None) -> dict[str, Any]:
+    """The JSON of `inspect`. Names out of the file appear only escaped, in `stages` and `warnings`."""
+    best = chosen.trials[0]
+    found_cuts = cuts(network)
+    states = [containers.shown(state.path) for state in contents.states]
+    return {
+        "format": contents.format,
+        "container": contents.container,
+        "sha256": network.sha256,
+        "architecture": network.architecture,
+        "input_shape": list(network.input_shape),
+        "classes": found_cuts[-1].features,
+        "normalisation": _normalisation_json(best.normalisation),
+        "normalisation_name": best.convention,
+        "normalisation_doubt": _doubt(chosen),
+        "accuracy": best.accuracy if chosen.dataset else None,
+        "images": best.images,
+        "dataset": chosen.dataset,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "stage": containers.shown(stage) if stage is not None else next(iter(states), ""),
+        "stages": states,
+        "layers": _layers_json(found_cuts, network.input_shape),
+        "candidates": [_trial_json(trial) for trial in _distinct(chosen.trials)[:8]] if chosen.dataset else [],
+        "warnings": [*chosen.warnings, *_warnings(chosen, network, states)],
+    }
+
+
+def _normalisation_json(value: tuple[tuple[float, ...], tuple[float, ...]] | None) -> dict[str, list[float]] | None:
+    return None if value is None else {"mean": list(value[0]), "std": list(value[1])}
+
+
+def _trial_json(trial: Trial) -> dict[str, Any]:
+    return {
+        "architecture": trial.candidate.architecture,
+        "input_shape": list(trial.candidate.input_shape),
+        "normalisation": _normalisation_json(trial.normalisation),
+        "normalisation_name": trial.convention,
+        "accuracy": trial.accuracy,
+        "images": trial.images,
+    }
+
+
+def _distinct(trials: Sequence[Trial]) -> list[Trial]:
+    """The best of each architecture first, then the other normalisations of the best."""
+    firsts: dict[str, Trial] = {}
+    for trial in trials:
+        if trial.images:
+            firsts.setdefault(trial.candidate.architecture, trial)
+    best = trials[0]
+    others = [
+        t for t in trials if t.images and t is not best and t.candidate.architecture == best.candidate.architecture
+    ]
+    return [best, *others[:4], *(t for t in firsts.values() if t is not best)]
+
+
+def _layers_json(cuts: Sequence[layers.Cut], input_shape: Sequence[int]) -> list[dict[str, Any]]:
+    """`ratio` is how many times smaller a layer is than the main layer before it (the pixels before the first)."""
+    before = math.prod(input_shape)
+    rows = []
+    for cut in cuts:
+        rows.append(
+            {
+                "name": cut.name,
+                "shape": list(cut.shape),
+                "features": cut.features,
+                "ratio": before / cut.features,
+                "affine": cut.affine,
+                "main": cut.main,
+            }
+        )
+        before = cut.features if cut.main else before
+    return rows
+
+
+def _doubt(chosen: Choice) -> str:
+    """Why the normalisation is not settled, as a clause; empty where it is, or was given."""
+    best = chosen.trials[0]
+    if best.candidate.says_normalisation:
+        return ""
+    if chosen.dataset is None:
+        return "no accuracy was measured"
+    if best.accuracy < CHANCE:
+        return "none of the usual ones answers better than by chance"
+    if len(tied := tied_with_best(chosen.trials)) > 1:
+        names = ", ".join(trial.convention for trial in tied[1:])
+        return f"others answer as well within the noise ({names})"
+    rivals = [t.images for t in chosen.trials[1:] if t.candidate.architecture == best.candidate.architecture]
+    if max(rivals, default=0) < FEWEST:
+        return f"the usual ones were compared on {max(rivals, default=0)} images only"
+    return ""
+
+
+def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[str]:
+    best = chosen.trials[0]
+    found = list(best.candidate.notes)
+    zero = [name for name, p in network.named_parameters() if p.numel() and not p.any() and name.endswith("weight")]
+    if zero:
+        found.append(f"All weights of {', '.join(zero[:5])} are zero.")
+    if chosen.dataset and best.spread <= 1e-7:
+        found.append("The network gives the same answer for every image: it is dead, and its curves will say nothing.")
+    elif chosen.dataset and best.accuracy < CHANCE:
+        found.append(
+            f"The best accuracy found is {best.accuracy:.3f}, near chance: the architecture or the normalisation may "
+            f"be wrong; give them."
+        )
+    rivals = [t for t in chosen.trials[1:] if t.candidate.architecture != best.candidate.architecture and t.images]
+    if any(t.accuracy >= best.history.get(t.images, 0.0) - 0.01 and t.images >= 100 for t in rivals):
+        found.append("Another architecture fits the weights nearly as well; see the candidates and choose.")
+    if doubt := _doubt(chosen):
+        found.append(
+            f"The normalisation ({best.convention}) is not settled: {doubt}; give the right one if you know it."
+        )
+    if len(states) > 1:
+        found.append(
+            f"The file holds {len(states)} state_dicts ({', '.join(states)}); {states[0]} is used unless you choose."
+        )
+    return found

@@ -1,0 +1,304 @@
+"""Collision search: the public door, which chooses the method, verifies every pair in float64 and never gives worse
+than the midpoint."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robustness_core.collision import matrix_free
+from robustness_core.collision.affine import affine_collision
+from robustness_core.collision.algorithm1 import SCHEDULES, algorithm1
+from robustness_core.collision.balanced import MANY_ROWS, balanced, draw_starts, settings_for
+from robustness_core.collision.constraint import Constraint
+from robustness_core.collision.geometry import max_norm, midpoints, project_linear, rows_where, whitening
+from robustness_core.collision.memory import pairs_within
+from robustness_core.collision.polish import polish
+from robustness_core.collision.verification import LEAST, Verified, judged, verify
+from robustness_core.layers import is_affine, widths
+from robustness_core.spec import METHODS, PRESETS, TOLERANCE
+
+_GOAL = 0.2 * TOLERANCE  # what the float32 search aims at, so that the float64 verification agrees
+NEARER = 0.4  # of a found distance: what the originals promise below this is tried from there too
+_SAME = 1e-12  # a mismatch of the originals below this share of their features is rounding: they collide already
+
+
+class CollisionError(ValueError):
+    """Pairs or an extractor that cannot be searched; its text is one sentence."""
+
+
+@dataclass(frozen=True)
+class Collisions:
+    """What was found for B pairs, with the certificate of each.
+
+    `left`, `right`: the colliding images, (B, C, H, W) float32, in the units of the pixels.
+    `distance`: max of the two L2 perturbation norms of those images, (B,) float64. An upper bound on d.
+    `residual`: how far the pair that the search ended with is from a collision, in float64: the larger of
+    ||A f(left) - A f(right)|| over the change of features, and of the perturbation that would close it over the
+    distance (verification.Verified).
+    `collided`: residual <= 1e-4. Where it is False the images are the midpoint, which collides for every network,
+    and `distance` is its distance; `residual` then says how far the search was from a collision.
+    `passes`: forward or backward passes of both images of a pair, verification included, (B,) float64.
+    """
+
+    left: Tensor
+    right: Tensor
+    distance: Tensor
+    residual: Tensor
+    collided: Tensor
+    passes: Tensor
+
+
+def find_collisions(
+    extractor: nn.Module,
+    left: Tensor,
+    right: Tensor,
+    *,
+    method: str = "balanced",
+    preset: str = "default",
+    seed: int = 0,
+    memory: float | None = None,
+) -> Collisions:
+    """Search a collision for each pair of images: small perturbations that the extractor maps to one point.
+
+    `extractor`: any differentiable module, (B, C, H, W) -> (B, ...), for example projection.project(...); it is put
+    in evaluation mode. `left`, `right`: (B, C, H, W) floats in [0, 1]. `method`: balanced minimises the distance
+    itself; algorithm1 is the paper's Algorithm 1. `preset`: fast, default or thorough. Affine extractors are solved
+    in closed form by either method (section 4.2). `seed` draws the starts of the thorough preset. `memory`: bytes
+    that the search may use; the default is a fraction of what is free. The search runs in float32 on the extractor's
+    device, the verification in float64. Raises CollisionError for shapes or names that do not fit.
+    """
+    if method not in METHODS:
+        raise CollisionError(f"The method {method!r} is not one of {', '.join(METHODS)}.")
+    if preset not in PRESETS:
+        raise CollisionError(f"The preset {preset!r} is not one of {', '.join(PRESETS)}.")
+    if left.ndim != 4 or left.shape != right.shape:
+        raise CollisionError(
+            f"Left and right must be two batches (B, C, H, W) of one shape; they are {tuple(left.shape)} "
+            f"and {tuple(right.shape)}."
+        )
+    if not (torch.isfinite(left).all() and torch.isfinite(right).all()):
+        raise CollisionError("The images hold values that are not finite numbers.")
+    if len(left) == 1:  # see rows_where
+        twice = find_collisions(
+            extractor,
+            left.repeat(2, 1, 1, 1),
+            right.repeat(2, 1, 1, 1),
+            method=method,
+            preset=preset,
+            seed=seed,
+            memory=memory,
+        )
+        return _rows(twice, slice(1))
+    problem = _Problem.of(extractor, left, right)
+    found: list[Collisions] = []
+    start, size = 0, problem.batch_size(memory) if len(left) else 1
+    while start < len(left):
+        alone = start + 1 == len(left) and size > 1  # see rows_where: the pair before keeps the last one company
+        try:
+            with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+                batch = _search(problem, slice(start - alone, start + size), method, preset, seed)
+        except (torch.OutOfMemoryError, MemoryError):
+            if size == 1:
+                raise
+            size = max(1, size // 2)
+            continue
+        found.append(_rows(batch, slice(int(alone), None)))
+        start += size
+    return _joined(found, left)
+
+
+def estimate(extractor: nn.Module, left: Tensor, right: Tensor) -> Tensor:
+    """A cheap guess of each pair's distance, (B,) float64 on the CPU: one linearised projection at the midpoint.
+
+    No bound in either direction; exact where the extractor is affine. It orders pairs, nearest first. Cost:
+    (1 + m) / 2 passes. Arguments as in `find_collisions`.
+    """
+    if len(left) == 0:
+        return torch.empty(0, dtype=torch.float64)
+    problem = _Problem.of(extractor, left, right)
+    guesses: list[Tensor] = []
+    for pairs in problem.pairs.float().split(problem.batch_size()):
+        constraint = Constraint(problem.extractor, problem.shape, pairs)
+        if problem.rows > matrix_free.MANY_ROWS:
+            guesses.append(max_norm(matrix_free.first_projection(constraint, pairs), pairs).double().cpu())
+            continue
+        rows = torch.arange(len(pairs), device=pairs.device)
+        middle = midpoints(pairs)
+        J = constraint.jacobian_at_midpoint(middle, rows)
+        nothing = torch.zeros(J.shape[:2], dtype=J.dtype, device=J.device)
+        guesses.append(max_norm(project_linear(pairs, middle, nothing, J, whitening(J)), pairs).double().cpu())
+    return torch.cat(guesses)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """An extractor, its float64 twin, and the pairs, (B, 2, n), as the caller gave them, on the right device."""
+
+    extractor: nn.Module
+    exact: nn.Module
+    affine: bool
+    pairs: Tensor
+    shape: tuple[int, ...]
+    rows: int  # m, the features that must meet
+    narrowest: int  # the size of the narrowest layer up to there; 0 where that is not known
+
+    @staticmethod
+    def of(extractor: nn.Module, left: Tensor, right: Tensor) -> _Problem:
+        original = extractor = extractor.eval()
+        tensors = [t for t in [*extractor.parameters(), *extractor.buffers()] if t.is_floating_point()]
+        device = tensors[0].device if tensors else left.device
+        if device.type == "cpu":  # channels last: the passes take about a tenth less time
+            extractor = copy.deepcopy(extractor).float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        elif any(t.dtype != torch.float32 for t in tensors):
+            extractor = copy.deepcopy(extractor).float()
+        exact = copy.deepcopy(original).double()
+        if device.type == "mps":  # has no float64
+            exact = exact.cpu()
+        pairs = torch.stack([left.detach(), right.detach()], dim=1).flatten(2).to(device)
+        shape = tuple(left.shape[1:])
+        with torch.no_grad():
+            rows = extractor(torch.zeros(2, *shape, device=device))[0].numel()
+        narrowest = min(widths(original, shape), default=0) if rows >= 2 * pairs.shape[2] else 0
+        return _Problem(extractor, exact, is_affine(original), pairs, shape, rows, narrowest)
+
+    def injective(self, exact: Constraint, originals: Tensor) -> Tensor:
+        """For which of these pairs, (B, 2, n) float64, only the midpoint is taken to collide, (B,).
+
+        Features of 2n and more numbers, no layer on the way narrower than that, and a Jacobian of full column rank at
+        both images and at the midpoint: such a map is an immersion there, and maps of n into 2n dimensions that
+        collide elsewhere are exceptions for smooth networks (Whitney); for those with kinks it is an assumption.
+        A verified collision that is nearer by one part in a thousand refutes it. Asked only where Jacobians are formed;
+        the search without them finds out by itself.
+        """
+        pixels, rows = originals.shape[2], torch.arange(len(originals), device=originals.device)
+        taken = torch.full(rows.shape, self.narrowest >= 2 * pixels and self.rows <= matrix_free.MANY_ROWS)
+        taken = taken.to(originals.device)
+        for points in (originals[:, :1], originals[:, 1:], midpoints(originals)[:, :1]):
+            if taken.any():
+                H = exact.jacobian_at_midpoint(points.expand_as(originals), rows)[:, :, :pixels]
+                taken &= torch.linalg.matrix_rank(H) == pixels
+        return taken
+
+    def exactly(self, points: Tensor) -> Tensor:
+        return points.to("cpu" if points.device.type == "mps" else points.device).double()
+
+    def batch_size(self, memory: float | None = None) -> int:
+        image = self.pairs[:1, 0].float().view(-1, *self.shape)
+        return pairs_within(self.extractor, image, memory)
+
+
+def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int) -> Collisions:
+    """One batch: search in float32, make exact, verify in float64, fall back to the midpoint."""
+    originals = problem.pairs[batch]
+    exact_originals = problem.exactly(originals)
+    search = Constraint(problem.extractor, problem.shape, originals.float())
+    exact = Constraint(problem.exact, problem.shape, exact_originals)
+    rows = torch.arange(len(originals), device=exact_originals.device)
+
+    start = exact.features(exact_originals, rows)
+    mismatch = (start[:, 0] - start[:, 1]).norm(dim=1)
+    together = mismatch <= _SAME * start.norm(dim=2).amax(dim=1)  # the originals collide already
+    middle = problem.exactly(midpoints(originals))
+    if problem.affine:
+        points = affine_collision(exact, exact_originals).to(originals.dtype).double()
+        found = judged(exact.features(points, rows), start, points, exact_originals, torch.zeros_like(points))
+    elif problem.rows > matrix_free.MANY_ROWS:
+        goal = (_GOAL * mismatch).to(originals.device, torch.float32)
+        points = matrix_free.search(search, originals.float(), goal, preset).to(originals.dtype)
+        found = matrix_free.verify(exact, problem.exactly(points), exact_originals, start)
+    else:
+        points, J = _found(search, originals.float(), start.float().to(originals.device), method, preset, seed)
+        points = problem.exactly(points.to(originals.dtype))
+        found = verify(exact, points, exact_originals, start, originals.dtype, search, J)
+        found = _nearer(exact, found, exact_originals, start, originals.dtype)
+    if problem.narrowest:
+        half = max_norm(middle, exact_originals)
+        closer = (found.residual <= TOLERANCE) & (found.distance < (1 - matrix_free.NOT_CLOSER) * half)
+        injective = problem.injective(exact, exact_originals) & ~closer
+        found.points[injective], found.residual[injective] = middle[injective], 0.0
+        found.distance[injective] = half[injective]
+
+    collided = together | (found.residual <= TOLERANCE)
+    farthest = max_norm(middle, exact_originals)
+    keep = together | (collided & (found.distance <= farthest))
+    points = torch.where(
+        keep[:, None, None], torch.where(together[:, None, None], exact_originals, found.points), middle
+    )
+    points = points.to(originals)
+    residual = torch.where(together | (collided & ~keep), 0.0, found.residual)
+    return Collisions(
+        left=points[:, 0].unflatten(1, problem.shape),
+        right=points[:, 1].unflatten(1, problem.shape),
+        distance=torch.where(keep, torch.where(together, 0.0, found.distance), farthest),
+        residual=residual,
+        collided=collided,
+        passes=search.passes.to(exact.passes.device) + exact.passes,
+    )
+
+
+def _found(search: Constraint, x: Tensor, start: Tensor, method: str, preset: str, seed: int) -> tuple[Tensor, Tensor]:
+    """The search itself, in float32: (B, 2, n), the closest of a pair's starts that reached its goal, and J there.
+
+    `start`: the features of the originals, (B, 2, m).
+    """
+    if method == "algorithm1":
+        return polish(search, algorithm1(search, x, SCHEDULES[preset]), x, start, _GOAL)[:2]
+    settings = settings_for(preset, x.shape[2], start.shape[2])
+    starts = draw_starts(x, settings, seed)
+    x, start = x.repeat_interleave(settings.starts, 0), start.repeat_interleave(settings.starts, 0)
+    each = Constraint(search.extractor, search.shape, x)
+    points, J, reached = polish(each, balanced(each, x, settings, starts), x, start, _GOAL)
+    distance = torch.where(reached, max_norm(points, x), torch.inf)
+    search.passes += each.passes.view(-1, settings.starts).sum(dim=1)
+    first = settings.starts * torch.arange(len(search.passes), device=distance.device)
+    best = first + distance.view(-1, settings.starts).argmin(dim=1)
+    return points[best], J[best]
+
+
+def _nearer(exact: Constraint, found: Verified, originals: Tensor, start: Tensor, rounding: torch.dtype) -> Verified:
+    """`found`, or for pairs that may collide much nearer what Newton's method finds from the originals.
+
+    Those are pairs without a collision and pairs whose originals nearly collide: to first order, from the Jacobian at
+    the collision that was found, the distance is less than NEARER of the one found. A search that begins at the
+    midpoint can miss what lies so close, and one in float32 what is less than LEAST.
+    """
+    near = (found.residual > TOLERANCE) | (found.nearest < NEARER * found.distance) | (found.distance < LEAST)
+    if start.shape[2] > MANY_ROWS:
+        near &= found.residual <= TOLERANCE  # Jacobians of many rows in float64, for pairs that have none to gain
+    rows = rows_where(near)
+    if len(rows) == 0:
+        return found
+    x = originals[rows]
+    each = Constraint(exact.extractor, exact.shape, x)
+    again = verify(each, x, x, start[rows], rounding)
+    exact.passes[rows] += each.passes
+    closer = (again.residual <= TOLERANCE) & (
+        (found.residual[rows] > TOLERANCE) | (again.distance < found.distance[rows])
+    )
+    rows = rows[closer]
+    for name in ("points", "distance", "residual"):
+        getattr(found, name)[rows] = getattr(again, name)[closer]
+    return found
+
+
+def _rows(found: Collisions, rows: slice) -> Collisions:
+    return Collisions(**{name: value[rows] for name, value in vars(found).items()})
+
+
+def _joined(parts: list[Collisions], like: Tensor) -> Collisions:
+    def join(name: str, empty: Tensor) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts]).to(like.device) if parts else empty
+
+    none = torch.empty(0, dtype=torch.float64)
+    return Collisions(
+        left=join("left", like),
+        right=join("right", like),
+        distance=join("distance", none),
+        residual=join("residual", none),
+        collided=join("collided", none.bool()),
+        passes=join("passes", none),
+    )

@@ -1,0 +1,52 @@
+"""What one series says of another: a collision at more rows, or at an earlier layer, is a collision at this one too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from robustness_core.optimal_loss.conflict_graph import Floats
+from robustness_core.spec import SeriesSpec
+
+
+def implies(one: SeriesSpec, other: SeriesSpec, layers: Sequence[str]) -> bool:
+    """Whether a collision of `one` is a collision of `other`; `layers` are the network's, from input to output.
+
+    At one layer and seed, A for a smaller m is the top of A for a larger one. Without projection nothing of a layer's
+    features is left out, so that all that follows agrees as well: every projection of them and every later layer
+    (METHOD.md section 2). Only series of one network and one way of searching say something of each other.
+    """
+    ways = [(s.network, s.method, s.preset, s.method_version) for s in (one, other)]
+    if ways[0] != ways[1]:
+        return False
+    if one.m is None:
+        return layers.index(one.layer) <= layers.index(other.layer)
+    return one.layer == other.layer and one.seed == other.seed and other.m is not None and one.m >= other.m
+
+
+def nearest(
+    series: Sequence[SeriesSpec], distances: Sequence[Floats], layers: Sequence[str]
+) -> list[npt.NDArray[np.intp]]:
+    """For each series, the place in `series` of the one whose collision of a pair is the nearest that it can use.
+
+    `distances`: a matrix (L, R) a series, NaN where a pair was not searched; such a pair is taken from nowhere and
+    stays unknown. Found distances are upper bounds, so the least is the best. With it distances never fall with m,
+    nor grow with depth without projection, as it is of the true ones. Returns matrices (L, R); see `taken`.
+    """
+    places = []
+    stack = np.stack(distances)
+    for place, one in enumerate(series):
+        usable = np.array([other is one or implies(other, one, layers) for other in series])
+        least = np.where(usable[:, None, None] & ~np.isnan(stack), stack, np.inf)
+        least[place] = np.nextafter(least[place], -np.inf)  # of equal ones its own
+        places.append(np.where(np.isnan(stack[place]), place, least.argmin(axis=0)))
+    return places
+
+
+def taken(arrays: Sequence[npt.NDArray[Any]], places: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+    """Each pair's entry, (L, R), from the array of the series that `places` (L, R) names."""
+    chosen: npt.NDArray[Any] = np.take_along_axis(np.stack(arrays), places[None], axis=0)[0]
+    return chosen

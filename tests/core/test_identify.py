@@ -1,0 +1,330 @@
+"""What `inspect` says of real files and of networks trained here: architecture, normalisation, accuracy, layers."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from robustness_core import checkpoints, datasets, layers
+from robustness_core.__main__ import main
+from robustness_core.checkpoints import CheckpointError, containers, identify, load
+from robustness_core.checkpoints.report import _doubt as doubt_of
+from robustness_core.checkpoints.report import inspect
+from robustness_core.sandbox import parent as sandbox
+from robustness_core.sandbox import untrusted
+from tests.core import hostile_files as hostile
+from tests.core import layouts
+
+UPLOADS = Path(os.environ.get("STRATA_DATA", "/nowhere")).parent / "uploads"
+needs_uploads = pytest.mark.skipif(not UPLOADS.is_dir(), reason="the uploads beside STRATA_DATA are not here")
+
+IMAGENET, HALF = [0.485, 0.456, 0.406], [0.5, 0.5, 0.5]
+# Of shared/README.md: the first words of the architecture, the normalisation, the accuracy on 10,000 test images.
+TABLE: dict[str, tuple[str, Any, float]] = {
+    "wong_mnist_small.pth": ("conv 16 4x4/2 p1, relu, conv 32 4x4/2 p1, relu, flatten, fc 100", None, 0.9820),
+    "cifar_base_kw.pth": ("conv 8 4x4/2 p1, relu, conv 16 4x4/2 p1, relu, flatten, fc 100", (IMAGENET, 0.225), 0.5852),
+    "cifar_base_kw.onnx": ("conv 8 4x4/2 p1, relu, conv 16 4x4/2 p1, relu, flatten, fc 100", (IMAGENET, 0.225), 0.5852),
+    "cifar10_small.onnx": ("conv 8 4x4/2, relu, conv 16 4x4/2", None, 0.6314),
+    "mnist-net_256x2.onnx": ("reshape, flatten, fc 256, relu, fc 256, relu, fc 10", None, 0.9808),
+    "Convnet_avgpool.onnx": ("conv 32 2x2/1, relu, avgpool 4/4, flatten, fc 10", None, 0.9795),
+    "resnet_2b.onnx": ("conv 8 3x3/2 p1, relu", ([0.4914, 0.4822, 0.4465], 0.2471), 0.6925),
+    "resnet20.th": ("resnet20", (IMAGENET, 0.229), 0.9173),
+    "captum_cifar.pt": ("conv 6 5x5/1, relu, maxpool 2/2, conv 16 5x5/1, relu, maxpool 2/2", (HALF, 0.5), 0.5908),
+}
+
+
+@needs_uploads
+@pytest.mark.parametrize("name", TABLE)
+def test_real_files_are_understood_without_hints(name: str) -> None:
+    architecture, normalisation, accuracy = TABLE[name]
+    report, network = inspect(UPLOADS / name)
+    assert report["architecture"].startswith(architecture)
+    assert report["accuracy"] == pytest.approx(accuracy, abs=0.005)
+    assert report["images"] >= 1000
+    if normalisation is None:
+        assert report["normalisation"] is None
+    else:
+        assert report["normalisation"]["mean"] == pytest.approx(normalisation[0])
+        assert report["normalisation"]["std"][0] == pytest.approx(normalisation[1])
+    assert report["parameters"] == sum(p.numel() for p in network.parameters())
+    check_layers(report)
+    ties = [warning for warning in report["warnings"] if "answer as well within the noise" in warning]
+    assert len(ties) == (name in ("cifar_base_kw.pth", "cifar_base_kw.onnx", "resnet20.th", "wong_mnist_small.pth"))
+    # What inspect decided is all that a later load needs.
+    hints = report["normalisation"] or {"mean": None, "std": None}
+    again = load(UPLOADS / name, architecture=report["architecture"], input_shape=report["input_shape"], **hints)
+    images = torch.rand(2, *report["input_shape"])
+    with torch.no_grad():
+        assert torch.equal(again(images), network(images))
+
+
+def check_layers(report: dict[str, Any]) -> None:
+    rows = report["layers"]
+    assert rows[-1]["name"] == "logits"
+    assert len({row["name"] for row in rows}) == len(rows)
+    before = math.prod(report["input_shape"])
+    for row in rows:
+        assert row["features"] == math.prod(row["shape"])
+        assert row["ratio"] == pytest.approx(before / row["features"])
+        before = row["features"] if row["main"] else before
+    json.dumps(report, allow_nan=False)
+
+
+@needs_uploads
+@pytest.mark.parametrize("name", TABLE)
+def test_real_files_are_measured_on_a_machine_without_data(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The bundled images stand in; a normalisation that ties with the right one is named beside it."""
+    monkeypatch.delenv("STRATA_DATA")
+    monkeypatch.setenv("STRATA_CACHE", str(tmp_path))
+    architecture, normalisation, accuracy = TABLE[name]
+    report = sandbox.inspect(UPLOADS / name)
+    assert report["architecture"].startswith(architecture)
+    assert report["dataset"] == ("mnist-5k" if report["input_shape"][0] == 1 else "cifar10-2k")
+    assert report["images"] == 1000
+    margin = 3.5 * math.sqrt(accuracy * (1 - accuracy) / 1000)  # a thousand other images of the same kind
+    highest = 1.0 if report["dataset"] == "mnist-5k" else accuracy + margin  # the bundled digits are training images
+    assert accuracy - margin <= report["accuracy"] <= highest
+    right = None if normalisation is None else normalisation[1]
+    found = [one["normalisation"] and one["normalisation"]["std"][0] for one in report["candidates"]]
+    if found[0] != right:
+        assert "answer as well within the noise" in report["normalisation_doubt"]
+        assert right in found
+    assert bool(report["normalisation_doubt"]) == any("is not settled" in one for one in report["warnings"])
+
+
+@needs_uploads
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLE)
+def test_real_files_can_be_audited_at_two_layers(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    network, _ = untrusted.load(UPLOADS / name)
+    names = layers.main_layers(network, network.input_shape)
+    dataset = "mnist" if network.input_shape[0] == 1 else "cifar10"
+    asked = ["--dataset", dataset, "--samples", "5", "--layers", f"{names[1]},logits", "--preset", "fast"]
+    assert main(["audit", "--network", str(UPLOADS / name), *asked, "--device", "cpu", "--json", "-"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    for layer in result["layers"]:
+        (projection,) = layer["projections"]
+        distances, collided = np.array(projection["distances"]), np.array(projection["collided"])
+        assert distances.shape == (5, 5)
+        assert np.isfinite(distances).all()
+        assert collided.mean() >= 0.5
+
+
+@needs_uploads
+def test_the_command_line_prints_json(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.safetensors"
+    options = [str(UPLOADS / "resnet20.th"), "--json", "--copy", str(copy)]
+    done = subprocess.run(
+        [sys.executable, "-m", "robustness_core", "inspect", *options],
+        cwd=sandbox.ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    wanted = {"format", "architecture", "input_shape", "normalisation", "accuracy", "dataset", "parameters", "sha256"}
+    assert wanted | {"layers", "candidates", "warnings"} <= set(report)
+    assert report["accuracy"] == pytest.approx(0.9173, abs=0.005)
+    assert load(copy).architecture == "resnet20"
+
+
+# ------------------------------------------------------------------------------------- networks trained for these tests
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, nn.Sequential]:
+    """Small networks on the bundled digits, one for each activation, with inputs normalised by 0.1307 and 0.3081."""
+    data = datasets.load("mnist-5k", "train")
+    images = (torch.from_numpy(datasets.to_float(data.pixels)) - 0.1307) / 0.3081
+    labels = torch.from_numpy(data.labels.copy())
+    made = {}
+    for name, activation in {"relu": nn.ReLU, "tanh": nn.Tanh}.items():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Conv2d(1, 8, 5, 1, 2), activation(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 5), activation(),
+            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(400, 10),
+        )  # fmt: skip
+        optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+        for batch in torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).split(100) * 2:
+            optimiser.zero_grad()
+            loss = F.cross_entropy(network(images[batch]), labels[batch])
+            torch.autograd.backward(loss)
+            optimiser.step()
+        made[name] = network.eval()
+    return made
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_activation_pools_and_normalisation_are_found_by_accuracy(
+    activation: str, trained: dict[str, nn.Sequential], tmp_path: Path
+) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(trained[activation].state_dict()))
+    report, network = inspect(path, dataset="mnist-5k")
+    assert report["architecture"] == (
+        f"conv 8 5x5/1 p2, {activation}, maxpool 2/2, conv 16 5x5/1, {activation}, maxpool 2/2, flatten, fc 10"
+    )
+    assert report["normalisation"] == {"mean": [0.1307], "std": [0.3081]}
+    assert report["accuracy"] > 0.9
+    assert report["dataset"] == "mnist-5k"
+    assert report["normalisation_doubt"] == ""
+    first, *others = report["candidates"]
+    assert first["architecture"] == report["architecture"]
+    assert len({(one["architecture"], one["normalisation_name"]) for one in report["candidates"]}) == 1 + len(others)
+    images = torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), trained[activation]((images - 0.1307) / 0.3081))
+
+
+def test_hints_of_the_user_win(trained: dict[str, nn.Sequential], tmp_path: Path) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(trained["relu"].state_dict()))
+    text = "conv 8 5x5/1 p2, relu, avgpool 2/2, conv 16 5x5/1, relu, maxpool 2/2, flatten, fc 10"
+    report, _ = inspect(path, dataset="mnist-5k", architecture=text, mean=[0.5], std=[0.5])
+    assert report["architecture"] == text
+    assert report["normalisation"] == {"mean": [0.5], "std": [0.5]}
+    assert report["normalisation_doubt"] == ""
+    assert len(report["candidates"]) == 1
+
+
+def test_usual_normalisations_are_measured_also_of_a_file_that_says_one(
+    trained: dict[str, nn.Sequential], tmp_path: Path
+) -> None:
+    """A clean copy that went in with a wrong one: its own is not asked, and a corrected copy is another file."""
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(trained["relu"].state_dict()))
+    _, wrong = inspect(path, dataset="mnist-5k", mean=[0.0], std=[1.0])
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(checkpoints.clean_copy(wrong))
+    said, _ = inspect(copy)
+    assert (said["normalisation_name"], said["normalisation"]) == ("given", {"mean": [0.0], "std": [1.0]})
+    report, right = inspect(copy, dataset="mnist-5k", measure_normalisations=True)
+    assert report["normalisation"] == {"mean": [0.1307], "std": [0.3081]}
+    assert {one["normalisation_name"] for one in report["candidates"]} >= {"MNIST", "none", "−1 to 1"}
+    assert checkpoints.clean_copy(right) != copy.read_bytes()
+    images = torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(right(images), trained["relu"]((images - 0.1307) / 0.3081))
+
+
+def test_without_images_the_first_guess_is_taken_and_it_is_said(
+    trained: dict[str, nn.Sequential], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: str) -> None:
+        raise datasets.DatasetError("The images are not here.")
+
+    monkeypatch.setattr(datasets, "load", missing)
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(trained["relu"].state_dict()))
+    report, _ = inspect(path)
+    assert (report["accuracy"], report["dataset"], report["candidates"]) == (None, None, [])
+    assert any("The images are not here." in warning for warning in report["warnings"])
+    assert report["normalisation_doubt"] == "no accuracy was measured"
+    assert any(warning.startswith("The normalisation (none) is not settled: no") for warning in report["warnings"])
+
+
+def test_other_numbers_of_classes_are_not_measured(tmp_path: Path) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(nn.Sequential(nn.Flatten(), nn.Linear(784, 7)).state_dict()))
+    report, _ = inspect(path)
+    assert (report["classes"], report["accuracy"]) == (7, None)
+    assert any("7 outputs" in warning for warning in report["warnings"])
+    assert report["normalisation_doubt"] == "no accuracy was measured"
+
+
+def test_images_of_a_wrong_shape_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)).state_dict()))
+    with pytest.raises(CheckpointError, match="wants images of 3×32×32, but those of mnist-5k are 1×28×28"):
+        inspect(path, dataset="mnist-5k")
+
+
+def test_several_state_dicts_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped({"state_dict": [hostile.state(), hostile.state()]}))
+    report, _ = inspect(path, dataset="mnist-5k")
+    assert report["stages"] == ["state_dict.0", "state_dict.1"]
+    assert any("2 state_dicts" in warning for warning in report["warnings"])
+
+
+def test_networks_that_cost_too_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identify, "_DEAREST", 1e4)
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(hostile.state()))
+    with pytest.raises(CheckpointError, match="multiplications an image"):
+        inspect(path)
+
+
+def test_a_deadline_that_has_passed_still_gives_an_answer(trained: dict[str, nn.Sequential], tmp_path: Path) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(trained["relu"].state_dict()))
+    report, _ = inspect(path, dataset="mnist-5k", deadline=0.0)
+    assert report["images"] > 0
+    assert report["normalisation_doubt"] != ""  # a few images decide nothing
+    check_layers(report)
+
+
+def test_normalisations_tie_within_the_noise_of_as_many_images() -> None:
+    candidate = identify.Candidate("a", (1, 28, 28), nn.Identity)
+
+    def trial(convention: str, images: int, correct: int) -> identify.Trial:
+        made = identify.Trial(candidate, None, convention, images=images, correct=correct)
+        made.history[images] = made.accuracy
+        return made
+
+    best, near, far, few = trial("a", 400, 360), trial("b", 400, 352), trial("c", 400, 348), trial("d", 50, 49)
+    assert [one.convention for one in identify.tied_with_best([best, near, far, few])] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "images", "doubt"),
+    [
+        ((0.9, 0.5), 400, ""),
+        ((0.9, 0.89), 400, "others answer as well within the noise (b)"),
+        ((0.9, 0.5), 60, "the usual ones were compared on 60 images only"),
+        ((0.15, 0.05), 400, "none of the usual ones answers better than by chance"),
+    ],
+)
+def test_a_normalisation_is_settled_by_enough_images_only(
+    accuracies: tuple[float, float], images: int, doubt: str
+) -> None:
+    candidate = identify.Candidate("a", (1, 28, 28), nn.Identity)
+    trials = []
+    for convention, accuracy in zip("ab", accuracies, strict=True):
+        made = identify.Trial(candidate, None, convention, images=images, correct=round(accuracy * images))
+        made.history[images] = made.accuracy
+        trials.append(made)
+    assert doubt_of(identify.Choice(tuple(trials), "mnist-5k")) == doubt
+
+
+def test_the_stem_of_a_residual_network_is_found_by_accuracy(tmp_path: Path) -> None:
+    """Of costly networks the architectures are compared first: here one whose stem answers right on its own labels."""
+    original = layouts.ready(lambda: layouts.TorchvisionResNet((1, 1, 1, 1), stem=(3, 1, 1, True)))
+    path = tmp_path / "upload.pt"
+    torch.save(original.state_dict(), path)
+    found = checkpoints.candidates(containers.read(path))
+    pixels = torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        labels = original(pixels).argmax(1)
+    data = identify.Images("made up", pixels, labels)
+    trials = identify._trials(found, data)
+    ranked = identify._architectures(found, trials, data, math.inf)
+    assert ranked[0].candidate.architecture.endswith("-pool")
+    assert ranked[0].accuracy == 1.0
+
+
+def test_multiplications_are_counted() -> None:
+    body = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 784, 10))
+    network = identify.Network(body, (1, 28, 28), architecture="")
+    assert identify._multiplications(network) == 1 + 784 * 36 + 4 * 784 * 10
