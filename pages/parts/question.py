@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pages.parts import data, screen, words
 from robustness_core import datasets
-from robustness_core.spec import METHODS, PRESETS, SPLITS, AuditSpec, EpsilonGrid, SpecError, too_large_words
+from robustness_core.datasets import SPLITS
+from robustness_core.spec import METHODS, PRESETS, AuditSpec, EpsilonGrid, SpecError, too_large_words
 from store.records import NetworkRecord
 
 BOUND: Final = "query-params"

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pages.parts import data, screen
 from robustness_core import datasets
-from robustness_core.spec import SPLITS, AuditSpec
+from robustness_core.datasets import SPLITS
+from robustness_core.spec import AuditSpec
 from store.records import AuditRecord, NetworkRecord
 
 Layers = Mapping[str, tuple[str, ...]]

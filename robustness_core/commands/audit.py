@@ -11,13 +11,13 @@ from tqdm import tqdm
 
 from robustness_core import zoo
 from robustness_core.checkpoints import CheckpointError, sha256
-from robustness_core.datasets import DatasetError, fitting
+from robustness_core.datasets import NAMES, SPLITS, DatasetError, fitting
 from robustness_core.engine.audit import AuditResult, choose_device, run_audit, to_json
 from robustness_core.files import obstacle, write_whole
 from robustness_core.layers import LayerError, cuts, main_layers
 from robustness_core.sandbox import untrusted
 from robustness_core.sandbox.parent import UploadRefused
-from robustness_core.spec import DATASETS, METHODS, PRESETS, SPLITS, AuditSpec, EpsilonGrid, SpecError, too_large_words
+from robustness_core.spec import METHODS, PRESETS, AuditSpec, EpsilonGrid, SpecError, too_large_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--architecture", help="the architecture text of a file that does not say its own")
     parser.add_argument("--mean", type=float, nargs="+", help="of the file's normalisation, on pixels in [0, 1]")
     parser.add_argument("--std", type=float, nargs="+", help="of the file's normalisation")
-    parser.add_argument("--dataset", help=f"{', '.join(DATASETS)} (default: the bundled one that fits)")
+    parser.add_argument("--dataset", help=f"{', '.join(NAMES)} (default: the bundled one that fits)")
     parser.add_argument("--split", default="train", help=", ".join(SPLITS))
     parser.add_argument("--classes", type=int, nargs=2, default=(3, 7), metavar=("LEFT", "RIGHT"))
     parser.add_argument("--samples", type=int, default=20, help="images of each class; S^2 pairs")

@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from robustness_core.spec import DATASETS, SPLITS
-
-NAMES = DATASETS
+NAMES = ("mnist-5k", "mnist", "cifar10-2k", "cifar10")
+SPLITS = ("train", "test")
 # What of a data set is bundled, under a name of its own.
 BUNDLED = {"mnist": "mnist-5k", "cifar10": "cifar10-2k"}
 
@@ -109,9 +108,9 @@ def fetch(name: str, split: str = "train") -> Dataset:
 
 
 def counts(name: str, split: str = "train") -> dict[int, int]:
-    """How many images each class has, class -> number. Raises DatasetError."""
-    labels, sizes = np.unique(load(name, split).labels, return_counts=True)
-    return {int(label): int(size) for label, size in zip(labels, sizes, strict=True)}
+    """How many images each class has, class -> number, 0 where only a part is here. Raises DatasetError."""
+    sizes = np.bincount(load(name, split).labels, minlength=len(CLASS_NAMES[name]))
+    return dict(enumerate(sizes.tolist()))
 
 
 def at_hand(name: str, split: str = "train") -> bool:
@@ -142,9 +141,9 @@ def cache_folder() -> Path:
 
 def _check(name: str, split: str) -> None:
     if name not in NAMES:
-        raise DatasetError(f"The data set {name!r} is not one of {', '.join(NAMES)}.")
+        raise DatasetError(f"There is no data set {name!r}: give one of {', '.join(NAMES)}.")
     if split not in SPLITS:
-        raise DatasetError(f"The split {split!r} is not one of {', '.join(SPLITS)}.")
+        raise DatasetError(f"There is no split {split!r} of {name}: give {' or '.join(SPLITS)}.")
 
 
 def _places() -> tuple[str, str]:

@@ -136,7 +136,7 @@ def test_mnist_in_the_official_layout(folder: Path, packed: bool) -> None:
 
 def test_the_cache_folder_is_read_too(folder: Path) -> None:
     write_mnist(folder.parent / "cache", np.zeros((2, 28, 28)), np.array([4, 5]))
-    assert datasets.counts("mnist") == {4: 1, 5: 1}
+    assert datasets.counts("mnist") == {label: int(label in (4, 5)) for label in range(10)}
 
 
 def test_cifar10_reads_the_batches_that_are_there(folder: Path) -> None:
@@ -156,8 +156,8 @@ def test_cifar10_reads_the_batches_that_are_there(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "split", "sentence"),
     [
-        ("imagenet", "train", "The data set 'imagenet' is not one of mnist-5k, mnist, cifar10-2k, cifar10."),
-        ("mnist", "validation", "The split 'validation' is not one of train, test."),
+        ("imagenet", "train", "There is no data set 'imagenet': give one of mnist-5k, mnist, cifar10-2k, cifar10."),
+        ("mnist", "validation", "There is no split 'validation' of mnist: give train or test."),
         ("mnist", "train", "MNIST is not in STRATA_DATA nor in the cache"),
         ("cifar10", "test", "CIFAR-10 is not in STRATA_DATA nor in the cache"),
     ],

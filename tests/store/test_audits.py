@@ -49,6 +49,9 @@ BAD_AUDITS = [
     ({"layers": ("conv9",)}, "no layer 'conv9'; it has conv1.pre, conv1, logits"),
     ({"m": (11,)}, "m = 11 is larger than the 10 features of layer logits"),
     ({"samples": 401}, "S = 401 is larger than class 3, which has 400 images"),
+    ({"dataset": "imagenet"}, "There is no data set 'imagenet'"),
+    ({"split": "validation"}, "There is no split 'validation' of mnist-5k"),
+    ({"classes": (3, 12)}, "There is no class 12 in mnist-5k: its classes are 0 to 9."),
     ({"dataset": "cifar10-2k", "samples": 1}, "takes 1×28×28 images; those of cifar10-2k are 3×32×32"),
 ]
 
@@ -73,6 +76,7 @@ BAD_PAIRS = [
     ({"series": (SeriesSpec(SHA, "conv9", 5, 0),)}, "no layer 'conv9'"),
     ({"series": (SeriesSpec(SHA, "logits", 11, 0),)}, "m = 11 does not fit the 10 features"),
     ({"right": ("mnist-5k", "train", 4000)}, "no image 4000 in mnist-5k"),
+    ({"right": ("imagenet", "train", 0)}, "no data set 'imagenet'"),
     ({"right": ("mnist-5k", "train", -1)}, "no image -1 in mnist-5k"),
 ]
 
