@@ -28,7 +28,7 @@ SAMPLES = 100
 
 def fill(db: Database) -> AuditSpec:
     """An audit whose 2 x 100 x 100 distances are known."""
-    spec = AuditSpec("tiny", "mnist-5k", (3, 7), SAMPLES, ("conv1", "logits"), (5,))
+    spec = AuditSpec.of("tiny", dataset="mnist-5k", classes=(3, 7), samples=SAMPLES, layers=("conv1", "logits"), m=(5,))
     audits.submit(db, spec)
     audit = audits.claim(db, workers.register(db, "none", {}).id)
     assert audit is not None
@@ -41,7 +41,7 @@ def fill(db: Database) -> AuditSpec:
     a, b = (grid.ravel() for grid in np.meshgrid(left, right))
     network = networks.by_name(db, "tiny")
     assert network is not None
-    for one in spec.series(network.sha256):
+    for one in spec.search.series(network.sha256):
         distances.record(
             db, audit_id=audit.id, attempt=audit.attempt, series_id=distances.series(db, one).id, left_ids=a,
             right_ids=b, distance=a / b, residual=a * 0.0, collided=a > 0, passes=a, worker_id=audit.worker.id,
@@ -57,7 +57,7 @@ def session(url: str, number: int, seconds: float, asking: bool) -> tuple[list[f
     assert network is not None
     ids = sorted(images.ids(db, "mnist-5k", "test", range(2 * SAMPLES)).items())
     left, right = [i for _, i in ids[:SAMPLES]], [i for _, i in ids[SAMPLES:]]
-    spec = AuditSpec("tiny", "mnist-5k", (3, 7), SAMPLES, ("conv1", "logits"), (5,))
+    spec = AuditSpec.of("tiny", dataset="mnist-5k", classes=(3, 7), samples=SAMPLES, layers=("conv1", "logits"), m=(5,))
     times: list[float] = []
     errors: list[str] = []
     notes: dict[int, str] = {}
@@ -69,13 +69,18 @@ def session(url: str, number: int, seconds: float, asking: bool) -> tuple[list[f
             begin = time.perf_counter()
             networks.all(db)
             audits.recent(db, 50)
-            found = distances.find_all(db, spec.series(network.sha256))
+            found = distances.find_all(db, spec.search.series(network.sha256))
             known = distances.matrices(db, [series.id for series in found.values()], left, right)
             distances.closest(db, next(iter(known)), left, right, 50)
             times.append(time.perf_counter() - begin)
             if asking and turn % 10 == 0:
                 seed = 1000 * (number + 1) + turn
-                mine = audits.submit(db, AuditSpec("tiny", "mnist-5k", (3, 7), 6, ("conv1",), (5,), seed=seed))
+                mine = audits.submit(
+                    db,
+                    AuditSpec.of(
+                        "tiny", dataset="mnist-5k", classes=(3, 7), samples=6, layers=("conv1",), m=(5,), seed=seed
+                    ),
+                )
                 notes[mine.id] = f"session {number}, turn {turn}"
                 audits.annotate(db, mine.id, note=notes[mine.id])
         except StoreError as error:
@@ -108,7 +113,12 @@ def main() -> int:
         try:
             _say("nobody writes", *measure(url, options.sessions, options.seconds, asking=False))
             worker = start(url, "worker", "--device", "cpu")
-            audits.submit(db, AuditSpec("tiny", "mnist-5k", (3, 7), 200, ("conv1", "logits"), (5,)))
+            audits.submit(
+                db,
+                AuditSpec.of(
+                    "tiny", dataset="mnist-5k", classes=(3, 7), samples=200, layers=("conv1", "logits"), m=(5,)
+                ),
+            )
             while not any(audit.done for audit in audits.recent(db, 1)):
                 time.sleep(0.2)
             before = audits.recent(db, 1)[0].done

@@ -30,7 +30,8 @@ def main() -> None:
     torch.set_num_threads(1)
     network = load(find(args.network))
     sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}
-    print(f"torch {torch.__version__}, {args.network}, versions {dict(METHODS)}, projection seed {SEED}")
+    versions = {name: one.version for name, one in METHODS.items()}
+    print(f"torch {torch.__version__}, {args.network}, versions {versions}, projection seed {SEED}")
     print(
         f"{'layer':<8}{'m':>6}{'pairs':>7}{'midpoint':>10}   search       mean d  passes  s/pair  left at the midpoint"
     )

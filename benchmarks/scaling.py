@@ -62,7 +62,9 @@ def size() -> None:
 
     def seconds(samples: int) -> float:
         begin = time.process_time()
-        run_audit(AuditSpec(NETWORK, "mnist-5k", (3, 7), samples, layers), network, "0" * 64)
+        run_audit(
+            AuditSpec.of(NETWORK, dataset="mnist-5k", classes=(3, 7), samples=samples, layers=layers), network, "0" * 64
+        )
         return time.process_time() - begin
 
     seconds(4)  # loads what is loaded once

@@ -91,8 +91,10 @@ def keep_collisions(db: store.Database) -> None:
     spec = synthetic.question()
     network = networks.by_name(db, spec.network)
     assert network is not None
-    labels = datasets.load(spec.dataset, spec.split).labels
-    left, right = (sample_indices(labels, label, spec.samples, spec.seed).tolist() for label in spec.classes)
+    labels = datasets.load(spec.sample.dataset, spec.sample.split).labels
+    left, right = (
+        sample_indices(labels, label, spec.sample.size, spec.sample.seed).tolist() for label in spec.sample.classes
+    )
     for first, second in itertools.product(left, right):
         synthetic.keep_collisions(db, spec, network.sha256, first, second)
 

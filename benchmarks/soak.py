@@ -38,8 +38,14 @@ OPEN_AUDITS = 3  # that the asking process keeps in the queue
 
 def spec(number: int) -> AuditSpec:
     """The questions differ in seed and sample, and overlap: every third asks for more of an earlier one."""
-    return AuditSpec(
-        "tiny", "mnist-5k", (3, 7), samples=6 + 2 * (number % 3), layers=("conv1", "logits"), m=(5,), seed=number // 3
+    return AuditSpec.of(
+        "tiny",
+        dataset="mnist-5k",
+        classes=(3, 7),
+        samples=6 + 2 * (number % 3),
+        layers=("conv1", "logits"),
+        m=(5,),
+        seed=number // 3,
     )
 
 
@@ -72,7 +78,7 @@ def ask_and_read(url: str) -> None:
         for audit in recent[:5]:
             network = networks.by_name(db, "tiny")
             if network is not None and isinstance(audit.spec, AuditSpec):
-                for series in distances.find_all(db, audit.spec.series(network.sha256)).values():
+                for series in distances.find_all(db, audit.spec.search.series(network.sha256)).values():
                     distances.matrix(db, series.id, range(1, 20), range(1, 20))
         time.sleep(0.5)
 

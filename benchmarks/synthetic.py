@@ -52,17 +52,27 @@ def network(
 def question(name: str = "small-made-up", samples: int = 20, layers: Sequence[str] = ()) -> AuditSpec:
     """The question that Explore asks by default."""
     chosen = tuple(layers) or tuple(layer.name for layer in SMALL if layer.main)
-    return AuditSpec(name, "mnist-5k", (3, 7), samples, chosen)
+    return AuditSpec.of(name, dataset="mnist-5k", classes=(3, 7), samples=samples, layers=chosen)
 
 
 def finish(db: Database, spec: AuditSpec, *, share: float = 1.0, seed: int = 0) -> AuditRecord:
     """Submit an audit and record made-up distances for a `share` of its pairs; at 1 it is done, else it runs on."""
     network_record = networks.by_name(db, spec.network)
     assert network_record is not None
-    data = datasets.load(spec.dataset, spec.split)
-    left, right = (sample_indices(data.labels, label, spec.samples, spec.seed, spec.left_out) for label in spec.classes)
+    data = datasets.load(spec.sample.dataset, spec.sample.split)
+    left, right = (
+        sample_indices(data.labels, label, spec.sample.size, spec.sample.seed, spec.sample.left_out)
+        for label in spec.sample.classes
+    )
     left_ids, right_ids = (
-        images.put(db, spec.dataset, spec.split, [int(i) for i in side], data.labels[side].tolist(), data.pixels[side])
+        images.put(
+            db,
+            spec.sample.dataset,
+            spec.sample.split,
+            [int(i) for i in side],
+            data.labels[side].tolist(),
+            data.pixels[side],
+        )
         for side in (left, right)
     )
     worker = workers.register(db, "made-up device", {"torch": "0.0"})
@@ -72,7 +82,7 @@ def finish(db: Database, spec: AuditSpec, *, share: float = 1.0, seed: int = 0) 
     assert claimed.id == asked.id
     rng = np.random.default_rng(seed)
     done = 0
-    for depth, series in enumerate(spec.series(network_record.sha256)):
+    for depth, series in enumerate(spec.search.series(network_record.sha256)):
         values = distances_of(rng, len(left), len(right), depth)
         rows, columns = (side.ravel() for side in np.meshgrid(left_ids, right_ids, indexing="ij"))
         count = int(len(rows) * share)
@@ -99,9 +109,9 @@ def finish(db: Database, spec: AuditSpec, *, share: float = 1.0, seed: int = 0) 
 
 def keep_collisions(db: Database, spec: AuditSpec, sha256: str, left: int, right: int) -> None:
     """Put a made-up collision of two stored images into every series of a question; all four images are called 7."""
-    ids = images.ids(db, spec.dataset, spec.split, [left, right])
-    shape = datasets.INPUT_SHAPES[spec.dataset]
-    for series in spec.series(sha256):
+    ids = images.ids(db, spec.sample.dataset, spec.sample.split, [left, right])
+    shape = datasets.INPUT_SHAPES[spec.sample.dataset]
+    for series in spec.search.series(sha256):
         one, other = (np.full(shape, level, dtype=np.float32) for level in (0.2, 0.3))
         says = {who: [0.0] * 7 + [9.0] + [0.0] * 2 for who in ("left", "right", "collision_left", "collision_right")}
         distances.put_collision(db, distances.series(db, series).id, ids[left], ids[right], one, other, says)

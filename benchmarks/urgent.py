@@ -46,8 +46,16 @@ def main() -> None:
                     parser.error("The worker ended before it had filled the shelf.")
                 time.sleep(0.2)
             layers = tuple(layer.name for layer in network.layers if layer.main)
-            spec = AuditSpec(network.name, "mnist-5k", (3, 7), options.samples, layers, (10,), seed=77)
-            series = spec.series(network.sha256)
+            spec = AuditSpec.of(
+                network.name,
+                dataset="mnist-5k",
+                classes=(3, 7),
+                samples=options.samples,
+                layers=layers,
+                m=(10,),
+                seed=77,
+            )
+            series = spec.search.series(network.sha256)
             opened(db, spec, series, 2, first=300)  # until the worker's processes are warm
             say("the worker waits, one layer", opened(db, spec, series[-1:], options.pairs, first=0))
             say("the worker waits, all layers", opened(db, spec, series, options.pairs, first=100))
@@ -65,12 +73,14 @@ def main() -> None:
 
 def opened(db: Database, spec: AuditSpec, series: Sequence[SeriesSpec], count: int, *, first: int) -> list[float]:
     """Seconds of each of `count` pairs, asked one after the other with a pause between."""
-    labels = datasets.load(spec.dataset).labels
-    left, right = (sample_indices(labels, label, 400, 5) for label in spec.classes)
+    labels = datasets.load(spec.sample.dataset).labels
+    left, right = (sample_indices(labels, label, 400, 5) for label in spec.sample.classes)
     times = []
     for turn in range(count):
         i = (first + turn) % len(left)
-        pair = PairSpec(tuple(series), (spec.dataset, "train", int(left[i])), (spec.dataset, "train", int(right[i])))
+        pair = PairSpec(
+            tuple(series), (spec.sample.dataset, "train", int(left[i])), (spec.sample.dataset, "train", int(right[i]))
+        )
         began = time.perf_counter()
         asked = audits.submit(db, pair)
         while (state := audits.get(db, asked.id).state) in ("queued", "running"):

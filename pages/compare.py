@@ -142,7 +142,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
     parts = [_part(side, one) for side, one in zip(sides, readings, strict=True)]
     if idle:
         _standing(db, parts)
-    (m,) = sides[0].spec.m
+    (m,) = sides[0].spec.search.m
     st.subheader("Without projection" if m is None else f"Through m = {m} mixtures", anchor=False)
     st.caption(screen.escape(reading.ABOUT[m is None]))
     view = _look(readings, parts)
@@ -328,7 +328,7 @@ def _what(view: View) -> str:
 
 def _caption(view: View, measured: list[NetworkRecord]) -> str:
     """What the figures draw: a number by layer, the losses over ε, and the accuracies of those `measured`."""
-    (m,) = view.spec.m
+    (m,) = view.spec.search.m
     images = (
         "the images themselves"
         if m is None
@@ -364,7 +364,7 @@ def _layers(parts: list[export.Part]) -> str:
     said = []
     for part in parts:
         answer = part.answer
-        sizes = ", ".join(f"{layer} ({part.network.features[layer]:,})" for layer in answer.spec.layers)
+        sizes = ", ".join(f"{layer} ({part.network.features[layer]:,})" for layer in answer.spec.search.layers)
         said.append(f"{sizes}; {answer.known:,} of {answer.total:,} pairs are known" if answer.missing else sizes)
     if len(set(said)) == 1:
         return said[0]

@@ -161,7 +161,7 @@ def _view(db: Database, asked: question.Question) -> View:
     numbers = np.concatenate([answer.sample.left, answer.sample.right]).tolist()
     ids = np.concatenate([answer.left_ids, answer.right_ids]).tolist()
     wrong = mistakes.find(db, network, asked.spec, dict(zip(numbers, ids, strict=True)))
-    if asked.spec.m == (None,):
+    if asked.spec.search.m == (None,):
         return View(db, asked, answer, None, reading.of(answer, network), wrong)
     whole = known.answer(db, _unprojected(asked.spec), network.sha256)
     return View(db, asked, answer, reading.of(answer, network), reading.of(whole, network), wrong)
@@ -321,7 +321,7 @@ def _say_mistakes(view: View) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
             f"Without any attack {screen.escape(spec.network)} errs on {len(view.mistakes)} of these "
-            f"{2 * spec.samples} images, as far as is known: {numbers}.",
+            f"{2 * spec.sample.size} images, as far as is known: {numbers}.",
             width="content",
         )
         left_out = mistakes.to_leave_out(view.question.network, spec, view.mistakes)
@@ -403,7 +403,9 @@ def _errors(view: View, shown: Shown, *, dark: bool = False) -> go.Figure | None
 
 def _errors_caption(view: View) -> str:
     spec, network = view.question.spec, view.question.network
-    images = images_of(spec.dataset, spec.split, spec.classes, spec.samples, spec.left_out)
+    images = images_of(
+        spec.sample.dataset, spec.sample.split, spec.sample.classes, spec.sample.size, spec.sample.left_out
+    )
     return (
         f"Errors of {network.name} on {images}, asked for these two classes only. Solid: the share that FAB misleads "
         "with a perturbation of at most ε, within the pixel range. Dashed: the share on which every classifier errs "
@@ -428,7 +430,7 @@ def _headline(view: View, shown: Shown) -> tuple[str, ...]:
         said.append(headline.unprojected([one.name for one in layers], losses, shown.at))
     head = reading.head(view.drawn, view.question.network)
     if head is not None:
-        said.append(headline.head(*head.at(shown.at), shown.at, 2 * view.question.spec.samples))
+        said.append(headline.head(*head.at(shown.at), shown.at, 2 * view.question.spec.sample.size))
     return tuple(said)
 
 
@@ -601,10 +603,11 @@ def _matrix_caption(view: View, projection: known.Projection, layer: str) -> str
         if series.m is None
         else f"nj = {n:,}, m = {series.m}, projection seed {series.seed}"
     )
-    drawn = "every pair" if spec.samples <= matrix.LARGEST else f"the nearest {matrix.LARGEST} images of each class"
+    sample, search = spec.sample, spec.search
+    drawn = "every pair" if sample.size <= matrix.LARGEST else f"the nearest {matrix.LARGEST} images of each class"
     return (
-        f"Distance of {drawn} at {layer} ({m}); {spec.dataset} ({spec.split}), class {spec.classes[0]} against "
-        f"{spec.classes[1]}, S = {spec.samples}; method {spec.method}, preset {spec.preset}, version "
+        f"Distance of {drawn} at {layer} ({m}); {sample.dataset} ({sample.split}), class {sample.classes[0]} against "
+        f"{sample.classes[1]}, S = {sample.size}; method {search.method}, preset {search.preset}, version "
         f"{series.method_version}. Click a cell to open its pair. A cross marks pairs for which no collision was "
         "verified. The images that collide may leave the pixel range [0, 1]."
         + (" A red bar at the edge marks images on which the network errs without any attack." if view.mistakes else "")
@@ -613,8 +616,8 @@ def _matrix_caption(view: View, projection: known.Projection, layer: str) -> str
 
 
 def _class_names(view: View) -> tuple[str, str]:
-    names = datasets.CLASS_NAMES[view.question.spec.dataset]
-    first, second = view.question.spec.classes
+    names = datasets.CLASS_NAMES[view.question.spec.sample.dataset]
+    first, second = view.question.spec.sample.classes
     return names[first], names[second]
 
 
@@ -648,7 +651,7 @@ def _open_pair(view: View, shown: tuple[str, int], left: int, right: int, closes
     """The pair of the images `left` and `right` at the layer and the number of the projection that are `shown`."""
     spec = view.question.spec
     layer, number = shown
-    projection = view.answer.groups[layer, spec.m[0]][number - 1]
+    projection = view.answer.groups[layer, spec.search.m[0]][number - 1]
     names = _class_names(view)
     st.subheader(f"The pair {left} ({names[0]}) and {right} ({names[1]})", anchor=False)
     pair.steps(closest, left, right)
@@ -662,7 +665,7 @@ def _open_pair(view: View, shown: tuple[str, int], left: int, right: int, closes
     found = projection.matrix
     if found.known[i, j]:
         st.caption(pair.residual_words(float(found.residual[i, j]), bool(found.collided[i, j])))
-    opened = [pair.Chosen(projection.spec, spec.dataset, spec.split, left, right)]
+    opened = [pair.Chosen(projection.spec, spec.sample.dataset, spec.sample.split, left, right)]
     there, lacking = pair.gather(view.db, opened)
     if there:
         pair.show(there)

@@ -171,11 +171,11 @@ def _draw(network: NetworkRecord, shown: Bars, alike: list[Bars]) -> None:
     svg = sparkline.bars(list(shown.halves.values()), [colours.get(name, grey) for name in shown.halves], top)
     values = ", ".join(f"{name} {value:.2f}" for name, value in shown.halves.items())
     st.image(svg, alt=f"ε½ by layer on a scale from 0 to {top:.2f}: {values}")
-    spec = shown.spec
-    one, other = (words.class_label(spec.dataset, label) for label in spec.classes)
+    spec, search = shown.spec, shown.spec.search
+    one, other = (words.class_label(spec.sample.dataset, label) for label in spec.sample.classes)
     st.caption(
-        f"ε½ of input and layers through m = {spec.m[0]} mixtures, N = {spec.projections}, S = {spec.samples}; "
-        f"{spec.dataset}, {one} against {other}. Full height {top:.2f}.",
+        f"ε½ of input and layers through m = {search.m[0]} mixtures, N = {search.projections}, S = {spec.sample.size}; "
+        f"{spec.sample.dataset}, {one} against {other}. Full height {top:.2f}.",
         help="ε½: the least budget at which the optimal loss reaches half of log 2, seen through m random mixtures of "
         "the features. Larger is easier to use robustly; it is not information kept or lost.",
     )

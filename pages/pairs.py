@@ -31,8 +31,8 @@ class Asked:
 
     def series(self) -> list[SeriesSpec]:
         """The series of this projection at every layer, from input to output."""
-        wanted = self.spec.series(self.network.sha256)
-        count = len(wanted) // len(self.spec.layers)
+        wanted = self.spec.search.series(self.network.sha256)
+        count = len(wanted) // len(self.spec.search.layers)
         return wanted[min(self.number, count) - 1 :: count]
 
 
@@ -65,9 +65,11 @@ def _ask(shelf: list[NetworkRecord]) -> Asked | None:
     form = question.Form(network.input_shape, budgets=False)
     layers = tuple(one.name for one in network.layers if one.name in (*main_layers, layer))
     spec = form.spec(network, layers)
-    if spec is None or layer not in spec.layers:  # a layer that is smaller than m is left out, which the form says
+    if (
+        spec is None or layer not in spec.search.layers
+    ):  # a layer that is smaller than m is left out, which the form says
         return None
-    numbers = list(range(1, (1 if spec.m[0] is None else spec.projections) + 1))
+    numbers = list(range(1, (1 if spec.search.m[0] is None else spec.search.projections) + 1))
     question.forget("projection", numbers)
     number = st.selectbox("Projection", numbers, key="projection", bind=question.BOUND) if len(numbers) > 1 else 1
     sample = data.sample(data.key(spec))
@@ -77,9 +79,9 @@ def _ask(shelf: list[NetworkRecord]) -> Asked | None:
 def _closest(db: Database, asked: Asked) -> pd.DataFrame:
     """The closest known pairs of the sample at the chosen layer."""
     spec, sample = asked.spec, asked.sample
-    series = distances.find(db, asked.series()[asked.spec.layers.index(asked.layer)])
+    series = distances.find(db, asked.series()[asked.spec.search.layers.index(asked.layer)])
     both = [*sample.left.tolist(), *sample.right.tolist()]
-    ids = images.ids(db, spec.dataset, spec.split, both)
+    ids = images.ids(db, spec.sample.dataset, spec.sample.split, both)
     places = {image_id: place for place, image_id in ids.items()}
     left, right = ([ids[i] for i in side.tolist() if i in ids] for side in (sample.left, sample.right))
     found = [] if series is None else distances.closest(db, series.id, left, right, pair.LISTED)
@@ -128,11 +130,11 @@ def _say_nothing_known(asked: Asked) -> None:
 
 def _show(db: Database, asked: Asked, closest: pd.DataFrame, left: int, right: int) -> None:
     spec = asked.spec
-    names = datasets.CLASS_NAMES[spec.dataset]
-    first, second = (names[label] for label in spec.classes)
+    names = datasets.CLASS_NAMES[spec.sample.dataset]
+    first, second = (names[label] for label in spec.sample.classes)
     st.subheader(f"The pair {left} ({first}) and {right} ({second})", anchor=False)
     pair.steps(closest, left, right)
-    chosen = [pair.Chosen(series, spec.dataset, spec.split, left, right) for series in asked.series()]
+    chosen = [pair.Chosen(series, spec.sample.dataset, spec.sample.split, left, right) for series in asked.series()]
     there, lacking = pair.gather(db, chosen)
     pair.wait_for(db, sorted(chosen, key=lambda one: one.series.layer != asked.layer), lacking)  # its own layer first
     if there:
@@ -160,7 +162,7 @@ def _draw(asked: Asked, there: pair.Found) -> float:
         st.subheader("Logits", anchor=False)
         st.dataframe(said, hide_index=True, height="content", alt="Logits of the four images, a row a class")
         apart = float(np.abs(said["x̃"] - said["x̃′"]).max())
-        m = asked.spec.m[0]
+        m = asked.spec.search.m[0]
         if m is None or m >= asked.network.features[asked.layer]:
             why = "They meet up to the residual: no feature of this layer is projected away, nor what follows from it."
         else:
@@ -171,11 +173,16 @@ def _draw(asked: Asked, there: pair.Found) -> float:
 
 def _caption(asked: Asked) -> str:
     spec, series = asked.spec, asked.series()[0]
-    m = "no projection (m ≥ nj)" if spec.m[0] is None else f"m = {spec.m[0]}, projection seed {series.seed}"
+    one, other = spec.sample.classes
+    m = (
+        "no projection (m ≥ nj)"
+        if spec.search.m[0] is None
+        else f"m = {spec.search.m[0]}, projection seed {series.seed}"
+    )
     return (
-        f"One pair of {spec.dataset} ({spec.split}), class {spec.classes[0]} against {spec.classes[1]}, through "
+        f"One pair of {spec.sample.dataset} ({spec.sample.split}), class {one} against {other}, through "
         f"{asked.network.name}: the least budget found at which it collides, layer by layer; {m}; method "
-        f"{spec.method}, preset {spec.preset}, version {series.method_version}. "
+        f"{spec.search.method}, preset {spec.search.preset}, version {series.method_version}. "
         "Each is an upper bound of the distance; the images that collide may leave the pixel range [0, 1]."
         f"{captions.doubts([asked.network])}"
     )

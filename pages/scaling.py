@@ -132,7 +132,7 @@ def _ask(db: Database, shelf: list[NetworkRecord]) -> Asked | None:
 
 def _view(db: Database, asked: Asked) -> View:
     answer = known.answer(db, asked.spec, asked.network.sha256)
-    layer = next(layer for layer in asked.network.layers if layer.name == asked.spec.layers[0])
+    layer = next(layer for layer in asked.network.layers if layer.name == asked.spec.search.layers[0])
     groups = {m: group for (_, m), group in answer.groups.items() if m is not None and all(p.complete for p in group)}
     measured = [np.stack([p.matrix.distance for p in group]) for group in groups.values()]
     law = None
@@ -195,7 +195,7 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]
         dark=dark,
     )
     figures["law"] = ("Distance against m", against, _law_words(view, fit))
-    if spec.projections > 1:
+    if spec.search.projections > 1:
         spreads = [spread(distance) for distance in view.measured]
         around = scaling.spread_against_m(
             dimensions,
@@ -217,14 +217,14 @@ def _rank(view: View) -> int:
 def _law_words(view: View, fit: ExponentFit | None) -> str:
     words = []
     if fit is not None:
-        within = f"95 % Student interval over {view.part.answer.spec.projections} projections {fit.low:.3f} to "
+        within = f"95 % Student interval over {view.part.answer.spec.search.projections} projections {fit.low:.3f} to "
         within = "one projection gives no interval" if np.isnan(fit.low) else f"{within}{fit.high:.3f}"
         words.append(
             f"Exponent {fit.exponent:.3f}, fitted to mean distances / c(m) at m = {fit.m[0]:g} to {fit.m[-1]:g} "
             f"({within}); the law says 0.5. c(m) = √(2/m) Γ((m+1)/2) / Γ(m/2) takes out that means of distances at a "
             "small m lie below their root mean square (0.80 at m = 1, 0.95 at 5)."
         )
-    if view.part.answer.spec.projections > 2:
+    if view.part.answer.spec.search.projections > 2:
         words.append("Whiskers: Student's 95 % interval of the mean over projections, of these images.")
     words.append(
         "Dotted: the images themselves seen through the same m, E d² = m‖x−x′‖² / (4n0); a layer above it is harder to "
@@ -248,13 +248,13 @@ def _law_words(view: View, fit: ExponentFit | None) -> str:
 
 def _table(view: View) -> pd.DataFrame:
     """A row an m that is wholly known: the mean distance, the law where there is one, and the spreads."""
-    many = view.part.answer.spec.projections > 1
+    many = view.part.answer.spec.search.projections > 1
     halves = [half_budgets(view, m) for m in view.dimensions]
     table = pd.DataFrame(
         {
             "layer": view.layer.name,
             "m": view.dimensions,
-            "projections": view.part.answer.spec.projections,
+            "projections": view.part.answer.spec.search.projections,
             "mean distance": [one.value for one in view.intervals],
             "low": [one.low for one in view.intervals],
             "high": [one.high for one in view.intervals],

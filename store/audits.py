@@ -293,9 +293,9 @@ def _check_audit(db: Database, spec: AuditSpec) -> NetworkRecord:
         shelf = [known.name for known in networks.all(db)]
         names = ", ".join(shelf) if shelf else "still empty"
         raise SpecError(f"There is no network called {spec.network!r}; the shelf is: {names}.")
-    spec.check_layers(network.features)
-    spec.check_samples(_class_sizes(spec.dataset, spec.split))
-    _check_shape(network, spec.dataset)
+    spec.search.check(network.features)
+    spec.sample.check(_class_sizes(spec.sample.dataset, spec.sample.split))
+    _check_shape(network, spec.sample.dataset)
     return network
 
 
@@ -344,7 +344,7 @@ def _class_sizes(dataset: str, split: str) -> dict[int, int]:
 def _pairs(spec: AuditSpec | PairSpec) -> int:
     if isinstance(spec, PairSpec):
         return len(spec.series)
-    return spec.samples**2 * len(spec.series("any"))
+    return spec.sample.size**2 * len(spec.search.series("any"))
 
 
 def _expired(now: datetime) -> Any:

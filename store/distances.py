@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ def series(db: Database, spec: SeriesSpec) -> SeriesRecord:
         if network_id is None:
             raise StoreError("The network of this series is not on the shelf any more.")
         connection.execute(
-            insert_ignoring(db, tables.series), {"key": spec.key, "network_id": network_id, "spec": asdict(spec)}
+            insert_ignoring(db, tables.series), {"key": spec.key, "network_id": network_id, "spec": spec.identity()}
         )
         made = _find(connection, spec)
     assert made is not None
@@ -50,7 +49,7 @@ def find_all(db: Database, specs: Sequence[SeriesSpec]) -> dict[str, SeriesRecor
     keys = [spec.key for spec in specs]
     with db.read() as connection:
         rows = connection.execute(select(tables.series).where(tables.series.c.key.in_(keys))).all()
-    return {row.key: SeriesRecord(row.id, SeriesSpec(**row.spec)) for row in rows}
+    return {row.key: SeriesRecord(row.id, SeriesSpec.from_json(row.spec)) for row in rows}
 
 
 def missing(db: Database, series_id: int, left_ids: Ids, right_ids: Ids) -> NDArray[np.bool_]:

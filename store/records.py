@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -187,7 +187,7 @@ class PairSpec:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "series": [asdict(series) for series in self.series],
+            "series": [series.identity() for series in self.series],
             "left": list(self.left),
             "right": list(self.right),
         }
@@ -195,7 +195,7 @@ class PairSpec:
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Self:
         return cls(
-            tuple(SeriesSpec(**series) for series in payload["series"]),
+            tuple(SeriesSpec.from_json(series) for series in payload["series"]),
             tuple(payload["left"]),
             tuple(payload["right"]),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -68,7 +68,7 @@ def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: I
         for series, matrix in zip(audit.series, audit.found, strict=True):
             connection.execute(
                 insert_ignoring(db, tables.series),
-                {"key": series.key, "network_id": network.id, "spec": asdict(series)},
+                {"key": series.key, "network_id": network.id, "spec": series.identity()},
             )
             series_id = connection.execute(
                 select(tables.series.c.id).where(tables.series.c.key == series.key)

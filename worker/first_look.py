@@ -6,7 +6,6 @@ import io
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ def pack(db: Database, path: Path = FILE) -> int:
     is none, or if the file cannot be written.
     """
     finished = [a for a in audits.recent(db, 1_000_000, "done", kind="audit")[::-1] if isinstance(a.spec, AuditSpec)]
-    finished.sort(key=lambda audit: isinstance(audit.spec, AuditSpec) and len(audit.spec.layers) > 1)
+    finished.sort(key=lambda audit: isinstance(audit.spec, AuditSpec) and len(audit.spec.search.layers) > 1)
     entries: list[dict[str, Any]] = []
     arrays: dict[str, Any] = {}
     for audit in finished:
@@ -48,7 +47,9 @@ def pack(db: Database, path: Path = FILE) -> int:
             log.info("audit=%d is of another version of its method and is left out", audit.id)
             continue
         places = nesting.nearest(
-            audit.spec.series(network.sha256), list(columns["distance"]), [layer.name for layer in network.layers]
+            audit.spec.search.series(network.sha256),
+            list(columns["distance"]),
+            [layer.name for layer in network.layers],
         )
         for name in ("distance", "residual", "collided"):
             columns[name] = np.stack([nesting.taken(list(columns[name]), place) for place in places])
@@ -59,8 +60,8 @@ def pack(db: Database, path: Path = FILE) -> int:
             {
                 "network": network.sha256,
                 "spec": audit.spec.to_json(),
-                "series": [asdict(series) for series in audit.spec.series(network.sha256)],
-                "indices": [_sample(audit.spec, label) for label in audit.spec.classes],
+                "series": [series.identity() for series in audit.spec.search.series(network.sha256)],
+                "indices": [_sample(audit.spec, label) for label in audit.spec.sample.classes],
                 "device": audit.worker.device,
                 "versions": audit.worker.versions,
                 "finished": audit.finished.isoformat(),
@@ -87,11 +88,11 @@ def check(path: Path = FILE) -> list[str]:
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
         for number, entry in enumerate(json.loads(str(file["audits"]))):
             spec = AuditSpec.from_json(entry["spec"])
-            series = [SeriesSpec(**one) for one in entry["series"]]
+            series = [SeriesSpec.from_json(one) for one in entry["series"]]
             distance, residual, collided, _ = (file[f"{name}_{number}"] for name in _COLUMNS)
-            data = datasets.load(spec.dataset, spec.split)
+            data = datasets.load(spec.sample.dataset, spec.sample.split)
             half = input_distances(*(data.pixels[chosen] for chosen in entry["indices"]))
-            places = nesting.nearest(series, list(distance), spec.layers)
+            places = nesting.nearest(series, list(distance), spec.search.layers)
             nearest = np.stack([nesting.taken(list(distance), place) for place in places])
             kinds = {
                 "collided with a residual above the tolerance": collided & (residual > TOLERANCE),
@@ -99,7 +100,7 @@ def check(path: Path = FILE) -> list[str]:
                 "farther than another series of the audit says": distance > nearest * (1 + 1e-6),
             }
             broken += [
-                f"{spec.network}, {len(series)} series, {spec.samples} images a class: {found.sum():,} pairs {kind}."
+                f"{spec.network}, {len(series)} series, S = {spec.sample.size}: {found.sum():,} pairs {kind}."
                 for kind, found in kinds.items()
                 if found.any()
             ]
@@ -124,14 +125,14 @@ def load(db: Database, bundled: Sequence[NetworkRecord], path: Path = FILE) -> i
 
 def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], columns: dict[str, Any]) -> bool:
     spec = AuditSpec.from_json(entry["spec"])
-    series = tuple(SeriesSpec(**one) for one in entry["series"])
-    if series != tuple(spec.series(network.sha256)):
+    series = tuple(SeriesSpec.from_json(one) for one in entry["series"])
+    if series != tuple(spec.search.series(network.sha256)):
         return False  # of a version of the method that is not asked for any more
-    if not datasets.at_hand(spec.dataset, spec.split):
-        log.info("network=%s has shipped audits of %s, which is not on this machine", network.name, spec.dataset)
+    if not datasets.at_hand(spec.sample.dataset, spec.sample.split):
+        log.info("network=%s has shipped audits of %s, which is not on this machine", network.name, spec.sample.dataset)
         return False
-    if [_sample(spec, label) for label in spec.classes] != entry["indices"]:
-        log.info("network=%s has shipped audits of another part of %s", network.name, spec.dataset)
+    if [_sample(spec, label) for label in spec.sample.classes] != entry["indices"]:
+        log.info("network=%s has shipped audits of another part of %s", network.name, spec.sample.dataset)
         return False
     devices, versions = (entry["device"],), tuple(f"{name} {text}" for name, text in entry["versions"].items())
     found = tuple(
@@ -141,7 +142,7 @@ def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], columns:
     audit = ShippedAudit(
         spec, series, found, entry["device"], entry["versions"], datetime.fromisoformat(entry["finished"])
     )
-    left_ids, right_ids = (_images(db, spec, label) for label in spec.classes)
+    left_ids, right_ids = (_images(db, spec, label) for label in spec.sample.classes)
     entered = enter(db, network, audit, left_ids, right_ids)
     if entered:
         log.info("network=%s comes with %d distances", network.name, columns["distance"].size)
@@ -150,21 +151,21 @@ def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], columns:
 
 def _sample(spec: AuditSpec, label: int) -> list[int]:
     """The images of a class; of CIFAR-10 they depend on the batches that are on this machine."""
-    labels = datasets.load(spec.dataset, spec.split).labels
-    return sample_indices(labels, label, spec.samples, spec.seed, spec.left_out).tolist()
+    labels = datasets.load(spec.sample.dataset, spec.sample.split).labels
+    return sample_indices(labels, label, spec.sample.size, spec.sample.seed, spec.sample.left_out).tolist()
 
 
 def _images(db: Database, spec: AuditSpec, label: int) -> list[int]:
     chosen = _sample(spec, label)
-    pixels = datasets.load(spec.dataset, spec.split).pixels[chosen]
-    return images.put(db, spec.dataset, spec.split, chosen, [label] * len(chosen), pixels)
+    pixels = datasets.load(spec.sample.dataset, spec.sample.split).pixels[chosen]
+    return images.put(db, spec.sample.dataset, spec.sample.split, chosen, [label] * len(chosen), pixels)
 
 
 def _stacked(db: Database, audit: AuditRecord, network: NetworkRecord) -> dict[str, Any]:
     """What is known of an audit's series, stacked: name -> (series, L, R)."""
     spec = audit.spec
     assert isinstance(spec, AuditSpec)
-    left_ids, right_ids = (_images(db, spec, label) for label in spec.classes)
-    series = [distances.series(db, one).id for one in spec.series(network.sha256)]
+    left_ids, right_ids = (_images(db, spec, label) for label in spec.sample.classes)
+    series = [distances.series(db, one).id for one in spec.search.series(network.sha256)]
     found = distances.matrices(db, series, left_ids, right_ids)
     return {name: np.stack([getattr(found[one], name) for one in series]) for name in _COLUMNS}

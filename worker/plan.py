@@ -16,7 +16,7 @@ Places = NDArray[np.intp]  # places of pairs in a plan
 def ordered(spec: AuditSpec, network_sha256: str) -> list[SeriesSpec]:
     """The series of an audit, projection by projection: the curve of every layer appears before any is refined."""
     return sorted(
-        spec.series(network_sha256), key=lambda series: 0 if series.m is None else series.seed - spec.first_projection
+        spec.search.series(network_sha256), key=lambda series: 0 if series.m is None else series.seed - spec.search.seed
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from robustness_core import datasets
 from robustness_core.datasets import DatasetError
 from robustness_core.optimal_loss.conflict_graph import input_distances
-from robustness_core.spec import AuditSpec, SeriesSpec, SpecError, sample_indices
+from robustness_core.spec import AuditSpec, SeriesSpec, SpecError
 from store import Database, Fenced, audits, distances, images, networks
 from store.records import AuditRecord, ImageKey, NetworkRecord, PairSpec
 from worker import norms
@@ -151,7 +151,7 @@ class AuditRun:
         self._network = network
         self._apart = input_distances(self._sample.left, self._sample.right)
         if isinstance(spec, AuditSpec):
-            spec.check_layers(network.features)
+            spec.search.check(network.features)
             specs = ordered(spec, network.sha256)
         else:
             specs = list(spec.series)
@@ -379,7 +379,7 @@ class AuditRun:
         spec, sample = self._audit.spec, self._sample
         if not isinstance(spec, AuditSpec):
             return
-        for layer in norms.lacking(self._db, self._network, spec.layers, sample.left_ids, sample.right_ids):
+        for layer in norms.lacking(self._db, self._network, spec.search.layers, sample.left_ids, sample.right_ids):
             series = SeriesSpec(self._network.sha256, layer.name, None, 0)
             task = Task("norms", _file(self._network), series, layer.features, sample.left, sample.right)
             answer = self._ask(task)
@@ -448,11 +448,18 @@ class AuditRun:
 
 def _draw(db: Database, spec: AuditSpec) -> Sample:
     """The sample of an audit, its images put into the store."""
-    data = datasets.fetch(spec.dataset, spec.split)
-    spec.check_samples(datasets.counts(spec.dataset, spec.split))
-    chosen = [sample_indices(data.labels, label, spec.samples, spec.seed, spec.left_out) for label in spec.classes]
+    data = datasets.fetch(spec.sample.dataset, spec.sample.split)
+    spec.sample.check(datasets.counts(spec.sample.dataset, spec.sample.split))
+    chosen = spec.sample.indices(data.labels)
     ids = [
-        images.put(db, spec.dataset, spec.split, indices.tolist(), data.labels[indices].tolist(), data.pixels[indices])
+        images.put(
+            db,
+            spec.sample.dataset,
+            spec.sample.split,
+            indices.tolist(),
+            data.labels[indices].tolist(),
+            data.pixels[indices],
+        )
         for indices in chosen
     ]
     return Sample(ids[0], ids[1], data.pixels[chosen[0]], data.pixels[chosen[1]])

@@ -19,17 +19,17 @@ def of_question(answer: Answer, network: NetworkRecord, *, drawn: str = "mean; b
     spec = answer.spec
     caption = captions.caption(
         network=spec.network,
-        dataset=spec.dataset,
-        split=spec.split,
-        classes=spec.classes,
-        samples=spec.samples,
-        left_out=spec.left_out,
-        layers=spec.layers,
+        dataset=spec.sample.dataset,
+        split=spec.sample.split,
+        classes=spec.sample.classes,
+        samples=spec.sample.size,
+        left_out=spec.sample.left_out,
+        layers=spec.search.layers,
         features=network.features,
-        m=spec.m,
+        m=spec.search.m,
         projections=_projections(answer),
-        method=spec.method,
-        preset=spec.preset,
+        method=spec.search.method,
+        preset=spec.search.preset,
         version=_version(answer),
         seed=spec.seeds,
         known=answer.known,
@@ -86,14 +86,16 @@ def search_error(one: Reading) -> str:
 def settings(answer: Answer) -> str:
     """On which images and how a question is answered, in short, for a caption of several networks."""
     spec = answer.spec
-    images = captions.images_of(spec.dataset, spec.split, spec.classes, spec.samples, spec.left_out)
-    method = captions.method_of(spec.method, spec.preset, _version(answer), spec.seeds)
-    return f"{images}; m = {captions.dimensions_of(spec.m)}; N = {_projections(answer)}; {method}"
+    images = captions.images_of(
+        spec.sample.dataset, spec.sample.split, spec.sample.classes, spec.sample.size, spec.sample.left_out
+    )
+    method = captions.method_of(spec.search.method, spec.search.preset, _version(answer), spec.seeds)
+    return f"{images}; m = {captions.dimensions_of(spec.search.m)}; N = {_projections(answer)}; {method}"
 
 
 def in_short(answer: Answer, network: NetworkRecord) -> str:
     """Of which network and layers a figure is, and its settings, for a figure that stands below the first."""
-    layers = ", ".join(f"{layer} (nj = {network.features[layer]:,})" for layer in answer.spec.layers)
+    layers = ", ".join(f"{layer} (nj = {network.features[layer]:,})" for layer in answer.spec.search.layers)
     doubt = "; its normalisation is not settled" if words.normalisation_doubt(network) else ""
     return f"{layers} of {network.name}; {settings(answer)}{doubt}"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
-from robustness_core.spec import AuditSpec
+from robustness_core.spec import AuditSpec, SampleSpec, SearchSpec
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -14,12 +15,9 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name.casefold())]
 
 
-def asked(spec: AuditSpec) -> tuple[object, ...]:
+def asked(spec: AuditSpec) -> tuple[SampleSpec, SearchSpec]:
     """What must be the same for bars to be compared: all but network and layers."""
-    return (
-        spec.dataset, spec.split, spec.classes, spec.samples, spec.left_out, spec.projections, spec.m, spec.seeds,
-        spec.method, spec.preset,
-    )  # fmt: skip
+    return spec.sample, replace(spec.search, layers=("any",))
 
 
 def chosen(done: Sequence[AuditSpec]) -> dict[str, AuditSpec]:
@@ -30,11 +28,11 @@ def chosen(done: Sequence[AuditSpec]) -> dict[str, AuditSpec]:
     """
 
     def size(spec: AuditSpec) -> tuple[int, int]:
-        return spec.samples**2 * spec.projections, len(spec.layers)
+        return spec.sample.size**2 * spec.search.projections, len(spec.search.layers)
 
     best: dict[tuple[str, tuple[object, ...]], AuditSpec] = {}  # of a network and a question that with most layers
     for spec in done:
-        if len(spec.layers) > 1 and len(spec.m) == 1 and spec.m[0] is not None:
+        if len(spec.search.layers) > 1 and len(spec.search.m) == 1 and spec.search.m[0] is not None:
             place = (spec.network, asked(spec))
             best[place] = max(best.get(place, spec), spec, key=size)
     answered = Counter(question for _, question in best)

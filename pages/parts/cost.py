@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustness_core.spec import AuditSpec
+from robustness_core.spec import METHODS, AuditSpec
 from store.records import AuditRecord, NetworkRecord
 
-# Passes (forward or backward, both sides) that a pair costs, and passes a second on two cores for a network with
-# 50,000 features in all: 24 pairs at 89 passes took a second (METHOD.md section 4).
-_PASSES = {
-    ("balanced", "fast"): 75, ("balanced", "default"): 150, ("balanced", "thorough"): 270,
-    ("algorithm1", "fast"): 124, ("algorithm1", "default"): 234, ("algorithm1", "thorough"): 564,
-}  # fmt: skip
+# Passes a second on two cores for a network with 50,000 features in all: 24 pairs at 89 passes took a second
+# (METHOD.md section 4).
 _PASSES_A_SECOND = 2000.0
 _SLOWER = 5.0  # a busy machine: four times was measured
 _WITHOUT = 40.0  # the same without projection, where some layers need a program for each pair
@@ -37,9 +33,9 @@ def estimate(spec: AuditSpec, network: NetworkRecord, missing: int, past: Sequen
         # An audit that found most pairs known was quick for another reason: the slowest is the honest one.
         return missing * max(rates) / _SPREAD, missing * max(rates) * _SPREAD
     size = sum(layer.features for layer in network.layers if layer.main) / _USUAL_FEATURES
-    usual = missing * _PASSES[spec.method, spec.preset] * size / _PASSES_A_SECOND
-    return _START_SECONDS + usual, _START_SECONDS + (_WITHOUT if None in spec.m else _SLOWER) * usual
+    usual = missing * METHODS[spec.search.method].passes[spec.search.preset] * size / _PASSES_A_SECOND
+    return _START_SECONDS + usual, _START_SECONDS + (_WITHOUT if None in spec.search.m else _SLOWER) * usual
 
 
 def _kind(spec: AuditSpec) -> tuple[object, ...]:
-    return spec.network, spec.method, spec.preset, None in spec.m
+    return spec.network, spec.search.method, spec.search.preset, None in spec.search.m

@@ -31,7 +31,14 @@ Key = tuple[str, str, tuple[int, int], int, int, tuple[int, ...]]
 
 def key(spec: AuditSpec) -> Key:
     """What decides the sample of a question."""
-    return spec.dataset, spec.split, spec.classes, spec.samples, spec.seed, spec.left_out
+    return (
+        spec.sample.dataset,
+        spec.sample.split,
+        spec.sample.classes,
+        spec.sample.size,
+        spec.sample.seed,
+        spec.sample.left_out,
+    )
 
 
 @st.cache_data(show_spinner=False, max_entries=64)

@@ -78,9 +78,9 @@ def answer(db: Database, spec: AuditSpec, sha256: str) -> Answer:
     """
     chosen = data.sample(data.key(spec))
     both = [int(i) for i in (*chosen.left, *chosen.right)]
-    ids = images.ids(db, spec.dataset, spec.split, both)
+    ids = images.ids(db, spec.sample.dataset, spec.sample.split, both)
     left_ids, right_ids = (np.array([ids.get(int(i), -1) for i in side]) for side in (chosen.left, chosen.right))
-    asked = spec.series(sha256)
+    asked = spec.search.series(sha256)
     found = distances.find_all(db, asked)
     series_ids = {key: record.id for key, record in found.items()}
     # An image that is not stored gets a number of its own below 0, which no distance has.

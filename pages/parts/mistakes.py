@@ -24,7 +24,7 @@ def find(db: Database, network: NetworkRecord, spec: AuditSpec, ids: Mapping[int
     by_image = words.fab_by_image(network, spec)
     says = distances.predictions(db, network.id, list(ids.values()))
     wrong = set()
-    for numbers, label in zip((sample.left.tolist(), sample.right.tolist()), spec.classes, strict=True):
+    for numbers, label in zip((sample.left.tolist(), sample.right.tolist()), spec.sample.classes, strict=True):
         for number in numbers:
             said = says.get(ids.get(number, -1))
             if by_image.get(number) == 0 or (said is not None and int(np.argmax(said)) != label):
@@ -38,7 +38,7 @@ def to_leave_out(network: NetworkRecord, spec: AuditSpec, mistakes: tuple[int, .
     An image that is left out makes room for the next one, which the card may know to be misclassified as well.
     """
     by_image = words.fab_by_image(network, spec)
-    left_out = {*spec.left_out, *mistakes}
+    left_out = {*spec.sample.left_out, *mistakes}
     while True:
         sample = data.sample(data.key(spec.replace(left_out=tuple(sorted(left_out)))))
         more = {number for number in (*sample.left.tolist(), *sample.right.tolist()) if by_image.get(number) == 0}

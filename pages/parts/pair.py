@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -367,7 +367,7 @@ def _about(one: Chosen, network: str) -> dict[str, Any]:
         "dataset": one.dataset,
         "split": one.split,
         "half_apart": half_apart(one),
-        **{name: value for name, value in asdict(one.series).items() if name != "network"},
+        **{name: value for name, value in one.series.identity().items() if name != "network"},
     }
 
 

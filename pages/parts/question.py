@@ -189,7 +189,7 @@ class Form:
             self._trouble_below.error(screen.escape(str(error)))
             return self._refuse(str(error))
         try:
-            spec = AuditSpec(
+            spec = AuditSpec.of(
                 network=network.name,
                 dataset=self.dataset,
                 classes=self.classes,
@@ -205,16 +205,16 @@ class Form:
                 left_out=tuple(int(number) for number in left_out),
                 projection_seed=int(first) if first else None,
             )
-            too_large = spec.too_large(network.features)
-            kept = tuple(one for one in layers if any((one, asked) not in too_large for asked in spec.m))
+            too_large = spec.search.too_large(network.features)
+            kept = tuple(one for one in layers if any((one, asked) not in too_large for asked in spec.search.m))
             spec = spec.replace(layers=kept)
-            spec.check_layers(network.features)
+            spec.search.check(network.features)
             if not datasets.at_hand(self.dataset, self.split):
                 raise SpecError(
                     f"The data set {self.dataset} is not on this machine; name a folder that holds it in STRATA_DATA "
                     f"and start again, or choose {datasets.BUNDLED[self.dataset]}."
                 )
-            spec.check_samples(data.counts(self.dataset, self.split))
+            spec.sample.check(data.counts(self.dataset, self.split))
         except (SpecError, datasets.DatasetError) as error:
             return self._refuse(str(error))
         if too_large:

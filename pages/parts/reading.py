@@ -82,7 +82,7 @@ class Reading:
 
 def of(answer: known.Answer, network: NetworkRecord) -> Reading:
     """The reading of an answer about one m."""
-    (m,) = answer.spec.m
+    (m,) = answer.spec.search.m
     layers = [images_of(answer.spec, network, m)]
     for curve, group in zip(known.curves(answer, network.features), answer.groups.values(), strict=True):
         drawn = [group[index].matrix.distance for index in curve.whole or curve.begun]
@@ -106,7 +106,7 @@ def exactly(one: Reading) -> Reading:
 
 def fine(one: Reading) -> bool:
     """Whether every step of the curves is drawn."""
-    return one.whole and one.answer.spec.samples <= FINE
+    return one.whole and one.answer.spec.sample.size <= FINE
 
 
 def half_bars(reading: Reading) -> list[Bar]:
@@ -129,7 +129,9 @@ def images_of(spec: AuditSpec, network: NetworkRecord, m: int | None) -> Layer:
     if m is None:
         matrices = [data.input_distances(data.key(spec))]
     else:
-        matrices = [data.seen_distances(data.key(spec), m, spec.first_projection + i) for i in range(spec.projections)]
+        matrices = [
+            data.seen_distances(data.key(spec), m, spec.search.seed + i) for i in range(spec.search.projections)
+        ]
     losses = np.stack([known.losses(matrix, spec.epsilon) for matrix in matrices])
     pairs = sum(matrix.size for matrix in matrices)
     return Layer(INPUT, Curve(INPUT, math.prod(network.input_shape), m, losses, pairs, pairs), tuple(matrices))

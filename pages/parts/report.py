@@ -144,7 +144,7 @@ def _writer(form: str) -> Callable[[float], str]:
 def command(spec: AuditSpec, network: NetworkRecord, suffix: str = "") -> str:
     """The command that computes the same without browser and database; `suffix` ends the name of the file it writes.
 
-    A bundled network goes by the name of its file, whatever it is called on the zoo. Any other is not known to the
+    A bundled network goes by the name of its file, whatever it is called here. Any other is not known to the
     command: a placeholder stands for its file, and a line above says which file that is.
     """
     bundled = zoo.name_of(network.sha256)
@@ -154,12 +154,21 @@ def command(spec: AuditSpec, network: NetworkRecord, suffix: str = "") -> str:
     if not bundled:  # which command and upload would guess each for itself
         mean, std = network.mean or (0.0,), network.std or (1.0,)
         said += ["--mean", *map(_exactly, mean), "--std", *map(_exactly, std)]
-    said += ["--dataset", spec.dataset]
-    said += ["--classes", *spec.classes, "--samples", spec.samples, "--layers", ",".join(spec.layers)]
-    said += ["--m", *("none" if m is None else m for m in spec.m), "--projections", spec.projections]
-    said += ["--leave-out", *spec.left_out] if spec.left_out else []
-    said += [] if spec.projection_seed is None else ["--projection-seed", spec.projection_seed]
-    said += ["--seed", spec.seed, "--method", spec.method, "--preset", spec.preset, "--split", spec.split]
+    said += ["--dataset", spec.sample.dataset]
+    said += ["--classes", *spec.sample.classes, "--samples", spec.sample.size, "--layers", ",".join(spec.search.layers)]
+    said += ["--m", *("none" if m is None else m for m in spec.search.m), "--projections", spec.search.projections]
+    said += ["--leave-out", *spec.sample.left_out] if spec.sample.left_out else []
+    said += [] if spec.search.seed == spec.sample.seed else ["--projection-seed", spec.search.seed]
+    said += [
+        "--seed",
+        spec.sample.seed,
+        "--method",
+        spec.search.method,
+        "--preset",
+        spec.search.preset,
+        "--split",
+        spec.sample.split,
+    ]
     start, stop = _exactly(spec.epsilon.start), _exactly(spec.epsilon.stop)
     said += ["--epsilon", f"{start}:{stop}:{spec.epsilon.count}", "--json", f"{name}{suffix}.json"]
     line = shlex.join(str(word) for word in said)

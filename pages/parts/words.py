@@ -33,15 +33,15 @@ def describe(audit: AuditRecord, main: Layers | None = None) -> str:
     if not isinstance(spec, AuditSpec):
         layers = ", ".join(series.layer for series in spec.series)
         return f"pair {spec.left[2]} and {spec.right[2]} at {layers}"
-    m = ", ".join("none" if value is None else str(value) for value in spec.m)
-    layers = ", ".join(spec.layers)
-    if main is not None and len(spec.layers) > 1 and spec.layers == main.get(spec.network):
-        layers = f"all {len(spec.layers)} layers"
+    m = ", ".join("none" if value is None else str(value) for value in spec.search.m)
+    layers = ", ".join(spec.search.layers)
+    if main is not None and len(spec.search.layers) > 1 and spec.search.layers == main.get(spec.network):
+        layers = f"all {len(spec.search.layers)} layers"
     return (
-        f"{layers}; m {m}; N {spec.projections}; S {spec.samples}; "
-        f"{spec.classes[0]} against {spec.classes[1]} of {spec.dataset}"
-        + (f" without {', '.join(str(number) for number in spec.left_out)}" if spec.left_out else "")
-        + f"; {spec.method}"
+        f"{layers}; m {m}; N {spec.search.projections}; S {spec.sample.size}; "
+        f"{spec.sample.classes[0]} against {spec.sample.classes[1]} of {spec.sample.dataset}"
+        + (f" without {', '.join(str(number) for number in spec.sample.left_out)}" if spec.sample.left_out else "")
+        + f"; {spec.search.method}"
     )
 
 
@@ -61,29 +61,29 @@ def class_label(dataset: str, number: int) -> str:
 
 def address(spec: AuditSpec) -> dict[str, str | list[str]]:
     """The query of the address at which Explore asks this."""
-    m = spec.m[0]
+    m = spec.search.m[0]
     query: dict[str, str | list[str]] = {
         "network": spec.network,
-        "layers": list(spec.layers),
-        "dataset": spec.dataset,
-        "a": class_label(spec.dataset, spec.classes[0]),
-        "b": class_label(spec.dataset, spec.classes[1]),
-        "S": str(spec.samples),
-        "N": str(spec.projections),
-        "seed": str(spec.seed),
-        "method": spec.method,
-        "preset": spec.preset,
-        "split": spec.split,
+        "layers": list(spec.search.layers),
+        "dataset": spec.sample.dataset,
+        "a": class_label(spec.sample.dataset, spec.sample.classes[0]),
+        "b": class_label(spec.sample.dataset, spec.sample.classes[1]),
+        "S": str(spec.sample.size),
+        "N": str(spec.search.projections),
+        "seed": str(spec.sample.seed),
+        "method": spec.search.method,
+        "preset": spec.search.preset,
+        "split": spec.sample.split,
         "from": str(spec.epsilon.start),
         "to": str(spec.epsilon.stop),
         "budgets": str(spec.epsilon.count),
     }
-    if any(layer.endswith(".pre") for layer in spec.layers):
+    if any(layer.endswith(".pre") for layer in spec.search.layers):
         query["pre"] = "true"
-    if spec.left_out:
-        query["left_out"] = " ".join(str(number) for number in spec.left_out)
-    if spec.projection_seed is not None:
-        query["from_projection"] = str(spec.projection_seed)
+    if spec.sample.left_out:
+        query["left_out"] = " ".join(str(number) for number in spec.sample.left_out)
+    if spec.search.seed != spec.sample.seed:
+        query["from_projection"] = str(spec.search.seed)
     return {**query, "full": "true"} if m is None else {**query, "m": str(m)}
 
 
@@ -98,10 +98,10 @@ def address_of_pair(
 def link_to_audit(spec: AuditSpec, label: str = "") -> None:
     """A link to the screen that draws this question: Scaling for several m of a layer, else Explore."""
     page, query = "explore", address(spec)
-    if len(spec.m) > 1 and len(spec.layers) == 1:
-        page, dimensions = "scaling", ["none" if m is None else str(m) for m in spec.m]
+    if len(spec.search.m) > 1 and len(spec.search.layers) == 1:
+        page, dimensions = "scaling", ["none" if m is None else str(m) for m in spec.search.m]
         query = {name: value for name, value in query.items() if name not in ("layers", "pre", "m", "full")}
-        query |= {"one": spec.layers[0], "ms": dimensions}
+        query |= {"one": spec.search.layers[0], "ms": dimensions}
     st.page_link(f"pages/{page}.py", label=label or f"Open in {page.capitalize()}", query_params=query)
 
 
@@ -197,7 +197,7 @@ def fab_loss(network: NetworkRecord, spec: AuditSpec) -> Line | None:
 
     It is of the `fab_images` first images a class, which may be more or fewer than the sample has.
     """
-    measured = {} if spec.left_out else _audited(network, spec)
+    measured = {} if spec.sample.left_out else _audited(network, spec)
     return _line(measured.get("epsilon"), measured.get("fab_loss"))
 
 
@@ -223,7 +223,12 @@ def fab_by_image(network: NetworkRecord, spec: AuditSpec) -> dict[int, float]:
 def _audited(network: NetworkRecord, spec: AuditSpec) -> Mapping[str, Any]:
     """What the card has measured on the images of the sample's order; nothing if those of this machine are others."""
     measured = part(part(network.card, "evaluation"), "audited")
-    asked = {"dataset": spec.dataset, "split": spec.split, "classes": list(spec.classes), "seed": spec.seed}
+    asked = {
+        "dataset": spec.sample.dataset,
+        "split": spec.sample.split,
+        "classes": list(spec.sample.classes),
+        "seed": spec.sample.seed,
+    }
     indices = measured.get("indices")
     if {name: measured.get(name) for name in asked} != asked or not isinstance(indices, list) or len(indices) != 2:
         return {}
@@ -239,7 +244,9 @@ def pgd_accuracy(network: NetworkRecord, spec: AuditSpec) -> Line | None:
     """Accuracy under PGD over budgets, from 0 (clean), that the card states for the two classes; None if none."""
     measured = part(part(network.card, "evaluation"), "class_pair")
     budgets, values = measured.get("epsilon"), measured.get("pgd")
-    if measured.get("classes") != list(spec.classes) or not (isinstance(budgets, list) and isinstance(values, list)):
+    if measured.get("classes") != list(spec.sample.classes) or not (
+        isinstance(budgets, list) and isinstance(values, list)
+    ):
         return None
     if isinstance(measured.get("clean"), int | float) and 0 not in budgets:
         budgets, values = [0, *budgets], [measured["clean"], *values]

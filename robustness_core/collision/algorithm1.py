@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robustness_core.collision.constraint import Constraint
 from robustness_core.collision.geometry import keep_finite, midpoints, project_linear, rows_where, whitening
+from robustness_core.collision.polish import polish
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,16 @@ SCHEDULES = {
     "default": Schedule(iterations=20, alpha=1.0, gamma=0.85),
     "thorough": Schedule(iterations=50, alpha=0.9, gamma=0.93),
 }
+
+
+def search(
+    constraint: Constraint, originals: Tensor, features: Tensor, preset: str, seed: int, goal: float
+) -> tuple[Tensor, Tensor]:
+    """Colliding images of each pair, (B, 2, n), and the Jacobian J there: Algorithm 1, made exact by `polish`.
+
+    `features` (B, 2, m) of the originals; `goal`: the relative residual aimed at. Nothing is drawn, whatever the seed.
+    """
+    return polish(constraint, algorithm1(constraint, originals, SCHEDULES[preset]), originals, features, goal)[:2]
 
 
 def algorithm1(constraint: Constraint, originals: Tensor, schedule: Schedule) -> Tensor:

@@ -17,6 +17,7 @@ from robustness_core.collision.geometry import (
     rows_where,
     whitening,
 )
+from robustness_core.collision.polish import polish
 
 FEW_PIXELS = 64  # below this, more starts find closer collisions; above, more steps of one start do (measured)
 MANY_ROWS = 32  # above this, Jacobians cost more passes than steps, so that more steps are worth it (measured)
@@ -82,6 +83,25 @@ class Starts:
 
     centres: Tensor
     pulls: Tensor
+
+
+def search(
+    constraint: Constraint, originals: Tensor, features: Tensor, preset: str, seed: int, goal: float
+) -> tuple[Tensor, Tensor]:
+    """Colliding images of each pair, (B, 2, n), and the Jacobian J there: of all starts the closest within `goal`.
+
+    `features` (B, 2, m) of the originals; `goal`: the relative residual aimed at; `seed` draws the starts.
+    """
+    settings = settings_for(preset, originals.shape[2], features.shape[2])
+    starts = draw_starts(originals, settings, seed)
+    x, features = (tensor.repeat_interleave(settings.starts, 0) for tensor in (originals, features))
+    each = Constraint(constraint.extractor, constraint.shape, x)
+    points, J, reached = polish(each, balanced(each, x, settings, starts), x, features, goal)
+    distance = torch.where(reached, max_norm(points, x), torch.inf)
+    constraint.passes += each.passes.view(-1, settings.starts).sum(dim=1)
+    first = settings.starts * torch.arange(len(constraint.passes), device=distance.device)
+    best = first + distance.view(-1, settings.starts).argmin(dim=1)
+    return points[best], J[best]
 
 
 def balanced(

@@ -11,15 +11,13 @@ from torch import Tensor, nn
 
 from robustness_core.collision import matrix_free
 from robustness_core.collision.affine import affine_collision
-from robustness_core.collision.algorithm1 import SCHEDULES, algorithm1
-from robustness_core.collision.balanced import MANY_ROWS, balanced, draw_starts, settings_for
+from robustness_core.collision.balanced import MANY_ROWS
 from robustness_core.collision.constraint import Constraint
 from robustness_core.collision.geometry import max_norm, midpoints, project_linear, rows_where, whitening
 from robustness_core.collision.memory import pairs_within
-from robustness_core.collision.polish import polish
 from robustness_core.collision.verification import LEAST, Verified, judged, verify
 from robustness_core.layers import is_affine, widths
-from robustness_core.spec import METHODS, PRESETS, TOLERANCE
+from robustness_core.spec import METHODS, PAPERS, TOLERANCE, SpecError, Threat, check_method
 
 _GOAL = 0.2 * TOLERANCE  # what the float32 search aims at, so that the float64 verification agrees
 NEARER = 0.4  # of a found distance: what the originals promise below this is tried from there too
@@ -59,6 +57,7 @@ def find_collisions(
     *,
     method: str = "balanced",
     preset: str = "default",
+    threat: Threat = PAPERS,
     seed: int = 0,
     memory: float | None = None,
 ) -> Collisions:
@@ -66,15 +65,16 @@ def find_collisions(
 
     `extractor`: any differentiable module, (B, C, H, W) -> (B, ...), for example projection.project(...); it is put
     in evaluation mode. `left`, `right`: (B, C, H, W) floats in [0, 1]. `method`: balanced minimises the distance
-    itself; algorithm1 is the paper's Algorithm 1. `preset`: fast, default or thorough. Affine extractors are solved
+    itself; algorithm1 is the paper's Algorithm 1. `preset`: fast, default or thorough. `threat`: how perturbations
+    are measured, one that the method serves. Affine extractors are solved
     in closed form by either method (section 4.2). `seed` draws the starts of the thorough preset. `memory`: bytes
     that the search may use; the default is a fraction of what is free. The search runs in float32 on the extractor's
     device, the verification in float64. Raises CollisionError for shapes or names that do not fit.
     """
-    if method not in METHODS:
-        raise CollisionError(f"The method {method!r} is not one of {', '.join(METHODS)}.")
-    if preset not in PRESETS:
-        raise CollisionError(f"The preset {preset!r} is not one of {', '.join(PRESETS)}.")
+    try:
+        check_method(method, preset, threat)
+    except SpecError as error:
+        raise CollisionError(str(error)) from error
     if left.ndim != 4 or left.shape != right.shape:
         raise CollisionError(
             f"Left and right must be two batches (B, C, H, W) of one shape; they are {tuple(left.shape)} "
@@ -211,7 +211,8 @@ def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int
         points = matrix_free.search(search, originals.float(), goal, preset).to(originals.dtype)
         found = matrix_free.verify(exact, problem.exactly(points), exact_originals, start)
     else:
-        points, J = _found(search, originals.float(), start.float().to(originals.device), method, preset, seed)
+        features = start.float().to(originals.device)
+        points, J = METHODS[method].load()(search, originals.float(), features, preset, seed, _GOAL)
         points = problem.exactly(points.to(originals.dtype))
         found = verify(exact, points, exact_originals, start, originals.dtype, search, J)
         found = _nearer(exact, found, exact_originals, start, originals.dtype)
@@ -238,25 +239,6 @@ def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int
         collided=collided,
         passes=search.passes.to(exact.passes.device) + exact.passes,
     )
-
-
-def _found(search: Constraint, x: Tensor, start: Tensor, method: str, preset: str, seed: int) -> tuple[Tensor, Tensor]:
-    """The search itself, in float32: (B, 2, n), the closest of a pair's starts that reached its goal, and J there.
-
-    `start`: the features of the originals, (B, 2, m).
-    """
-    if method == "algorithm1":
-        return polish(search, algorithm1(search, x, SCHEDULES[preset]), x, start, _GOAL)[:2]
-    settings = settings_for(preset, x.shape[2], start.shape[2])
-    starts = draw_starts(x, settings, seed)
-    x, start = x.repeat_interleave(settings.starts, 0), start.repeat_interleave(settings.starts, 0)
-    each = Constraint(search.extractor, search.shape, x)
-    points, J, reached = polish(each, balanced(each, x, settings, starts), x, start, _GOAL)
-    distance = torch.where(reached, max_norm(points, x), torch.inf)
-    search.passes += each.passes.view(-1, settings.starts).sum(dim=1)
-    first = settings.starts * torch.arange(len(search.passes), device=distance.device)
-    best = first + distance.view(-1, settings.starts).argmin(dim=1)
-    return points[best], J[best]
 
 
 def _nearer(exact: Constraint, found: Verified, originals: Tensor, start: Tensor, rounding: torch.dtype) -> Verified:

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         for sentence in guessed:
             print(f"strata: {sentence}", file=sys.stderr)
         names = main_layers(network, network.input_shape)
-        spec = AuditSpec(
+        spec = AuditSpec.of(
             network=args.network,
             dataset=args.dataset or fitting(network.input_shape)[0],
             split=args.split,
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json is not None and str(args.json) != "-" and (why := obstacle(args.json)):
             raise SpecError(why)
         sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}
-        if note := too_large_words(spec.too_large(sizes), sizes):
+        if note := too_large_words(spec.search.too_large(sizes), sizes):
             print(f"strata: {note}", file=sys.stderr)
         device = choose_device(args.device)
         with tqdm(total=0, unit="pair", disable=None, file=sys.stderr) as bar:

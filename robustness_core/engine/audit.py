@@ -20,7 +20,7 @@ from robustness_core.networks import Network
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.projection import project
-from robustness_core.spec import AuditSpec, SeriesSpec, SpecError, sample_indices
+from robustness_core.spec import AuditSpec, SeriesSpec, SpecError
 
 Floats = npt.NDArray[np.float64]
 BLOCK = 64  # pairs between two reports of progress
@@ -100,9 +100,9 @@ def versions() -> dict[str, str]:
 
 def draw_sample(spec: AuditSpec) -> Sample:
     """The sample that an audit asks for. Raises SpecError if a class is too small, DatasetError without data."""
-    data = datasets.fetch(spec.dataset, spec.split)
-    spec.check_samples(datasets.counts(spec.dataset, spec.split))
-    indices = [sample_indices(data.labels, label, spec.samples, spec.seed, spec.left_out) for label in spec.classes]
+    data = datasets.fetch(spec.sample.dataset, spec.sample.split)
+    spec.sample.check(datasets.counts(spec.sample.dataset, spec.sample.split))
+    indices = spec.sample.indices(data.labels)
     images = [torch.from_numpy(datasets.to_float(data.pixels[chosen])) for chosen in indices]
     return Sample(indices[0], indices[1], images[0], images[1])
 
@@ -125,15 +125,15 @@ def run_audit(
     """
     device = device or torch.device("cpu")
     sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}
-    too_large = spec.too_large(sizes)
+    too_large = spec.search.too_large(sizes)
     sample = draw_sample(spec)
     if (shape := tuple(sample.left.shape[1:])) != network.input_shape:
         theirs, ours = ("×".join(map(str, one)) for one in (network.input_shape, shape))
-        raise SpecError(f"The network {spec.network} takes {theirs} images; those of {spec.dataset} are {ours}.")
+        raise SpecError(f"The network {spec.network} takes {theirs} images; those of {spec.sample.dataset} are {ours}.")
     network = network.to(device)
     epsilons = spec.epsilon.values()
-    asked = [series for series in spec.series(network_sha256) if (series.layer, series.m) not in too_large]
-    total, done = len(asked) * spec.samples**2, 0
+    asked = [series for series in spec.search.series(network_sha256) if (series.layer, series.m) not in too_large]
+    total, done = len(asked) * spec.sample.size**2, 0
     results: list[SeriesResult] = []
     for series in asked:
         search = project(extractor(network, series.layer), sizes[series.layer], series.m, series.seed)
@@ -147,7 +147,7 @@ def run_audit(
             done += len(left)
             if progress:
                 progress(done, total)
-        results.append(_result(series, sizes[series.layer], blocks, spec.samples, epsilons))
+        results.append(_result(series, sizes[series.layer], blocks, spec.sample.size, epsilons))
     results = _nested(results, list(sizes), epsilons)
     apart = input_distances(sample.left.numpy(), sample.right.numpy())
     loss = loss_curve(apart, epsilons)
@@ -195,8 +195,8 @@ def to_json(result: AuditResult) -> dict[str, Any]:
     """The audit as DESIGN.md fixes it for `audit --json`, with what is needed to compute it again."""
     spec = result.spec
     layers = []
-    for layer in spec.layers:
-        for m in spec.m:
+    for layer in spec.search.layers:
+        for m in spec.search.m:
             if (layer, m) in result.too_large:
                 continue
             group = [r for r in result.series if (r.series.layer, r.series.m) == (layer, m)]
@@ -222,18 +222,18 @@ def to_json(result: AuditResult) -> dict[str, Any]:
     return {
         "network": spec.network,
         "network_sha256": result.network_sha256,
-        "dataset": spec.dataset,
-        "split": spec.split,
-        "classes": list(spec.classes),
+        "dataset": spec.sample.dataset,
+        "split": spec.sample.split,
+        "classes": list(spec.sample.classes),
         "left_indices": result.sample.left_indices.tolist(),
         "right_indices": result.sample.right_indices.tolist(),
         "epsilon": spec.epsilon.values().tolist(),
         "layers": layers,
         "layers_left_out": [{"layer": layer, "m": m} for layer, m in result.too_large],
         "input_loss": result.input_loss.tolist(),
-        "method": spec.method,
+        "method": spec.search.method,
         "method_version": result.series[0].series.method_version,
-        "preset": spec.preset,
+        "preset": spec.search.preset,
         "spec": spec.to_json(),
         "device": result.device,
         "versions": versions(),

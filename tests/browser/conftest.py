@@ -26,7 +26,15 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-TINY = AuditSpec("mnist-small-pgd2", "mnist-5k", (3, 7), 4, ("conv1", "conv1.pre", "logits"), (2,), preset="fast")
+TINY = AuditSpec.of(
+    "mnist-small-pgd2",
+    dataset="mnist-5k",
+    classes=(3, 7),
+    samples=4,
+    layers=("conv1", "conv1.pre", "logits"),
+    m=(2,),
+    preset="fast",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

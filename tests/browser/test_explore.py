@@ -74,7 +74,7 @@ def test_click_on_a_cell_opens_that_pair(page: Page, filled) -> None:
     expect(page.get_by_role("heading", name=f"The pair {left} (3) and {right} (7)")).to_be_visible()
     (asked, *_) = audits.recent(db, kind="pair")
     assert (asked.spec.left[2], asked.spec.right[2]) == (left, right)
-    assert asked.spec.series[0].layer == "fc1"
+    assert asked.spec.search.series[0].layer == "fc1"
     page.wait_for_function("document.querySelectorAll('.st-key-figure_matrix .shapelayer path').length > 0")
     page.get_by_role("link", name=re.compile("Open in Pairs")).click()
     expect(page.get_by_role("heading", name="Pairs", exact=True)).to_be_visible()
@@ -119,7 +119,7 @@ def test_downloads_hold_spec_seed_and_device(page: Page, filled, tmp_path: Path)
         page.get_by_role("button", name="JSON", exact=True).click()
     waiting.value.save_as(tmp_path / "x.json")
     document = json.loads((tmp_path / "x.json").read_text())
-    assert AuditSpec.from_json(document["settings"]["spec"]).layers == ("conv1.pre", "conv1", "logits")
+    assert AuditSpec.from_json(document["settings"]["spec"]).search.layers == ("conv1.pre", "conv1", "logits")
     assert document["settings"]["devices"][0].startswith("cpu")
     with page.expect_download() as waiting:
         page.get_by_role("button", name="CSV", exact=True).click()

@@ -82,7 +82,15 @@ def attended(tmp_path: Path) -> Iterator[tuple[store.Database, str]]:
 def test_a_killed_worker_is_replaced_while_nobody_loads_a_page_and_the_screen_says_so(page: Page, attended) -> None:
     db, address = attended
     until(lambda: networks.by_name(db, "mnist-small-pgd2") is not None)  # its worker has come before any page
-    slow = AuditSpec("mnist-small-pgd2", "mnist-5k", (1, 5), 20, ("fc1", "logits"), (10,), preset="thorough")
+    slow = AuditSpec.of(
+        "mnist-small-pgd2",
+        dataset="mnist-5k",
+        classes=(1, 5),
+        samples=20,
+        layers=("fc1", "logits"),
+        m=(10,),
+        preset="thorough",
+    )
     asked = audits.submit(db, slow)
     page.goto(f"{address}/{explore(slow)}")
     expect(page.get_by_text(re.compile("of 800 pairs ·"))).to_be_visible(timeout=60_000)

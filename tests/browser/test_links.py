@@ -54,8 +54,10 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Da
 
 
 def _first_images() -> tuple[int, int]:
-    labels = datasets.load(ASKED.dataset, ASKED.split).labels
-    left, right = (int(sample_indices(labels, label, ASKED.samples, ASKED.seed)[0]) for label in ASKED.classes)
+    labels = datasets.load(ASKED.sample.dataset, ASKED.sample.split).labels
+    left, right = (
+        int(sample_indices(labels, label, ASKED.sample.size, ASKED.sample.seed)[0]) for label in ASKED.sample.classes
+    )
     return left, right
 
 

@@ -84,8 +84,8 @@ def test_a_good_file_becomes_a_network_that_can_be_audited(page: Page, shelf) ->
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
     (asked,) = audits.recent(db)
     audits.cancel(db, asked.id)
-    assert (asked.spec.network, asked.spec.dataset) == ("mine", "mnist-5k")
-    assert set(asked.spec.layers) <= {layer.name for layer in added.layers}
+    assert (asked.spec.network, asked.spec.sample.dataset) == ("mine", "mnist-5k")
+    assert set(asked.spec.search.layers) <= {layer.name for layer in added.layers}
 
 
 PHOTOGRAPHS = ROOT / "zoo" / "cifar10-medium-pgd0.5.safetensors"
@@ -115,7 +115,7 @@ def test_an_upload_for_photographs_is_measured_and_its_normalisation_corrected(p
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
     (asked,) = [one for one in audits.recent(db) if one.spec.network == "photos"]
-    assert (asked.spec.dataset, asked.spec.split) == ("cifar10-2k", "train")
+    assert (asked.spec.sample.dataset, asked.spec.sample.split) == ("cifar10-2k", "train")
     audits.cancel(db, asked.id)
     synthetic.finish(db, asked.spec)
     page.goto(f"{address}/explore?network=photos&layers=logits&S=2")
@@ -177,7 +177,7 @@ def test_a_network_is_renamed_annotated_and_removed_with_what_depends_on_it(page
     drop(page, address, "chain.pt", content)
     page.get_by_role("button", name="Add to the shelf").click(timeout=120_000)
     expect(page.get_by_text("chain is on the shelf.")).to_be_visible()
-    audits.submit(db, AuditSpec("chain", "mnist-5k", (3, 7), 4, ("logits",), (2,)))
+    audits.submit(db, AuditSpec.of("chain", dataset="mnist-5k", classes=(3, 7), samples=4, layers=("logits",), m=(2,)))
     page.goto(f"{address}/networks?show=chain")
     settled(page)
     page.get_by_role("textbox", name="Name", exact=True).fill("chain <i>two</i>")

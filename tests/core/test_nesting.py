@@ -57,7 +57,16 @@ def test_the_nearest_is_the_running_minimum_of_what_was_searched(seed: int, unkn
 def test_an_audit_is_nested_over_m_and_over_depth_without_projection(seed: int) -> None:
     torch.manual_seed(seed)
     network = build("conv 2 4x4/4, relu, flatten, fc 12, relu, fc 10", (1, 28, 28))
-    spec = AuditSpec("a", "mnist-5k", (3, 7), 2, tuple(LAYERS), (1, 2, 5, 10, None), 2, preset="fast")
+    spec = AuditSpec.of(
+        "a",
+        dataset="mnist-5k",
+        classes=(3, 7),
+        samples=2,
+        layers=tuple(LAYERS),
+        m=(1, 2, 5, 10, None),
+        projections=2,
+        preset="fast",
+    )
     found = {
         (r.series.layer, r.series.m, r.series.seed): r.distances for r in run_audit(spec, network, "a" * 64).series
     }

@@ -1,6 +1,7 @@
 """Tests of the specs: one sentence for every bad question, JSON round trips, stable keys, nested samples."""
 
 import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from robustness_core.spec import (
     EpsilonGrid,
     SeriesSpec,
     SpecError,
+    Threat,
     sample_indices,
     too_large_words,
 )
@@ -31,7 +33,7 @@ def audit(**changes: Any) -> AuditSpec:
         "samples": 20,
         "layers": ("conv1", "logits"),
     }
-    return AuditSpec(**{**fields, **changes})
+    return AuditSpec.of(**{**fields, **changes})
 
 
 BAD = {
@@ -156,7 +158,7 @@ def test_every_field_of_a_series_decides_its_key() -> None:
 
 
 def test_a_series_carries_the_version_of_its_method() -> None:
-    assert SeriesSpec("a", "conv1", 10, 0).method_version == METHODS["balanced"]
+    assert SeriesSpec("a", "conv1", 10, 0).method_version == METHODS["balanced"].version
     with pytest.raises(SpecError, match="'magic' is not one of"):
         SeriesSpec("a", "conv1", 10, 0, method="magic")
 
@@ -167,7 +169,7 @@ def test_without_a_projection_the_seed_is_nothing() -> None:
 
 def test_an_audit_lists_its_series_in_order() -> None:
     spec = audit(layers=("conv1", "fc1"), m=(10, None), projections=2, seed=5)
-    listed = [(series.layer, series.m, series.seed) for series in spec.series("abc")]
+    listed = [(series.layer, series.m, series.seed) for series in spec.search.series("abc")]
     assert listed == [
         ("conv1", 10, 5),
         ("conv1", 10, 6),
@@ -176,17 +178,17 @@ def test_an_audit_lists_its_series_in_order() -> None:
         ("fc1", 10, 6),
         ("fc1", None, 0),
     ]
-    more = spec.replace(projections=3).series("abc")
-    assert set(spec.series("abc")) < set(more)  # one more projection keeps the others
+    more = spec.replace(projections=3).search.series("abc")
+    assert set(spec.search.series("abc")) < set(more)  # one more projection keeps the others
 
 
 def test_layers_are_checked_against_the_network() -> None:
     features = {"conv1": 1000, "logits": 10}
-    audit(m=(10, None)).check_layers(features)
+    audit(m=(10, None)).search.check(features)
     with pytest.raises(SpecError, match="no layer 'conv1'; it has logits"):
-        audit().check_layers({"logits": 10})
+        audit().search.check({"logits": 10})
     with pytest.raises(SpecError, match="m = 11 is larger than the 10 features of layer logits; choose m from 1 to 10"):
-        audit(m=(11,)).check_layers(features)
+        audit(m=(11,)).search.check(features)
 
 
 def test_budgets_are_written_as_one_would_write_them() -> None:
@@ -199,27 +201,27 @@ def test_budgets_are_written_as_one_would_write_them() -> None:
 def test_layers_smaller_than_an_m_are_left_out_unless_that_leaves_nothing() -> None:
     features = {"conv1": 1000, "logits": 10}
     asked = audit(m=(10, 11, None))
-    assert asked.too_large(features) == (("logits", 11),)
-    assert too_large_words(asked.too_large(features), features) == (
+    assert asked.search.too_large(features) == (("logits", 11),)
+    assert too_large_words(asked.search.too_large(features), features) == (
         "Left out, for m is above the number of features: logits (10) at m = 11."
     )
-    assert audit().too_large(features) == ()
+    assert audit().search.too_large(features) == ()
     assert too_large_words((), features) == ""
     with pytest.raises(SpecError, match="no layer 'conv1'; it has logits"):
-        audit().too_large({"logits": 10})
+        audit().search.too_large({"logits": 10})
     with pytest.raises(SpecError, match="m = 1001 is larger than the 1000 features of layer conv1"):
-        audit(m=(1001,)).too_large(features)
+        audit(m=(1001,)).search.too_large(features)
 
 
 def test_samples_are_checked_against_the_classes() -> None:
-    audit(samples=20).check_samples({3: 20, 7: 25})
+    audit(samples=20).sample.check({3: 20, 7: 25})
     with pytest.raises(SpecError, match="S = 21 is larger than class 3, which has 20 images in mnist-5k"):
-        audit(samples=21).check_samples({3: 20, 7: 25})
+        audit(samples=21).sample.check({3: 20, 7: 25})
     with pytest.raises(SpecError, match="class 7, which has 0 images"):
-        audit().check_samples({3: 20, 7: 0})
+        audit().sample.check({3: 20, 7: 0})
     ten = dict.fromkeys(range(10), 400)
     with pytest.raises(SpecError, match=r"There is no class 12 in mnist-5k: its classes are 0 to 9\."):
-        audit(classes=(3, 12)).check_samples(ten)
+        audit(classes=(3, 12)).sample.check(ten)
 
 
 @given(st.integers(0, 2**31 - 1), st.integers(1, 30), st.integers(1, 30))
@@ -247,29 +249,61 @@ def test_images_that_are_left_out_make_room_for_the_next_ones() -> None:
     assert sample_indices(labels, 1, 10, 0, (999,)).tolist() == whole[:10]
 
 
-def test_a_question_that_leaves_nothing_out_keeps_the_key_it_had_before_it_could() -> None:
-    assert audit().key == "097302a231eddec54416a7c7f13b2a64"
-    assert audit(m=(None, 2), seed=3).key == "da1057b3aeb5c7688624f701351a2d1a"
+def test_a_series_keeps_the_key_that_databases_know_it_by() -> None:
+    """Recorded with the first release of version 3, before there were threat models; later fields must not move it."""
+    names = ("network", "layer", "m", "seed", "method", "preset", "method_version")
+    kept = (("a" * 64, "conv1", 10, 0, "balanced", "default", 3), ("b", "fc1", None, 0, "algorithm1", "fast", 2))
+    for values in kept:
+        text = json.dumps(dict(zip(names, values, strict=True)), sort_keys=True, separators=(",", ":"))
+        series = SeriesSpec(*values)
+        assert series.key == hashlib.sha256(text.encode()).hexdigest()[:32]
+        assert SeriesSpec.from_json(json.loads(json.dumps(series.identity()))) == series
+
+
+def test_another_range_of_budgets_is_no_other_question() -> None:
+    wide = audit(epsilon=EpsilonGrid(0, 3, 7))
+    assert wide == audit()
+    assert wide.key == audit().key
+    assert hash(wide) == hash(audit())
+    assert AuditSpec.from_json(wide.to_json()).epsilon == EpsilonGrid(0, 3, 7)
+
+
+def test_pairs_have_no_direction() -> None:
+    assert audit(classes=(7, 3)) == audit(classes=(3, 7))
+    assert audit(classes=(7, 3)).to_json()["classes"] == [3, 7]
+
+
+def test_a_threat_model_is_a_part_of_what_decides_a_distance() -> None:
+    assert Threat() == Threat("l2", box=False)
+    with pytest.raises(SpecError, match="norm 'l7' is not one of l2"):
+        Threat("l7")
+    with pytest.raises(
+        SpecError, match=r"balanced does not serve the threat model l2, images in \[0, 1\]; it serves l2"
+    ):
+        SeriesSpec("a", "conv1", 10, 0, threat=Threat(box=True))
+
+
+def test_a_question_that_leaves_nothing_out_says_nothing_of_it() -> None:
     assert "left_out" not in audit().to_json()
     out = audit(left_out=[9, 4, 9])
-    assert out.left_out == (4, 9)
+    assert out.sample.left_out == (4, 9)
     assert out.key != audit().key
     assert out.key == audit(left_out=(4, 9)).key
     assert AuditSpec.from_json(json.loads(json.dumps(out.to_json()))) == out
     with pytest.raises(SpecError, match="of which up to 2 are left out"):
-        out.check_samples({3: 21, 7: 30})
-    out.check_samples({3: 22, 7: 30})
+        out.sample.check({3: 21, 7: 30})
+    out.sample.check({3: 22, 7: 30})
     with pytest.raises(SpecError, match="by their numbers"):
         audit(left_out=(-1,))
 
 
 def test_images_and_projections_have_a_seed_each_and_old_questions_keep_their_keys() -> None:
-    old = AuditSpec("a", "mnist-5k", (3, 7), 5, ("conv1",), projections=2, seed=4)
+    old = AuditSpec.of("a", dataset="mnist-5k", classes=(3, 7), samples=5, layers=("conv1",), projections=2, seed=4)
     assert "projection_seed" not in old.to_json()
     assert old.replace(projection_seed=4) == old
     other = old.replace(projection_seed=9)
-    assert [series.seed for series in old.series("b")] == [4, 5]
-    assert [series.seed for series in other.series("b")] == [9, 10]
+    assert [series.seed for series in old.search.series("b")] == [4, 5]
+    assert [series.seed for series in other.search.series("b")] == [9, 10]
     assert other.key != old.key
     assert AuditSpec.from_json(json.loads(json.dumps(other.to_json()))) == other
     with pytest.raises(SpecError, match="seed of the projections"):

@@ -189,7 +189,11 @@ def test_network_for_photographs_is_asked_about_the_bundled_ones(db, open_screen
     assert dataset.options == ["cifar10-2k", "cifar10"]
     screen.button[0].click().run()
     (asked,) = audits.recent(db)
-    assert (asked.spec.dataset, asked.spec.classes, asked.spec.split) == ("cifar10-2k", (3, 7), "train")
+    assert (asked.spec.sample.dataset, asked.spec.sample.classes, asked.spec.sample.split) == (
+        "cifar10-2k",
+        (3, 7),
+        "train",
+    )
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -218,7 +222,7 @@ def test_a_layer_smaller_than_m_is_left_out_and_named(db, open_screen) -> None:
     said = " ".join(info.value for info in screen.info).replace("\\", "")
     assert "small-made-up: Left out, for m is above the number of features: logits (10) at m = 11." in said
     next(button for button in screen.button if button.label == "Start").click().run()
-    assert audits.recent(db)[0].spec.layers == ("conv1", "conv2", "fc1")
+    assert audits.recent(db)[0].spec.search.layers == ("conv1", "conv2", "fc1")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +267,9 @@ def test_address_restores_the_question(db, open_screen) -> None:
     )
     screen.button[0].click().run()
     (audit,) = audits.recent(db)
-    assert audit.spec == AuditSpec(NAME, "mnist-5k", (3, 7), 5, ("conv1", "conv2"), (3,), method="algorithm1")
+    assert audit.spec == AuditSpec.of(
+        NAME, dataset="mnist-5k", classes=(3, 7), samples=5, layers=("conv1", "conv2"), m=(3,), method="algorithm1"
+    )
 
 
 def test_changing_the_network_takes_its_own_layers(db, open_screen) -> None:
@@ -282,7 +288,7 @@ def test_pair_of_the_address_is_asked_for_and_failure_is_said(db, open_screen) -
     screen = open_screen("explore", pair=f"{first['x']}-{first['x′']}")
     assert not screen.exception
     (asked,) = audits.recent(db, kind="pair")
-    assert asked.spec.series[0].network == network.sha256
+    assert asked.spec.search.series[0].network == network.sha256
     worker = workers.register(db, "cpu", {})
     claimed = audits.claim(db, worker.id)
     audits.fail(db, claimed, "It went wrong.")
@@ -333,7 +339,7 @@ def test_downloads_hold_the_settings_and_the_numbers(db) -> None:
     document = json.loads(export.as_json([part]))
     assert document["settings"]["spec"] == json.loads(json.dumps(spec.to_json()))
     assert document["settings"]["devices"] == ["made-up device"]
-    assert [layer["layer"] for layer in document["layers"]] == list(spec.layers)
+    assert [layer["layer"] for layer in document["layers"]] == list(spec.search.layers)
     distances = np.array(document["layers"][1]["projections"][0]["distances"], dtype=float)
     np.testing.assert_array_equal(distances, answer.groups["conv2", 10][0].matrix.distance)
     lines = export.as_csv([part]).splitlines()
@@ -349,8 +355,8 @@ def test_known_distances_never_fall_with_m_nor_grow_with_depth_without_projectio
     network = synthetic.network(db)
     spec = synthetic.question(samples=4).replace(m=(5, 1, 10, None), projections=2)
     synthetic.finish(db, spec)
-    layers = [layer for layer in network.features if layer in spec.layers]
-    answer = known.answer(db, spec.replace(layers=spec.layers[::-1]), network.sha256)
+    layers = [layer for layer in network.features if layer in spec.search.layers]
+    answer = known.answer(db, spec.replace(layers=spec.search.layers[::-1]), network.sha256)
     for layer in layers:
         for number in range(2):
             rising = [answer.groups[layer, m][number].matrix.distance for m in (1, 5, 10)]

@@ -108,7 +108,7 @@ def test_a_corrected_network_is_another_one(db, open_screen, tmp_path) -> None:
     usual.select(right).run()
     button(screen, "Add the corrected network").click().run()
     text = said(screen)
-    assert "mine, mean 0 is on the zoo." in text
+    assert "mine, mean 0 is on the shelf." in text
 
     right = networks.by_name(db, "mine, mean 0")
     assert right is not None
@@ -116,7 +116,7 @@ def test_a_corrected_network_is_another_one(db, open_screen, tmp_path) -> None:
     assert (right.mean, right.std) == ((0.0,), (1.0,))
     assert right.card["inspected"]["sha256"] == wrong.card["inspected"]["sha256"]  # of the same upload
     assert words.normalisation_doubt(right) == ""
-    one, other = ({series.key for series in asked.series(network.sha256)} for network in (wrong, right))
+    one, other = ({series.key for series in asked.search.series(network.sha256)} for network in (wrong, right))
     assert not one & other
     assert known.answer(db, asked, wrong.sha256).known == known.answer(db, asked, wrong.sha256).total
     assert known.answer(db, asked.replace(network=right.name), right.sha256).known == 0

@@ -31,7 +31,7 @@ def affine(db):
         from pages.parts import data
 
         sample = data.sample(data.key(spec))
-        ids = images.ids(db, spec.dataset, spec.split, [*sample.left.tolist(), *sample.right.tolist()])
+        ids = images.ids(db, spec.sample.dataset, spec.sample.split, [*sample.left.tolist(), *sample.right.tolist()])
         sides = [[ids[i] for i in side.tolist()] for side in (sample.left, sample.right)]
         spectra.record(
             db, network_id=network.id, layer="conv1.pre", frobenius=8.0, r4=400.0, exact=True,
@@ -52,7 +52,7 @@ def test_scaling_of_an_affine_layer_states_its_norms_once_they_are_measured(affi
     text = words(screen).replace("\\", "")
     about = (
         "conv1.pre (nj = 3,136) of small-made-up; mnist-5k (train), class 3 against 7, S = 4 images a class; "
-        f"m = 1, 2, 5; N = 2; method balanced, preset default, version {METHODS['balanced']}, seed 0. "
+        f"m = 1, 2, 5; N = 2; method balanced, preset default, version {METHODS['balanced'].version}, seed 0. "
     )
     assert re.search(
         re.escape(f"Distance against m: {about}Exponent ")

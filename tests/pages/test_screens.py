@@ -197,7 +197,7 @@ def test_address_of_an_audit_asks_the_same_again(db, open_screen) -> None:
 
 def test_address_names_classes_as_the_widgets_do() -> None:
     """A widget bound to the address takes the text that it shows."""
-    address = words.address(AuditSpec("n", "cifar10", (3, 5), 4, ("conv1",)))
+    address = words.address(AuditSpec.of("n", dataset="cifar10", classes=(3, 5), samples=4, layers=("conv1",)))
     assert (address["a"], address["b"]) == ("3 cat", "5 dog")
 
 
@@ -256,12 +256,12 @@ def enter_shipped(db, network: str = "small-made-up") -> None:
     record = networks.by_name(db, network)
     spec = synthetic.question(network, samples=1)
     left, right = (
-        images.put(db, spec.dataset, spec.split, [index], [label], np.zeros((1, 28, 28, 1), np.uint8))
-        for index, label in enumerate(spec.classes)
+        images.put(db, spec.sample.dataset, spec.sample.split, [index], [label], np.zeros((1, 28, 28, 1), np.uint8))
+        for index, label in enumerate(spec.sample.classes)
     )
     one = np.ones((1, 1))
     found = DistanceMatrix(one, 0 * one, one > 0, one, ("cpu",), ("1",))
-    series = spec.series(record.sha256)
+    series = spec.search.series(record.sha256)
     audit = shipped.ShippedAudit(spec, series, (found,) * len(series), "cpu", {}, datetime.now(UTC))
     assert shipped.enter(db, record, audit, left, right)
 
@@ -406,7 +406,7 @@ def test_bars_of_a_card_stay_however_many_audits_came_to_nothing(db, open_screen
 def test_single_pairs_name_their_network_as_the_shelf_does(db, open_screen) -> None:
     network = synthetic.network(db)
     synthetic.finish(db, synthetic.question())
-    series = tuple(synthetic.question().series(network.sha256)[:1])
+    series = tuple(synthetic.question().search.series(network.sha256)[:1])
     asked = audits.submit(db, PairSpec(series, ("mnist-5k", "train", 1), ("mnist-5k", "train", 2)))
     screen = open_screen("audits", pairs="true", audit=str(asked.id))
     assert screen.dataframe[0].value["network"].iloc[0] == network.name
@@ -473,5 +473,5 @@ def test_a_number_typed_just_before_start_is_part_of_the_question(db, open_scree
     opened.number_input(key="S").set_value(7)  # no run in between: both reach the server together
     next(button for button in opened.button if button.label == "Start").click().run()
     assert not opened.exception
-    assert {audit.spec.samples for audit in audits.recent(db)} == {7}
+    assert {audit.spec.sample.size for audit in audits.recent(db)} == {7}
     assert "Cancel" in [button.label for button in opened.button]

@@ -20,7 +20,7 @@ def main() -> None:
     running = audits.claim(db, workers.register(db, "cpu", {"torch": "2.13.0"}).id)
     assert running is not None
     left, right = world.some_images(db, 4), world.some_images(db, 4, start=4, label=7)
-    series = distances.series(db, spec.series(network.sha256)[0])
+    series = distances.series(db, spec.search.series(network.sha256)[0])
     world.block(db, running, series.id, left, right)
     spectra.record(
         db,

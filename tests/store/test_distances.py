@@ -189,7 +189,7 @@ def test_counts_are_those_of_the_matrices(db: Database) -> None:
     running = audits.claim(db, workers.register(db, "cpu", {}).id)
     assert running is not None
     left, right = world.some_images(db, 3), world.some_images(db, 3, start=10, label=7)
-    first, second = (distances.series(db, one).id for one in spec.series(network.sha256))
+    first, second = (distances.series(db, one).id for one in spec.search.series(network.sha256))
     world.block(db, running, first, left[:2], right)
     assert distances.counts(db, [first, second], left) == {first: 6, second: 0}
     assert distances.counts(db, [first], left[1:]) == {first: 3}

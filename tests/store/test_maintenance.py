@@ -23,7 +23,7 @@ def fill(db: Database) -> None:
     running = audits.claim(db, workers.register(db, "cpu", {"torch": "2.13"}).id)
     assert running is not None
     left, right = world.some_images(db, 4), world.some_images(db, 4, start=50, label=7)
-    series = distances.series(db, spec.series(network.sha256)[0])
+    series = distances.series(db, spec.search.series(network.sha256)[0])
     world.block(db, running, series.id, left, right)
     picture = np.zeros((1, 28, 28), np.float32)
     distances.put_collision(db, series.id, left[0], right[0], picture, picture, {"left": [1.0]})

@@ -50,7 +50,7 @@ def network(
 
 
 def audit(**changes: object) -> AuditSpec:
-    spec = AuditSpec("tiny", "mnist-5k", (3, 7), samples=4, layers=("conv1", "logits"), m=(5,))
+    spec = AuditSpec.of("tiny", dataset="mnist-5k", classes=(3, 7), samples=4, layers=("conv1", "logits"), m=(5,))
     return spec.replace(**changes)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustness_core import datasets, spec
+from robustness_core import datasets
+from robustness_core.spec import METHODS
 from store import Database, StoreError, audits, connect, networks
 from store.shipped import HOST
 from tests.store.world import audit, network
@@ -58,7 +59,7 @@ def test_audits_of_one_layer_are_entered_before_whole_curves(
     fakes.worker(db, inline).run(wanted=lambda: False)
     assert first_look.pack(db, tmp_path / "look.npz") == 2
     assert first_look.load(fresh, [network(fresh)], tmp_path / "look.npz") == 2
-    assert [len(one.spec.layers) for one in audits.recent(fresh)] == [2, 1]  # type: ignore[union-attr]
+    assert [len(one.spec.search.layers) for one in audits.recent(fresh)] == [2, 1]  # type: ignore[union-attr]
 
 
 def test_what_is_packed_holds_what_theory_says(packed: Path) -> None:
@@ -113,10 +114,16 @@ def test_own_distances_stay(db: Database, fresh: Database, packed: Path) -> None
     assert len(machines) == 2
 
 
+def newer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every method has a version that no packed audit is of."""
+    for name, method in METHODS.items():
+        monkeypatch.setitem(METHODS, name, dataclasses.replace(method, version=method.version + 1))  # type: ignore[arg-type]
+
+
 def test_an_older_version_of_the_method_stays_away(
     fresh: Database, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spec, "METHODS", {name: version + 1 for name, version in spec.METHODS.items()})
+    newer(monkeypatch)
     assert first_look.load(fresh, [network(fresh)], packed) == 0
     assert audits.recent(fresh) == []
 
@@ -125,7 +132,7 @@ def test_audits_of_an_older_version_are_not_packed(
     db: Database, packed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nothing is known by the version that would be asked for now, so nothing is shipped in its name."""
-    monkeypatch.setattr(spec, "METHODS", {name: version + 1 for name, version in spec.METHODS.items()})
+    newer(monkeypatch)
     with pytest.raises(StoreError, match="no finished audit of a bundled network"):
         first_look.pack(db, tmp_path / "other.npz")
     assert not (tmp_path / "other.npz").exists()
@@ -156,7 +163,7 @@ def test_bundled_photographs_are_the_same_on_every_machine(
     monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "cache"))
     assert first_look.load(fresh, [network(fresh, "photos", input_shape=(3, 32, 32))], tmp_path / "look.npz") == 1
     (entered,) = audits.recent(fresh)
-    assert (entered.state, entered.spec.dataset) == ("done", "cifar10-2k")  # type: ignore[union-attr]
+    assert (entered.state, entered.spec.sample.dataset) == ("done", "cifar10-2k")  # type: ignore[union-attr]
 
 
 def test_other_batches_of_a_data_set_are_another_sample(

@@ -34,8 +34,8 @@ def test_an_audit_of_an_affine_layer_measures_its_norms_once(db: Database, inlin
     assert found is not None
     assert (found.frobenius, found.r4, found.exact) == (2.0, 50.0, True)
     left, right = sample(spec)
-    ids = [_ids(db, side, spec.dataset) for side in (left, right)]
-    pixels = datasets.load(spec.dataset).pixels.astype(float)
+    ids = [_ids(db, side, spec.sample.dataset) for side in (left, right)]
+    pixels = datasets.load(spec.sample.dataset).pixels.astype(float)
     sums = [[pixels[i].sum() + pixels[j].sum() for j in right] for i in left]
     np.testing.assert_array_equal(spectra.lengths(db, found.id, *ids), sums)
     audits.submit(db, spec.replace(m=(7,)))  # other distances, the same layer and images

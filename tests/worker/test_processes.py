@@ -28,7 +28,9 @@ from worker.executors import LocalExecutor
 from worker.seed import seed
 from worker.tasks import Machine
 
-SPEC = AuditSpec("tiny", "mnist-5k", (3, 7), samples=8, layers=("conv1", "logits"), m=(5,), projections=2)
+SPEC = AuditSpec.of(
+    "tiny", dataset="mnist-5k", classes=(3, 7), samples=8, layers=("conv1", "logits"), m=(5,), projections=2
+)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -85,7 +87,7 @@ def results(db: Database, audit: AuditRecord) -> list[np.ndarray]:
         ids = [[row[0] for row in connection.execute(f"SELECT id FROM images WHERE label = {c}")] for c in (3, 7)]
     connection.close()
     found = []
-    for spec in audit.spec.series(network.sha256):
+    for spec in audit.spec.search.series(network.sha256):
         series = distances.find(db, spec)
         assert series is not None
         found.append(distances.matrix(db, series.id, *ids).distance)

@@ -22,7 +22,9 @@ from worker.tasks import Answer, Estimates, Failure, Machine, Task
 
 def sample(spec: AuditSpec) -> tuple[np.ndarray, np.ndarray]:
     data = datasets.load("mnist-5k")
-    left, right = (sample_indices(data.labels, label, spec.samples, spec.seed) for label in spec.classes)
+    left, right = (
+        sample_indices(data.labels, label, spec.sample.size, spec.sample.seed) for label in spec.sample.classes
+    )
     return left, right
 
 
@@ -43,7 +45,7 @@ def expected(spec: AuditSpec, layer: str) -> np.ndarray:
 def series(db: Database, spec: AuditSpec) -> list[SeriesSpec]:
     network = networks.by_name(db, spec.network)
     assert network is not None
-    return spec.series(network.sha256)
+    return spec.search.series(network.sha256)
 
 
 def test_an_audit_is_worked_to_its_end(db: Database, inline: Inline) -> None:

@@ -1,0 +1,81 @@
+"""What a user asks (AuditSpec): a network, its sample, its search, and the range of budgets that is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Self
+
+from robustness_core.spec.checks import key_of, require
+from robustness_core.spec.sample import SampleSpec
+from robustness_core.spec.search import SearchSpec
+from robustness_core.spec.threat import Threat
+from robustness_core.spec.view import EpsilonGrid
+
+
+@dataclass(frozen=True)
+class AuditSpec:
+    """An audit: a network, which images, which search; and the budgets of its curves, which are no part of it.
+
+    `network` is the name of a network (or a path, for the command line). Audits that differ in `epsilon` alone are
+    equal and have one key.
+    """
+
+    network: str
+    sample: SampleSpec
+    search: SearchSpec
+    epsilon: EpsilonGrid = field(default=EpsilonGrid(), compare=False)
+
+    def __post_init__(self) -> None:
+        require(bool(self.network), "Choose a network.")
+
+    @classmethod
+    def of(cls, network: str, **named: Any) -> Self:
+        """An audit from the fields of its parts, by name; `samples` is S, `projection_seed` is `seed` unless given.
+
+        The names are those of the JSON, where all lie beside each other.
+        """
+        seed = named.get("seed", 0)
+        first = named.pop("projection_seed", None)
+        named["size"] = named.pop("samples")
+        view = {"epsilon": named.pop("epsilon")} if "epsilon" in named else {}
+        sample = SampleSpec(**{one.name: named.pop(one.name) for one in fields(SampleSpec) if one.name in named})
+        return cls(network, sample, SearchSpec(**named, seed=seed if first is None else first), **view)
+
+    @property
+    def seeds(self) -> str:
+        """Both seeds in words: 0, or 0 for the images and 5 for the projections."""
+        if self.search.seed == self.sample.seed:
+            return str(self.sample.seed)
+        return f"{self.sample.seed} for the images and {self.search.seed} for the projections"
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the distances: everything but the budgets."""
+        seeds = {} if self.search.seed == self.sample.seed else {"projection_seed": self.search.seed}
+        return {"network": self.network, **self.sample.identity(), **self.search.identity(), **seeds}
+
+    @property
+    def key(self) -> str:
+        return key_of(self.identity())
+
+    def to_json(self) -> dict[str, Any]:
+        return self.identity() | {"epsilon": asdict(self.epsilon)}
+
+    @classmethod
+    def from_json(cls, payload: Mapping[str, Any]) -> Self:
+        parts = {"epsilon": EpsilonGrid(**payload["epsilon"]), "threat": Threat(**payload.get("threat", {}))}
+        return cls.of(**{**payload, **parts})
+
+    def replace(self, **changes: Any) -> Self:
+        """The audit with other fields, of its own or of its parts, by the names that `of` takes."""
+        own = {name: changes.pop(name) for name in ("network", "epsilon") if name in changes}
+        if "projection_seed" not in changes and "seed" in changes and self.search.seed == self.sample.seed:
+            changes["projection_seed"] = changes["seed"]
+        renamed = {"samples": "size"}
+        images = {renamed.get(name, name): changes.pop(name) for name in list(changes) if name in _OF_SAMPLE}
+        if "projection_seed" in changes:
+            changes["seed"] = changes.pop("projection_seed")
+        return replace(self, sample=replace(self.sample, **images), search=replace(self.search, **changes), **own)
+
+
+_OF_SAMPLE = {one.name for one in fields(SampleSpec)} - {"size"} | {"samples"}

@@ -1,0 +1,26 @@
+"""The threat model of a question: how a perturbation is measured, and whether images must stay valid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robustness_core.spec.checks import require
+
+NORMS = ("l2",)
+
+
+@dataclass(frozen=True)
+class Threat:
+    """A perturbation δ counts ‖δ‖ in this `norm`, on pixels in [0, 1]; with `box`, x + δ must stay in [0, 1] as well.
+
+    The default is the paper's (section 2): ℓ2, without the box. Raises SpecError.
+    """
+
+    norm: str = "l2"
+    box: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.norm in NORMS, f"The norm {self.norm!r} is not one of {', '.join(NORMS)}.")
+
+    def __str__(self) -> str:
+        return f"{self.norm}, images in [0, 1]" if self.box else self.norm
