@@ -31,8 +31,9 @@ from pages.parts import (
     words,
 )
 from robustness_core import datasets
-from robustness_core.spec import AuditSpec, SpecError
-from store import StoreError, audits
+from robustness_core.errors import StrataError
+from robustness_core.spec import AuditSpec
+from store import audits
 from store.database import Database
 from store.records import AuditRecord
 
@@ -114,7 +115,7 @@ def main() -> None:
         running = sorted(progress.active(db, {asked.network.name}), key=lambda audit: audit.spec != asked.spec)
         try:
             view = _view(db, asked)
-        except datasets.DatasetError as error:
+        except StrataError as error:
             st.error(screen.escape(str(error)))
             return
         shown = st.session_state.setdefault("shown", Shown())
@@ -139,7 +140,7 @@ def _start(db: Database, asked: question.Question) -> None:
             st.toast("Every pair of this question is known already; nothing needs computing.")
             return
         audits.submit(db, asked.spec, requested_by=login.user() or "browser")
-    except (SpecError, StoreError, datasets.DatasetError) as error:
+    except StrataError as error:
         st.session_state["refused"] = str(error)
 
 

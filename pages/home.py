@@ -10,7 +10,7 @@ import streamlit as st
 
 from charts import learn, sparkline, style
 from pages.parts import cards, known, progress, question, reading, screen, toy, words
-from robustness_core import datasets
+from robustness_core.errors import DatasetError
 from robustness_core.optimal_loss import loss_curve, optimal_loss
 from robustness_core.spec import AuditSpec
 from store import audits, networks, shipped, supervisor, workers
@@ -189,7 +189,7 @@ def _all_bars(db: Database, shelf: Sequence[NetworkRecord], done: Sequence[Audit
         spec = specs.get(network.name)
         try:
             halves = None if spec is None else _halves(db.name, network.sha256, spec.key, db, spec, network)
-        except datasets.DatasetError:
+        except DatasetError:
             continue
         if spec is not None and halves is not None:
             found[network.id] = Bars(spec, halves)

@@ -13,6 +13,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.parts import normalisation, question, screen, undo, upload, words
 from robustness_core.datasets import NAMES
+from robustness_core.errors import StrataError
 from store import StoreError, networks
 from store.database import Database
 from store.records import LayerRecord, NetworkRecord
@@ -170,7 +171,7 @@ def _upload(db: Database) -> None:
             try:
                 with upload.on_disk(file, PurePath(file.name).suffix.lstrip(".").lower()) as path:
                     result: upload.Inspected | str = upload.inspect(path, hints)
-            except upload.UploadError as error:
+            except StrataError as error:
                 result = str(error)
         st.session_state["inspected"] = (key, result)
     found = st.session_state["inspected"][1]

@@ -7,6 +7,8 @@ import importlib
 import sys
 from typing import NoReturn
 
+from robustness_core.errors import StrataError
+
 COMMANDS = {
     "audit": "measure the robustness of a network layer by layer",
     "inspect": "say what a checkpoint is and which layers it has",
@@ -39,7 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
     module.add_arguments(command)
     args = command.parse_args(given[1:])
     try:
-        return int(module.run(args))
+        module.run(args)
+        return 0
+    except StrataError as error:
+        print(f"strata: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("strata: stopped.", file=sys.stderr)
         return 130

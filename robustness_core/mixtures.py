@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from robustness_core.errors import StrataError
 from robustness_core.optimal_loss.conflict_graph import Floats, input_distances
-
-
-class ProjectionError(ValueError):
-    """A projection that cannot be drawn; its text is one sentence."""
 
 
 def gaussian(features: int, m: int, seed: int) -> npt.NDArray[np.float32]:
@@ -20,7 +17,7 @@ def gaussian(features: int, m: int, seed: int) -> npt.NDArray[np.float32]:
     The rows are drawn one after another, so A for a smaller m is the top of A for a larger m.
     """
     if not 1 <= m <= features:
-        raise ProjectionError(f"m = {m} is not possible with {features} features; choose m from 1 to {features}.")
+        raise StrataError(f"m = {m} is not possible with {features} features; choose m from 1 to {features}.")
     return np.random.default_rng(seed).standard_normal((m, features)).astype(np.float32)
 
 

@@ -26,7 +26,7 @@ class Projected(nn.Module):
 
 
 def draw(features: int, m: int, seed: int) -> Tensor:
-    """A, (m, features) float32, standard Gaussian from a seed: `mixtures.gaussian`. Raises ProjectionError."""
+    """A, (m, features) float32, standard Gaussian from a seed: `mixtures.gaussian`. Raises StrataError."""
     return torch.from_numpy(gaussian(features, m, seed))
 
 
@@ -34,7 +34,7 @@ def project(extractor: nn.Module, features: int, m: int | None, seed: int) -> nn
     """The extractor followed by the projection A that `draw` gives: a module x -> A f(x).
 
     `features` is the size nj of the layer; `m` from 1 to nj, or None for no projection. The matrix lies on the
-    device of the extractor. Raises ProjectionError.
+    device of the extractor. Raises StrataError.
     """
     if m is None:
         return Projected(extractor, None)

@@ -6,11 +6,9 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+from robustness_core.errors import StrataError
+
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
-
-
-class ZooError(ValueError):
-    """A network that is neither bundled nor a file; its text is one sentence."""
 
 
 def names() -> list[str]:
@@ -38,10 +36,12 @@ def _sha256(path: Path, size: int, changed: int) -> str:
 
 
 def find(network: str) -> Path:
-    """The file of a bundled network's name, or of a path. Raises ZooError."""
+    """The file of a bundled network's name, or of a path. Raises StrataError."""
     bundled = ZOO / f"{network}.safetensors"
     if network in names():
         return bundled
     if Path(network).is_file():
         return Path(network)
-    raise ZooError(f"There is no network {network!r}: give a file, or one of {', '.join(names()) or 'none bundled'}.")
+    raise StrataError(
+        f"There is no network {network!r}: give a file, or one of {', '.join(names()) or 'none bundled'}."
+    )

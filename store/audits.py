@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, Update, and_, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from robustness_core.spec import AuditSpec, SpecError
+from robustness_core.errors import SpecError
+from robustness_core.spec import AuditSpec
 from store import networks, tables, workers
 from store.database import Database
 from store.errors import Fenced, StoreError
@@ -335,10 +336,7 @@ def _check_shape(network: NetworkRecord, dataset: str) -> None:
 def _class_sizes(dataset: str, split: str) -> dict[int, int]:
     from robustness_core import datasets  # here, so that screens that submit nothing do not load it
 
-    try:
-        return datasets.counts(dataset, split)
-    except datasets.DatasetError as error:
-        raise SpecError(str(error)) from error
+    return datasets.counts(dataset, split)
 
 
 def _pairs(spec: AuditSpec | PairSpec) -> int:

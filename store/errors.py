@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy.exc import DBAPIError
 
+from robustness_core.errors import StrataError
 
-class StoreError(RuntimeError):
+
+class StoreError(StrataError):
     """The database cannot do what was asked; its text is one sentence for the user."""
 
 

@@ -12,7 +12,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness_core.spec import AuditSpec, SeriesSpec, SpecError
+from robustness_core.errors import SpecError
+from robustness_core.spec import AuditSpec, SeriesSpec
 
 Source = Literal["zoo", "upload"]
 AuditKind = Literal["audit", "pair"]

@@ -14,9 +14,10 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
-from store import Database, StoreError, connect, supervisor, workers
+from robustness_core.errors import StrataError
+from store import Database, connect, supervisor, workers
 from worker import first_look
-from worker.executors import Executor, ExecutorError, open_executor
+from worker.executors import Executor, open_executor
 from worker.loop import Worker, register
 from worker.running import Settings
 from worker.seed import seed
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
                 log.info("another worker of this machine is at work on this database; nothing to do")
                 return 0
             return _work(db, options, log_path)
-    except (StoreError, ExecutorError) as error:
+    except StrataError as error:
         print(f"strata: {error}", file=sys.stderr)
         return 2
 

@@ -20,6 +20,7 @@ from robustness_core import datasets
 from robustness_core.checkpoints import load
 from robustness_core.collision import Collisions, estimate, find_collisions
 from robustness_core.engine import audit
+from robustness_core.errors import StrataError
 from robustness_core.layers import cuts, extractor
 from robustness_core.networks import Network, build
 from robustness_core.projection import project
@@ -63,8 +64,7 @@ def answer(task: Task, machine: Machine) -> Answer:
             return _norms(task, network, device)
         return _distances(task, network, device, machine, start)
     except Exception as error:
-        # Errors of the science are sentences, and the same question would end the same way.
-        ours = type(error).__module__.startswith("robustness_core.")
+        ours = isinstance(error, StrataError)  # a sentence, and the same question would end the same way
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         sentence = str(error) if ours else f"The computation failed: {first_line.rstrip('.')}."
         return Failure(sentence, ours, traceback.format_exc())

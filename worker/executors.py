@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from robustness_core.errors import StrataError
 from worker import tasks
 from worker.tasks import Answer, Description, Machine, NetworkFile, Task
 
@@ -24,8 +25,8 @@ POLITENESS = 5  # compute gives way to the dashboard when the cores are all busy
 MOST_PROCESSES = 8  # unless told otherwise; each takes some 400 MB
 
 
-class ExecutorError(RuntimeError):
-    """An executor that cannot be had; its text is one sentence for the user."""
+class ExecutorError(StrataError):
+    """An executor that cannot be had."""
 
 
 class Executor(Protocol):
@@ -44,7 +45,7 @@ class Executor(Protocol):
         """Give up a task that hangs, and whatever runs it."""
 
     def describe(self) -> Description:
-        """What computes. Raises ExecutorError if nothing does."""
+        """What computes. Raises StrataError if nothing does."""
 
     def layers(self, file: NetworkFile) -> list[dict[str, Any]]:
         """The layers of a network, read where torch is."""
@@ -82,10 +83,7 @@ class LocalExecutor:
             self._kill(place)
 
     def describe(self) -> Description:
-        try:
-            return self._start(0, tasks.describe, self._machines[0]).result()  # type: ignore[no-any-return]
-        except ValueError as error:
-            raise ExecutorError(str(error)) from error
+        return self._start(0, tasks.describe, self._machines[0]).result()  # type: ignore[no-any-return]
 
     def layers(self, file: NetworkFile) -> list[dict[str, Any]]:
         return self._start(0, tasks.layers, file).result()  # type: ignore[no-any-return]

@@ -71,10 +71,7 @@ def pack(db: Database, path: Path = FILE) -> int:
         raise StoreError("The database holds no finished audit of a bundled network to pack.")
     content = io.BytesIO()
     np.savez_compressed(content, audits=np.array(json.dumps(entries)), **arrays)
-    try:
-        write_whole(path, content.getvalue())
-    except OSError as error:
-        raise StoreError(f"{path} could not be written: {error.strerror or error}.") from error
+    write_whole(path, content.getvalue())
     return len(entries)
 
 

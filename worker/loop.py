@@ -6,11 +6,12 @@ import logging
 import time
 from collections.abc import Callable
 
+from robustness_core.errors import StrataError
 from store import Database, Fenced, StoreError, audits, networks, supervisor, workers
 from store.records import AuditRecord, WorkerRecord
 from worker.executors import Executor, ExecutorError
 from worker.keeper import Keeper
-from worker.running import AuditFailed, AuditRun, Settings, Stopped
+from worker.running import AuditRun, Settings, Stopped
 
 log = logging.getLogger("worker")
 _LONGEST_PAUSE = 30.0
@@ -84,7 +85,7 @@ class Worker:
     def _work(self, audit: AuditRecord) -> None:
         try:
             AuditRun(self._db, audit, self._executor, self._keeper, self._settings, self._serve_urgent).run()
-        except AuditFailed as error:
+        except StrataError as error:
             log.error("audit=%d failed: %s", audit.id, error)
             audits.fail(self._db, audit, str(error))
             return
@@ -110,6 +111,6 @@ class Worker:
 
 
 def register(db: Database, executor: Executor, *, log_path: str = "") -> tuple[WorkerRecord, int]:
-    """Enter this worker into the database; also the device's batch. Raises ExecutorError, StoreError."""
+    """Enter this worker into the database; also the device's batch. Raises StrataError."""
     description = executor.describe()
     return workers.register(db, description.device, description.versions, log_path=log_path), description.batch

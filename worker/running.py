@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness_core import datasets
-from robustness_core.datasets import DatasetError
+from robustness_core.errors import StrataError
 from robustness_core.optimal_loss.conflict_graph import input_distances
-from robustness_core.spec import AuditSpec, SeriesSpec, SpecError
+from robustness_core.spec import AuditSpec, SeriesSpec
 from store import Database, Fenced, audits, distances, images, networks
 from store.records import AuditRecord, ImageKey, NetworkRecord, PairSpec
 from worker import norms
@@ -27,10 +27,6 @@ from worker.plan import Places, Plan, block_size, ordered
 from worker.tasks import Answer, Distances, Estimates, Failure, Kept, NeedsContent, NetworkFile, Task
 
 log = logging.getLogger("worker")
-
-
-class AuditFailed(Exception):
-    """The audit cannot be finished; its text is one sentence for the user."""
 
 
 class Stopped(Exception):
@@ -91,7 +87,7 @@ class _Flight:
 
 
 class AuditRun:
-    """Works on one claimed audit. `run` returns when all is known; it raises AuditFailed, Fenced or Stopped."""
+    """Works on one claimed audit. `run` returns when all is known; it raises StrataError, Fenced or Stopped."""
 
     def __init__(
         self,
@@ -127,8 +123,6 @@ class AuditRun:
                 self._dispatch()
                 self._collect()
             self._measure_norms()
-        except (SpecError, DatasetError) as error:
-            raise AuditFailed(str(error)) from error
         except Stopped:
             for future in self._drain():
                 self._land(future, self._flights.pop(future))
@@ -351,12 +345,12 @@ class AuditRun:
             flight.work.estimates = False  # they only order the pairs
             return
         if failure.final:
-            raise AuditFailed(failure.sentence)
+            raise StrataError(failure.sentence)
         if flight.tries >= self._settings.tries:
             if flight.collisions:  # pictures, not results: the audit does without them
                 self._works.remove(flight.work)
                 return
-            raise AuditFailed(
+            raise StrataError(
                 f"A block of layer {flight.work.spec.layer} failed {flight.tries} times: {failure.sentence}"
             )
         batch = max(1, (flight.task.batch or self._settings.batch) // 4)

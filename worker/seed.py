@@ -10,10 +10,10 @@ from typing import Any
 from zipfile import BadZipFile
 
 from robustness_core import zoo
-from store import Database, networks
+from store import Database, StoreError, networks
 from store.records import LayerRecord, NetworkRecord
 from worker import first_look
-from worker.executors import Executor
+from worker.executors import Executor, ExecutorError
 from worker.tasks import NetworkFile
 
 log = logging.getLogger("worker")
@@ -25,10 +25,14 @@ def seed(db: Database, executor: Executor, folder: Path = zoo.ZOO) -> list[Netwo
     for path in sorted(folder.glob("*.safetensors")):
         try:
             found.append(_register(db, executor, path))
+        except (StoreError, ExecutorError):
+            raise
         except (OSError, ValueError, KeyError) as error:
             log.error("%s cannot be read and is skipped: %s", path.name, error)
     try:
         first_look.load(db, found, folder / first_look.FILE.name)
+    except StoreError:
+        raise
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         log.error("%s cannot be read and is skipped: %s", first_look.FILE.name, error)
     return found

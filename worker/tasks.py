@@ -138,7 +138,7 @@ def run(task: Task, machine: Machine) -> Answer:
 
 
 def describe(machine: Machine) -> Description:
-    """The device in words and the versions that a distance depends on. Raises ValueError for a device that is not."""
+    """The device in words and the versions that a distance depends on. Raises StrataError for a device that is not."""
     from worker import compute
 
     return compute.describe(machine)

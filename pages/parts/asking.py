@@ -9,8 +9,9 @@ from typing import Literal
 import streamlit as st
 
 from pages.parts import cost, login, screen
-from robustness_core.spec import AuditSpec, SpecError
-from store import StoreError, audits
+from robustness_core.errors import StrataError
+from robustness_core.spec import AuditSpec
+from store import audits
 from store.database import Database
 from store.records import NetworkRecord
 
@@ -58,5 +59,5 @@ def start(db: Database, specs: Sequence[AuditSpec]) -> None:
     try:
         for spec in specs:
             audits.submit(db, spec, requested_by=login.user() or "browser")
-    except (SpecError, StoreError) as error:
+    except StrataError as error:
         st.toast(screen.escape(str(error)))

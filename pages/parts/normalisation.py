@@ -14,6 +14,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts import screen, upload, words
+from robustness_core.errors import StrataError
 from store import StoreError, networks
 from store.database import Database
 from store.records import NetworkRecord
@@ -134,7 +135,7 @@ def _look(db: Database, network: NetworkRecord, hints: Mapping[str, Any]) -> upl
             upload.on_disk(content, "safetensors") as path,
         ):
             return upload.inspect(path, hints)
-    except (upload.UploadError, StoreError) as error:
+    except StrataError as error:
         st.error(screen.escape(str(error)))
         return None
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from charts import pictures
 from pages.parts import data, login, progress, screen
 from robustness_core import datasets
-from robustness_core.spec import TOLERANCE, SeriesSpec, SpecError
-from store import StoreError, audits, distances, images, workers
+from robustness_core.errors import StrataError
+from robustness_core.spec import TOLERANCE, SeriesSpec
+from store import audits, distances, images, workers
 from store.database import Database
 from store.records import AuditRecord, CollisionRecord, DistanceMatrix, PairSpec
 
@@ -111,7 +112,7 @@ def request(db: Database, chosen: Sequence[Chosen]) -> AuditRecord | None:
             if audit.spec == spec and audit.state != "done":
                 return audit
         return audits.submit(db, spec, requested_by=login.user() or "browser")
-    except (SpecError, StoreError) as error:
+    except StrataError as error:
         st.error(screen.escape(str(error)))
         return None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 import streamlit as st
 
 from pages.parts import screen, words
-from robustness_core.datasets import DatasetError
+from robustness_core.errors import StrataError
 from robustness_core.spec import AuditSpec
 from store import StoreError, audits, supervisor, workers
 from store.database import Database
@@ -50,7 +50,7 @@ def follow(
                     st.caption(f"Another question is at work, {other}")
                 strip(db, audit)
             draw(tuple((audit.id, audit.done) for audit in now), any(audit.spec in asked for audit in now))
-        except (StoreError, DatasetError) as error:
+        except StrataError as error:
             st.error(screen.escape(str(error)))
 
     live()

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pages.parts import data, screen, words
 from robustness_core import datasets
 from robustness_core.datasets import SPLITS
-from robustness_core.spec import METHODS, PRESETS, AuditSpec, EpsilonGrid, SpecError, too_large_words
+from robustness_core.errors import SpecError, StrataError
+from robustness_core.spec import METHODS, PRESETS, AuditSpec, EpsilonGrid, too_large_words
 from store.records import NetworkRecord
 
 BOUND: Final = "query-params"
@@ -215,7 +216,7 @@ class Form:
                     f"and start again, or choose {datasets.BUNDLED[self.dataset]}."
                 )
             spec.sample.check(data.counts(self.dataset, self.split))
-        except (SpecError, datasets.DatasetError) as error:
+        except StrataError as error:
             return self._refuse(str(error))
         if too_large:
             self._too_large.append(f"{network.name}: {too_large_words(too_large, network.features)}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from robustness_core.errors import CheckpointError
 from robustness_core.sandbox import parent as sandbox
 from store import networks
 from store.database import Database
@@ -19,10 +20,6 @@ from store.records import LayerRecord, NetworkRecord
 
 SUFFIXES = ("safetensors", "pt", "pth", "th", "ckpt", "bin", "tar", "onnx")
 _BLOCK = 2**20
-
-
-class UploadError(ValueError):
-    """A file that is refused; its text is one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def on_disk(file: BinaryIO, suffix: str) -> Iterator[Path]:
 
 
 def inspect(path: Path, hints: Mapping[str, Any]) -> Inspected:
-    """Look at a file; `hints` are those of `sandbox.inspect`. Raises UploadError."""
+    """Look at a file; `hints` are those of `sandbox.inspect`. Raises CheckpointError."""
     copy = path.with_name("clean.safetensors")
     try:
         report = sandbox.inspect(path, hints, copy=copy)
@@ -101,7 +98,7 @@ def inspect(path: Path, hints: Mapping[str, Any]) -> Inspected:
             for layer in report["layers"]
         )
         return Inspected(report, layers, copy.read_bytes())
-    except sandbox.UploadRefused as error:
-        raise UploadError(str(error)) from None
+    except CheckpointError:
+        raise
     except (KeyError, TypeError, ValueError, OSError):
-        raise UploadError("The file could not be looked at to the end; it may be damaged.") from None
+        raise CheckpointError("The file could not be looked at to the end; it may be damaged.") from None

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from robustness_core.checkpoints import chain, containers, families
-from robustness_core.checkpoints.containers import CheckpointError, Contents, State, shown
+from robustness_core.checkpoints.containers import Contents, State, shown
 from robustness_core.checkpoints.onnx import importer
-from robustness_core.networks import ArchitectureError, Network, build, programs
+from robustness_core.errors import CheckpointError, NetworkError
+from robustness_core.networks import Network, build, programs
 
 Values = tuple[float, ...]
 _MANY, _FEW = 24, 6  # guesses about a chain, and about one of over _DEEP convolutions: each costs more there
@@ -45,7 +46,7 @@ class Candidate:
             network = Network(
                 self.body(), self.input_shape, architecture=self.architecture, mean=_list(mean), std=_list(std)
             )
-        except ArchitectureError as error:
+        except NetworkError as error:
             raise CheckpointError(str(error)) from error
         return network.eval()
 
@@ -163,7 +164,7 @@ def _in_named_order(tensors: dict[str, Tensor], text: str, shape: tuple[int, int
     try:
         with torch.device("meta"):
             names = list(build(text, shape).body.state_dict())
-    except ArchitectureError:
+    except NetworkError:
         return tensors  # the name of a family
     if not set(tensors) <= set(names):
         return tensors
@@ -175,7 +176,7 @@ def _program(text: str, tensors: Mapping[str, Tensor], shape: tuple[int, int, in
         steps = programs.from_json(text)
         with torch.device("meta"):
             slots = programs.build(steps).state_dict()
-    except programs.ProgramError as error:
+    except NetworkError as error:
         raise CheckpointError(f"{str(error).rstrip('.')}; the file is damaged, upload the original again.") from error
     counters = {k: torch.zeros((), dtype=torch.int64) for k in slots if k.endswith("num_batches_tracked")}
     state = {**tensors, **counters}

@@ -13,8 +13,9 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from robustness_core.checkpoints.containers import CheckpointError, shown
-from robustness_core.networks import ArchitectureError, Network, build
+from robustness_core.checkpoints.containers import shown
+from robustness_core.errors import CheckpointError, NetworkError
+from robustness_core.networks import Network, build
 
 # The images of the data sets, by their channels and by their pixels.
 IMAGES = {1: (1, 28, 28), 3: (3, 32, 32)}
@@ -107,7 +108,7 @@ def fill(
     try:
         with torch.device("meta"):
             skeleton = build(architecture, input_shape)
-    except ArchitectureError as error:
+    except NetworkError as error:
         raise CheckpointError(str(error)) from error
     wanted = [(name, module) for name, module in skeleton.body.named_children() if _kind(module)]
     if len(wanted) != len(layers):
@@ -121,7 +122,7 @@ def fill(
     skeleton.body.load_state_dict(state, assign=True)
     try:
         network = Network(skeleton.body, input_shape, architecture=skeleton.architecture, mean=mean, std=std)
-    except ArchitectureError as error:
+    except NetworkError as error:
         raise CheckpointError(str(error)) from error
     return network.eval()
 

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustness_core.checkpoints.pickle_reader import WANTED, CheckpointError, Storage, TensorSpec, read_pickle, shown
+from robustness_core.checkpoints.pickle_reader import WANTED, Storage, TensorSpec, read_pickle, shown
+from robustness_core.errors import CheckpointError
 
-__all__ = ["ACCEPTED", "WANTED", "CheckpointError", "Contents", "State", "read", "shown"]
+__all__ = ["ACCEPTED", "WANTED", "Contents", "State", "read", "shown"]
 
 ACCEPTED = "accepted are safetensors, a state_dict saved by torch.save (.pt, .pth, .th) and ONNX"
 LARGEST_FILE = 500 * 1024**2  # bytes

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustness_core.checkpoints.chain import Part
-from robustness_core.checkpoints.containers import CheckpointError, shown
+from robustness_core.checkpoints.containers import shown
+from robustness_core.errors import CheckpointError
 
 # ------------------------------------------------------------------------------------------------------ the modules
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from robustness_core import datasets, layers
 from robustness_core.checkpoints.candidates import Candidate
-from robustness_core.checkpoints.containers import CheckpointError
+from robustness_core.errors import CheckpointError, DatasetError, NetworkError
 from robustness_core.networks import Network
 
 # The usual conventions; where an image has one channel the first value counts.
@@ -304,7 +304,7 @@ def _images(found: Sequence[Candidate], dataset: str | None) -> tuple[Images | N
     for name in names:
         try:
             data = datasets.load(name, "test")
-        except datasets.DatasetError as error:
+        except DatasetError as error:
             problem = str(error)
             continue
         if data.input_shape not in [candidate.input_shape for candidate in found]:
@@ -350,7 +350,7 @@ def check_likeliest(network: Network) -> None:
 def cuts(network: Network) -> list[layers.Cut]:
     try:
         return layers.cuts(network, network.input_shape)
-    except layers.LayerError as error:
+    except NetworkError as error:
         raise CheckpointError(str(error)) from error
 
 

@@ -9,11 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from robustness_core.errors import CheckpointError
+
 _MOST_OPERATIONS = 4_000_000  # about four seconds; a state_dict needs some forty a tensor
-
-
-class CheckpointError(ValueError):
-    """A file that cannot be used; its text is one sentence: what is wrong and what would be accepted."""
 
 
 WANTED = "save the weights with torch.save(model.state_dict(), ...) or as safetensors"

@@ -16,16 +16,13 @@ from robustness_core.collision.constraint import Constraint
 from robustness_core.collision.geometry import max_norm, midpoints, project_linear, rows_where, whitening
 from robustness_core.collision.memory import pairs_within
 from robustness_core.collision.verification import LEAST, Verified, judged, verify
+from robustness_core.errors import StrataError
 from robustness_core.layers import is_affine, widths
-from robustness_core.spec import METHODS, PAPERS, TOLERANCE, SpecError, Threat, check_method
+from robustness_core.spec import METHODS, PAPERS, TOLERANCE, Threat, check_method
 
 _GOAL = 0.2 * TOLERANCE  # what the float32 search aims at, so that the float64 verification agrees
 NEARER = 0.4  # of a found distance: what the originals promise below this is tried from there too
 _SAME = 1e-12  # a mismatch of the originals below this share of their features is rounding: they collide already
-
-
-class CollisionError(ValueError):
-    """Pairs or an extractor that cannot be searched; its text is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +66,16 @@ def find_collisions(
     are measured, one that the method serves. Affine extractors are solved
     in closed form by either method (section 4.2). `seed` draws the starts of the thorough preset. `memory`: bytes
     that the search may use; the default is a fraction of what is free. The search runs in float32 on the extractor's
-    device, the verification in float64. Raises CollisionError for shapes or names that do not fit.
+    device, the verification in float64. Raises StrataError for shapes or names that do not fit.
     """
-    try:
-        check_method(method, preset, threat)
-    except SpecError as error:
-        raise CollisionError(str(error)) from error
+    check_method(method, preset, threat)
     if left.ndim != 4 or left.shape != right.shape:
-        raise CollisionError(
+        raise StrataError(
             f"Left and right must be two batches (B, C, H, W) of one shape; they are {tuple(left.shape)} "
             f"and {tuple(right.shape)}."
         )
     if not (torch.isfinite(left).all() and torch.isfinite(right).all()):
-        raise CollisionError("The images hold values that are not finite numbers.")
+        raise StrataError("The images hold values that are not finite numbers.")
     if len(left) == 1:  # see rows_where
         twice = find_collisions(
             extractor,

@@ -10,14 +10,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from robustness_core import zoo
-from robustness_core.checkpoints import CheckpointError, sha256
-from robustness_core.datasets import NAMES, SPLITS, DatasetError, fitting
+from robustness_core.checkpoints import sha256
+from robustness_core.datasets import NAMES, SPLITS, fitting
 from robustness_core.engine.audit import AuditResult, choose_device, run_audit, to_json
-from robustness_core.files import obstacle, write_whole
-from robustness_core.layers import LayerError, cuts, main_layers
+from robustness_core.errors import SpecError, StrataError
+from robustness_core.files import check_writable, write_whole
+from robustness_core.layers import cuts, main_layers
 from robustness_core.sandbox import untrusted
-from robustness_core.sandbox.parent import UploadRefused
-from robustness_core.spec import METHODS, PRESETS, AuditSpec, EpsilonGrid, SpecError, too_large_words
+from robustness_core.spec import METHODS, PRESETS, AuditSpec, EpsilonGrid, too_large_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,48 +43,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="OUT.json", help="write the whole result here; - prints it")
 
 
-def run(args: argparse.Namespace) -> int:
-    try:
-        path = zoo.find(args.network)
-        given = {name: getattr(args, name) for name in ("architecture", "mean", "std")}
-        hints = {name: value for name, value in given.items() if value is not None}
-        network, guessed = untrusted.load(path, hints)
-        for sentence in guessed:
-            print(f"strata: {sentence}", file=sys.stderr)
-        names = main_layers(network, network.input_shape)
-        spec = AuditSpec.of(
-            network=args.network,
-            dataset=args.dataset or fitting(network.input_shape)[0],
-            split=args.split,
-            classes=tuple(args.classes),
-            samples=args.samples,
-            layers=tuple(names if args.layers == "all" else filter(None, map(str.strip, args.layers.split(",")))),
-            m=tuple(_dimension(text) for text in args.m),
-            projections=args.projections,
-            seed=args.seed,
-            projection_seed=args.projection_seed,
-            left_out=tuple(args.leave_out),
-            method=args.method,
-            preset=args.preset,
-            epsilon=EpsilonGrid.parse(args.epsilon),
-        )
-        if args.json is not None and str(args.json) != "-" and (why := obstacle(args.json)):
-            raise SpecError(why)
-        sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}
-        if note := too_large_words(spec.search.too_large(sizes), sizes):
-            print(f"strata: {note}", file=sys.stderr)
-        device = choose_device(args.device)
-        with tqdm(total=0, unit="pair", disable=None, file=sys.stderr) as bar:
+def run(args: argparse.Namespace) -> None:
+    path = zoo.find(args.network)
+    given = {name: getattr(args, name) for name in ("architecture", "mean", "std")}
+    hints = {name: value for name, value in given.items() if value is not None}
+    network, guessed = untrusted.load(path, hints)
+    for sentence in guessed:
+        print(f"strata: {sentence}", file=sys.stderr)
+    names = main_layers(network, network.input_shape)
+    spec = AuditSpec.of(
+        network=args.network,
+        dataset=args.dataset or fitting(network.input_shape)[0],
+        split=args.split,
+        classes=tuple(args.classes),
+        samples=args.samples,
+        layers=tuple(names if args.layers == "all" else filter(None, map(str.strip, args.layers.split(",")))),
+        m=tuple(_dimension(text) for text in args.m),
+        projections=args.projections,
+        seed=args.seed,
+        projection_seed=args.projection_seed,
+        left_out=tuple(args.leave_out),
+        method=args.method,
+        preset=args.preset,
+        epsilon=EpsilonGrid.parse(args.epsilon),
+    )
+    if args.json is not None and str(args.json) != "-":
+        check_writable(args.json)
+    sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}
+    if note := too_large_words(spec.search.too_large(sizes), sizes):
+        print(f"strata: {note}", file=sys.stderr)
+    device = choose_device(args.device)
+    with tqdm(total=0, unit="pair", disable=None, file=sys.stderr) as bar:
 
-            def progress(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
 
-            memory = None if args.memory is None else args.memory * 2**30
-            result = run_audit(spec, network, sha256(path), device=device, memory=memory, progress=progress)
-    except (SpecError, zoo.ZooError, UploadRefused, CheckpointError, DatasetError, LayerError, ValueError) as error:
-        print(f"strata: {error}", file=sys.stderr)
-        return 2
+        memory = None if args.memory is None else args.memory * 2**30
+        result = run_audit(spec, network, sha256(path), device=device, memory=memory, progress=progress)
     if args.json is None:
         print(_table(result))
     elif str(args.json) == "-":
@@ -93,12 +89,9 @@ def run(args: argparse.Namespace) -> int:
         print(_table(result), file=sys.stderr)
         try:
             write_whole(args.json, json.dumps(to_json(result)).encode())
-        except OSError as error:
+        except StrataError as error:
             print(json.dumps(to_json(result)))  # hours of work are not thrown away
-            sentence = f"{args.json} could not be written ({error.strerror or error}); the JSON went to the output."
-            print(f"strata: {sentence}", file=sys.stderr)
-            return 2
-    return 0
+            raise StrataError(f"{str(error).rstrip('.')}; the JSON went to the output.") from error
 
 
 def _dimension(text: str) -> int | None:

@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from robustness_core import datasets
-from robustness_core.checkpoints.containers import CheckpointError
 from robustness_core.engine.audit import versions
-from robustness_core.files import obstacle
+from robustness_core.errors import StrataError
+from robustness_core.files import check_writable
 from robustness_core.networks import Network
-from robustness_core.networks.own_format import CheckpointFileError, read_card, save_card
+from robustness_core.networks.own_format import read_card, save_card
 from robustness_core.sandbox import untrusted
-from robustness_core.sandbox.parent import UploadRefused
-from robustness_core.spec import EpsilonGrid, SpecError, sample_indices
+from robustness_core.spec import EpsilonGrid, sample_indices
 from robustness_core.training.evaluation import (
     FAB_STEPS,
     PGD_STEPS,
@@ -44,10 +43,6 @@ HEADLINES = ("clean", "robust", "usual")
 AUDITED = "audited"  # and FAB's norms of the images that an audit takes
 
 
-class EvaluationError(ValueError):
-    """A measurement that cannot be made; its text is one sentence for the user."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="a checkpoint; the card goes beside it")
     parser.add_argument("--dataset", help=f"{', '.join(datasets.NAMES)} (default: the card's)")
@@ -66,41 +61,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Measure and write the card. Exit status 2 and one line on stderr for bad input."""
-    try:
-        card = read_card(args.file)
-        _check(args)
-        if why := obstacle(args.file.with_suffix(".json")):
-            raise EvaluationError(why)
-        network, guessed = untrusted.load(args.file, {} if args.dataset is None else {"dataset": args.dataset})
-        for sentence in guessed:
-            print(f"strata: {sentence}", file=sys.stderr)
-        card["evaluation"] = (card.get("evaluation", {}) if args.only else {}) | measure(network, card, args)
-        save_card(args.file, card)
-    except (
-        EvaluationError,
-        SpecError,
-        CheckpointError,
-        CheckpointFileError,
-        UploadRefused,
-        datasets.DatasetError,
-    ) as error:
-        print(f"strata: {error}", file=sys.stderr)
-        return 2
+def run(args: argparse.Namespace) -> None:
+    """Measure and write the card. Raises StrataError."""
+    card = read_card(args.file)
+    _check(args)
+    check_writable(args.file.with_suffix(".json"))
+    network, guessed = untrusted.load(args.file, {} if args.dataset is None else {"dataset": args.dataset})
+    for sentence in guessed:
+        print(f"strata: {sentence}", file=sys.stderr)
+    card["evaluation"] = (card.get("evaluation", {}) if args.only else {}) | measure(network, card, args)
+    save_card(args.file, card)
     print(_summary(args.file.stem, card["evaluation"]))
-    return 0
 
 
 def _check(args: argparse.Namespace) -> None:
     a, b = args.classes
     if not (0 <= a <= 9 and 0 <= b <= 9 and a != b):
-        raise EvaluationError(f"The classes {a} and {b} must be two different numbers from 0 to 9.")
+        raise StrataError(f"The classes {a} and {b} must be two different numbers from 0 to 9.")
     if args.precision not in PRECISIONS:
-        raise EvaluationError(f"The precision {args.precision!r} is not one of {', '.join(PRECISIONS)}.")
+        raise StrataError(f"The precision {args.precision!r} is not one of {', '.join(PRECISIONS)}.")
     for epsilon in args.robust_epsilon or ():
         if not (np.isfinite(epsilon) and epsilon >= 0):
-            raise EvaluationError(f"The budget ε is {epsilon:g}; it must be 0 or more.")
+            raise StrataError(f"The budget ε is {epsilon:g}; it must be 0 or more.")
     for name, value, least in (
         ("number of PGD steps", args.steps, 1),
         ("number of test images", 1 if args.images is None else args.images, 1),
@@ -110,7 +92,7 @@ def _check(args: argparse.Namespace) -> None:
         ("seed", args.seed, 0),
     ):
         if value < least:
-            raise EvaluationError(f"The {name} is {value}; it must be {least} or more.")
+            raise StrataError(f"The {name} is {value}; it must be {least} or more.")
 
 
 def measure(network: Network, card: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -118,13 +100,13 @@ def measure(network: Network, card: dict[str, Any], args: argparse.Namespace) ->
     begun = time.monotonic()
     dataset = args.dataset or card.get("dataset")
     if dataset is None:
-        raise EvaluationError(f"{args.file} has no card that names its data set; give --dataset.")
+        raise StrataError(f"{args.file} has no card that names its data set; give --dataset.")
     asked = args.only or (*HEADLINES, AUDITED)
     sample = _sample(dataset, args) if AUDITED in asked else None  # what is lacking is said before hours are spent
     data = sample[0] if sample and asked == [AUDITED] else datasets.fetch(dataset, "test")
     _try(network, data)
     if args.images is not None and args.images > len(data):
-        raise EvaluationError(f"--images asks for {args.images:,} images, but {dataset} has {len(data):,} test images.")
+        raise StrataError(f"--images asks for {args.images:,} images, but {dataset} has {len(data):,} test images.")
     training = card.get("training", {})
     own = None if training.get("method") == "benign" else training.get("epsilon")
     trained = own or USUAL_EPSILON[dataset]
@@ -238,11 +220,11 @@ def _try(network: Network, data: datasets.Dataset) -> None:
     """Refuse a network that does not take these images or does not know their classes."""
     if network.input_shape != data.input_shape:
         theirs, ours = ("×".join(map(str, shape)) for shape in (network.input_shape, data.input_shape))
-        raise EvaluationError(f"The network takes images of {theirs}, those of {data.name} are {ours}; give --dataset.")
+        raise StrataError(f"The network takes images of {theirs}, those of {data.name} are {ours}; give --dataset.")
     with torch.no_grad():
         outputs = network(_images(data, np.arange(1))[0]).shape[1]
     if outputs < CLASSES:
-        raise EvaluationError(f"The network has {outputs} outputs, but {data.name} has {CLASSES} classes.")
+        raise StrataError(f"The network has {outputs} outputs, but {data.name} has {CLASSES} classes.")
 
 
 def _sample(dataset: str, args: argparse.Namespace) -> tuple[datasets.Dataset, list[np.ndarray[Any, Any]]] | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from robustness_core.datasets import NAMES
-from robustness_core.sandbox.parent import Limits, UploadRefused, inspect
+from robustness_core.sandbox.parent import Limits, inspect
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,18 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--largest", type=float, default=500.0, help="MB that the file may have")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print the report. Exit status 2 and one sentence on stderr for a file that is refused."""
+def run(args: argparse.Namespace) -> None:
+    """Print the report. Raises CheckpointError for a file that is refused."""
     names = ("architecture", "dataset", "mean", "std", "input_shape", "stage")
     hints = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     limits = Limits(memory=int(args.memory * 1024**3), largest=int(args.largest * 1024**2))
-    try:
-        report = inspect(args.file, hints, limits=limits, copy=args.copy)
-    except UploadRefused as error:
-        print(f"strata: {error}", file=sys.stderr)
-        return 2
+    report = inspect(args.file, hints, limits=limits, copy=args.copy)
     print(json.dumps(report, indent=1) if args.json else _text(report))
-    return 0
 
 
 def _text(report: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from tqdm import tqdm
 
 from robustness_core import datasets, layers
 from robustness_core.engine.audit import versions
-from robustness_core.files import obstacle
-from robustness_core.networks import ArchitectureError, Network
-from robustness_core.networks.own_format import CheckpointFileError, save
+from robustness_core.errors import StrataError
+from robustness_core.files import check_writable
+from robustness_core.networks import Network
+from robustness_core.networks.own_format import save
 from robustness_core.training.train import (
     HELD_OUT,
     HELD_OUT_STEPS,
@@ -25,12 +25,9 @@ from robustness_core.training.train import (
     USUAL_EPSILON,
     EpochReport,
     Trained,
-    TrainingError,
     TrainingSpec,
     train,
 )
-
-BAD_INPUT = (TrainingError, datasets.DatasetError, ArchitectureError, CheckpointFileError)
 
 _DEFAULT = TrainingSpec("small", "mnist", "benign")
 
@@ -59,32 +56,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="a .safetensors file; its card goes beside it")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Train and write; the same command goes on where it stopped. Exit status 2 and one line for bad input."""
-    try:
-        spec = TrainingSpec(
-            architecture=args.architecture,
-            dataset=args.dataset,
-            method=args.method,
-            epsilon=USUAL_EPSILON.get(args.dataset, _DEFAULT.epsilon) if args.epsilon is None else args.epsilon,
-            epochs=args.epochs,
-            attack_steps=args.attack_steps,
-            beta=args.beta,
-            batch=args.batch,
-            learning_rate=args.learning_rate,
-            seed=args.seed,
-            limit=args.limit,
-            precision=args.precision,
-        )
-        if args.out.suffix != ".safetensors":
-            raise TrainingError(f"--out {args.out} must end in .safetensors.")
-        if why := obstacle(args.out):
-            raise TrainingError(why)
-        _train_and_save(spec, args)
-    except BAD_INPUT as error:
-        print(f"strata: {error}", file=sys.stderr)
-        return 2
-    return 0
+def run(args: argparse.Namespace) -> None:
+    """Train and write; the same command goes on where it stopped. Raises StrataError."""
+    spec = TrainingSpec(
+        architecture=args.architecture,
+        dataset=args.dataset,
+        method=args.method,
+        epsilon=USUAL_EPSILON.get(args.dataset, _DEFAULT.epsilon) if args.epsilon is None else args.epsilon,
+        epochs=args.epochs,
+        attack_steps=args.attack_steps,
+        beta=args.beta,
+        batch=args.batch,
+        learning_rate=args.learning_rate,
+        seed=args.seed,
+        limit=args.limit,
+        precision=args.precision,
+    )
+    if args.out.suffix != ".safetensors":
+        raise StrataError(f"--out {args.out} must end in .safetensors.")
+    check_writable(args.out)
+    _train_and_save(spec, args)
 
 
 def _train_and_save(spec: TrainingSpec, args: argparse.Namespace) -> None:

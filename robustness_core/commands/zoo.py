@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from robustness_core.networks.own_format import CheckpointFileError, read_card, write_whole
+from robustness_core.errors import StrataError
+from robustness_core.files import write_whole
+from robustness_core.networks.own_format import read_card
 
 TEST_IMAGES = 10_000  # of MNIST and of CIFAR-10
 ZOO = Path(__file__).resolve().parents[2] / "zoo"
@@ -40,7 +42,7 @@ trained on 15,000 has seen a quarter of them. Of `cifar10-2k`, every CIFAR-10 ne
 def row(checkpoint: Path, card: dict[str, Any]) -> str:
     """One line of the table; a network that is not measured yet has dashes."""
     if "training" not in card:
-        raise CheckpointFileError(f"{checkpoint} has no card that says how it was trained.")
+        raise StrataError(f"{checkpoint} has no card that says how it was trained.")
     spec = card["training"]
     how = spec["method"] if spec["method"] == "benign" else f"{spec['method']}, ε = {spec['epsilon']:g}"
     if spec["method"] == "trades":
@@ -78,7 +80,7 @@ def main() -> int:
     zoo = parser.parse_args().zoo
     try:
         write_whole(zoo / "README.md", text(zoo).encode())
-    except CheckpointFileError as error:
+    except StrataError as error:
         print(f"strata: {error}", file=sys.stderr)
         return 2
     return 0

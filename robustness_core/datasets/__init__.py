@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
+from robustness_core.errors import DatasetError
+
 NAMES = ("mnist-5k", "mnist", "cifar10-2k", "cifar10")
 SPLITS = ("train", "test")
 # What of a data set is bundled, under a name of its own.
@@ -53,10 +55,6 @@ _CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 _CIFAR_FOLDER = "cifar-10-batches-bin"
 _CIFAR_FILES = {"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)}
 _CIFAR_RECORD = 1 + 3 * 32 * 32  # one label byte, then three planes of 32 rows of 32 bytes
-
-
-class DatasetError(ValueError):
-    """A data set that cannot be read; its text is one sentence for the user."""
 
 
 @dataclass(frozen=True, eq=False)

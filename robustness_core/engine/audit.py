@@ -15,12 +15,13 @@ from torch import Tensor
 from robustness_core import __version__, datasets
 from robustness_core.collision import Collisions, find_collisions
 from robustness_core.engine import nesting
+from robustness_core.errors import SpecError, StrataError
 from robustness_core.layers import cuts, extractor
 from robustness_core.networks import Network
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.projection import project
-from robustness_core.spec import AuditSpec, SeriesSpec, SpecError
+from robustness_core.spec import AuditSpec, SeriesSpec
 
 Floats = npt.NDArray[np.float64]
 BLOCK = 64  # pairs between two reports of progress
@@ -70,14 +71,14 @@ class AuditResult:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device that `name` asks for; auto takes cuda, then mps, then cpu. Raises ValueError with one sentence."""
+    """The device that `name` asks for; auto takes cuda, then mps, then cpu. Raises StrataError."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"The device {name!r} is not available here; use auto or cpu.") from error
+        raise StrataError(f"The device {name!r} is not available here; use auto or cpu.") from error
     return device
 
 
@@ -119,8 +120,8 @@ def run_audit(
     """Compute every distance that `spec` asks for and the curves that follow (Algorithm 2 of the paper).
 
     `network` is on the CPU or on `device`; `memory` bytes limit a batch; `progress` is told the pairs done and the
-    pairs in all after every block. Layers are left out at an m above their size. Raises SpecError, LayerError or
-    DatasetError with one sentence, before any search.
+    pairs in all after every block. Layers are left out at an m above their size. Raises StrataError, before any
+    search.
     Cost: passes of the method x S^2 pairs x series; see benchmarks/RESULTS.md.
     """
     device = device or torch.device("cpu")

@@ -15,9 +15,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
-
-class LayerError(ValueError):
-    """A network that cannot be cut, or a layer that it does not have; its text is one sentence."""
+from robustness_core.errors import NetworkError
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def cuts(network: nn.Module, input_shape: Sequence[int]) -> list[Cut]:
 
     A cut is a dominator of the output in the traced graph: a tensor without which no information passes. Reshapes,
     paddings and the normalisation hold the features of the tensor before them and are not listed. `input_shape` is
-    (C, H, W). Cost: one trace and one forward pass of three images. Raises LayerError if the network cannot be
+    (C, H, W). Cost: one trace and one forward pass of three images. Raises NetworkError if the network cannot be
     traced or run.
     """
     return list(_trace(network, tuple(input_shape)).cuts)
@@ -99,15 +97,15 @@ def extractor(network: nn.Module, cut_name: str, input_shape: Sequence[int] | No
 
     The module shares the network's weights, asks no gradients of them, is in evaluation mode, and says in its
     attribute `affine` whether it is affine. `input_shape` is needed unless the network has that attribute.
-    Raises LayerError for an unknown layer.
+    Raises NetworkError for an unknown layer.
     """
     shape = tuple(input_shape if input_shape is not None else getattr(network, "input_shape", ()))
     if not shape:
-        raise LayerError("The input shape (C, H, W) of the network is not known; give it.")
+        raise NetworkError("The input shape (C, H, W) of the network is not known; give it.")
     traced = _trace(network, shape)
     names = [cut.name for cut in traced.cuts]
     if cut_name not in names:
-        raise LayerError(f"The network has no layer {cut_name!r}; it has {', '.join(names)}.")
+        raise NetworkError(f"The network has no layer {cut_name!r}; it has {', '.join(names)}.")
     position = names.index(cut_name)
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
@@ -131,7 +129,7 @@ def widths(module: nn.Module, input_shape: Sequence[int]) -> list[int]:
     """The sizes of all layers of a module, (C, H, W) pixels to its features; empty where it cannot be traced."""
     try:
         return [cut.features for cut in cuts(module, input_shape)]
-    except LayerError:
+    except NetworkError:
         return []
 
 
@@ -170,7 +168,7 @@ def _trace(network: nn.Module, input_shape: tuple[int, ...]) -> _Traced:
             ShapeProp(module).propagate(torch.zeros((3, *input_shape), device=weight.device, dtype=weight.dtype))
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise LayerError(f"The network cannot be cut into layers: {reason[:200]}") from error
+        raise NetworkError(f"The network cannot be cut into layers: {reason[:200]}") from error
     finally:
         network.train(was_training)
     nodes = _dominators(module)
@@ -183,7 +181,7 @@ def _trace(network: nn.Module, input_shape: tuple[int, ...]) -> _Traced:
         found.append(Cut(name, shape, math.prod(shape), affine[node], main))
         kept.append(node)
     if not found:
-        raise LayerError("The network has no layer between its input and its output.")
+        raise NetworkError("The network has no layer between its input and its output.")
     return _Traced(module, tuple(kept), tuple(found))
 
 
@@ -192,14 +190,14 @@ def _dominators(module: fx.GraphModule) -> list[fx.Node]:
     nodes = list(module.graph.nodes)
     inputs = [node for node in nodes if node.op == "placeholder"]
     if len(inputs) != 1:
-        raise LayerError(f"The network takes {len(inputs)} inputs; it must take one batch of images.")
+        raise NetworkError(f"The network takes {len(inputs)} inputs; it must take one batch of images.")
     graph = networkx.DiGraph()
     graph.add_nodes_from(nodes)
     graph.add_edges_from((source, node) for node in nodes for source in node.all_input_nodes)
     output = next(node for node in nodes if node.op == "output")
     parents = networkx.immediate_dominators(graph, inputs[0])
     if output not in parents:
-        raise LayerError("The output of the network does not depend on its input.")
+        raise NetworkError("The output of the network does not depend on its input.")
     chain: list[fx.Node] = []
     node = parents[output]
     while node is not None and node is not inputs[0]:

@@ -1,5 +1,5 @@
 """Networks: built from a text, converted from a graph, written and read in the project's own format."""
 
-from robustness_core.networks.architecture import ARCHITECTURES, GRAMMAR, ArchitectureError, Network, Normalise, build
+from robustness_core.networks.architecture import ARCHITECTURES, GRAMMAR, Network, Normalise, build
 
-__all__ = ["ARCHITECTURES", "GRAMMAR", "ArchitectureError", "Network", "Normalise", "build"]
+__all__ = ["ARCHITECTURES", "GRAMMAR", "Network", "Normalise", "build"]

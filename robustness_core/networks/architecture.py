@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from robustness_core.errors import NetworkError
+
 # METHOD.md section 5 (Gowal et al. 2019, all ReLU). The last layer gives one logit a class.
 ARCHITECTURES = {
     "small": "conv 16 4x4/2 p1, relu, conv 32 4x4/1 same, relu, flatten, fc 100, relu, fc 10",
@@ -26,10 +28,6 @@ GRAMMAR = (
     "conv CHANNELS HxW[/STRIDE] [pPADDING|same], relu, elu, leakyrelu, tanh, sigmoid, gelu, softplus, bn, "
     "maxpool SIZE[/STRIDE] [pPADDING], avgpool SIZE[/STRIDE] [pPADDING], gap, flatten, fc UNITS"
 )
-
-
-class ArchitectureError(ValueError):
-    """An architecture text that cannot be read or built; its text is one sentence that names the word."""
 
 
 class Normalise(nn.Module):
@@ -71,7 +69,7 @@ class Network(nn.Module):
         channels = next(iter(input_shape))
         for values in (mean, std):
             if values is not None and len(values) not in (1, channels):
-                raise ArchitectureError(
+                raise NetworkError(
                     f"The normalisation has {len(values)} values a kind; the input has {channels} channels."
                 )
         self.input_shape = tuple(int(size) for size in input_shape)
@@ -79,7 +77,7 @@ class Network(nn.Module):
         self.mean = None if mean is None else tuple(float(v) for v in mean)
         self.std = None if std is None else tuple(float(v) for v in std)
         if (self.mean is None) != (self.std is None):
-            raise ArchitectureError("A normalisation needs both a mean and a std.")
+            raise NetworkError("A normalisation needs both a mean and a std.")
         if self.mean is not None and self.std is not None:
             self.normalise: nn.Module = Normalise(self.mean, self.std)
         else:
@@ -117,7 +115,7 @@ def build(
 
     `architecture`: small, medium, large, or a text such as `conv 16 4x4/2 p1, relu, flatten, fc 10` (GRAMMAR).
     `input_shape`: (C, H, W). Modules are named conv1, conv2, ..., fc1, ..., logits, so layers have those names.
-    A name builds `classes` logits; a text says its own. Raises ArchitectureError with one sentence.
+    A name builds `classes` logits; a text says its own. Raises NetworkError with one sentence.
     """
     text = ARCHITECTURES.get(architecture.strip(), architecture)
     if text is not architecture:
@@ -125,7 +123,7 @@ def build(
     items = [" ".join(item.split()).lower() for item in text.split(",")]
     last_fc = max((i for i, item in enumerate(items) if item.split()[:1] == ["fc"]), default=-1)
     if last_fc < 0:
-        raise ArchitectureError(f"The architecture {text!r} has no fc layer; the last layer must be `fc UNITS`.")
+        raise NetworkError(f"The architecture {text!r} has no fc layer; the last layer must be `fc UNITS`.")
 
     body: OrderedDict[str, nn.Module] = OrderedDict()
     counts = {"conv": 0, "fc": 0, "pool": 0, "bn": 0}
@@ -143,7 +141,7 @@ def build(
             channels, height, width, stride, padding = match.groups()
             step, size = int(stride or 1), (int(height), int(width))
             if padding == "same" and step != 1:
-                raise ArchitectureError(f"`{item}`: same padding needs stride 1; write p{size[0] // 2}.")
+                raise NetworkError(f"`{item}`: same padding needs stride 1; write p{size[0] // 2}.")
             _check_sizes(item, int(channels) * shape[0] * size[0] * size[1], step, *size)
             latest = name = number("conv")
             if padding == "same":  # spelled out, since an even kernel needs one more row at the end than at the start
@@ -170,7 +168,7 @@ def build(
             module, name = nn.Flatten(), "flatten"
         elif match := _FC.fullmatch(item):
             if len(shape) != 1:
-                raise ArchitectureError(f"`{item}` needs a flat input; write flatten before it.")
+                raise NetworkError(f"`{item}` needs a flat input; write flatten before it.")
             units = int(match.group(1))
             _check_sizes(item, units * shape[0], units)
             module = nn.Linear(shape[0], units)
@@ -178,9 +176,9 @@ def build(
         elif item in _ACTIVATIONS:
             module, name = _ACTIVATIONS[item](), f"{latest}_{item}"
         else:
-            raise ArchitectureError(_unknown(item))
+            raise NetworkError(_unknown(item))
         if name in body:
-            raise ArchitectureError(f"`{item}` appears twice in a row in the architecture; write it once.")
+            raise NetworkError(f"`{item}` appears twice in a row in the architecture; write it once.")
         shape = _shape_after(module, shape, item)
         body[name] = module
     return Network(nn.Sequential(body), input_shape, architecture=", ".join(items), mean=mean, std=std)
@@ -192,14 +190,14 @@ def _padding(text: str | None) -> int:
 
 def _need_image(shape: tuple[int, ...], item: str) -> None:
     if len(shape) != 3:
-        raise ArchitectureError(f"`{item}` needs an image as input, but a flatten comes before it.")
+        raise NetworkError(f"`{item}` needs an image as input, but a flatten comes before it.")
 
 
 def _check_sizes(item: str, numbers: int, *positive: int) -> None:
     if min(positive) < 1 or numbers < 1:
-        raise ArchitectureError(f"`{item}`: every size must be 1 or more.")
+        raise NetworkError(f"`{item}`: every size must be 1 or more.")
     if numbers > _LARGEST:
-        raise ArchitectureError(f"`{item}` asks for {numbers} weights; at most {_LARGEST} are accepted.")
+        raise NetworkError(f"`{item}` asks for {numbers} weights; at most {_LARGEST} are accepted.")
 
 
 def _shape_after(module: nn.Module, shape: tuple[int, ...], item: str) -> tuple[int, ...]:
@@ -209,12 +207,12 @@ def _shape_after(module: nn.Module, shape: tuple[int, ...], item: str) -> tuple[
             # A meta copy costs nothing and knows the shapes.
             after = tuple(torch.func.functional_call(module, _meta_state(module), meta).shape[1:])
     except RuntimeError as error:
-        raise ArchitectureError(f"`{item}` does not fit an input of {_times(shape)}.") from error
+        raise NetworkError(f"`{item}` does not fit an input of {_times(shape)}.") from error
     size = 1
     for axis in after:
         size *= axis
     if size < 1 or size > _LARGEST:
-        raise ArchitectureError(f"`{item}` would give features of {_times(after)}, which cannot be used.")
+        raise NetworkError(f"`{item}` would give features of {_times(after)}, which cannot be used.")
     return after
 
 

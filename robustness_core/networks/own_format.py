@@ -13,25 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from robustness_core import files
-from robustness_core.networks import ArchitectureError, Network, build
-
-
-class CheckpointFileError(ValueError):
-    """A checkpoint file that cannot be read or written; its text is one sentence for the user."""
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """files.write_whole, with a sentence for the user if it cannot."""
-    _write({path: content})
-
-
-def _write(contents: Mapping[Path, bytes]) -> None:
-    try:
-        files.write_together(contents)
-    except OSError as error:
-        path = next(iter(contents))
-        raise CheckpointFileError(f"{path} could not be written: {error.strerror or error}.") from error
+from robustness_core.errors import CheckpointError
+from robustness_core.files import write_together
+from robustness_core.networks import Network, build
 
 
 def save(
@@ -41,7 +25,7 @@ def save(
 
     The file's metadata hold the strings architecture, input_shape, mean and std (JSON; empty without normalisation).
     `dtype` float16 halves the file; weights are stored as they are unless given. Weights and card replace older ones
-    together. Raises CheckpointFileError, also where a weight is not finite or beyond the range of `dtype`.
+    together. Raises StrataError, also where a weight is not finite or beyond the range of `dtype`.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.body.state_dict().items()}
     if dtype is not None:
@@ -49,9 +33,7 @@ def save(
     for name, tensor in state.items():
         if not tensor.isfinite().all():
             kind = str(tensor.dtype).removeprefix("torch.")
-            raise CheckpointFileError(
-                f"The weights {name} hold a number that is not finite as {kind}; nothing is saved."
-            )
+            raise CheckpointError(f"The weights {name} hold a number that is not finite as {kind}; nothing is saved.")
     metadata = {
         "architecture": network.architecture,
         "input_shape": json.dumps(list(network.input_shape)),
@@ -59,7 +41,7 @@ def save(
         "std": "" if network.std is None else json.dumps(list(network.std)),
     }
     weights = {path: _in_order(to_bytes(state, metadata=metadata))}
-    _write(weights if card is None else weights | _card(path, card))
+    write_together(weights if card is None else weights | _card(path, card))
 
 
 def _in_order(content: bytes) -> bytes:
@@ -74,8 +56,8 @@ def _in_order(content: bytes) -> bytes:
 
 
 def save_card(path: Path, card: Mapping[str, Any]) -> None:
-    """Write the card of the checkpoint `path` as JSON beside it. Raises CheckpointFileError."""
-    _write(_card(path, card))
+    """Write the card of the checkpoint `path` as JSON beside it. Raises StrataError."""
+    write_together(_card(path, card))
 
 
 def _card(path: Path, card: Mapping[str, Any]) -> dict[Path, bytes]:
@@ -84,33 +66,33 @@ def _card(path: Path, card: Mapping[str, Any]) -> dict[Path, bytes]:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The card of the checkpoint `path`, or an empty one where there is none. Raises CheckpointFileError."""
+    """The card of the checkpoint `path`, or an empty one where there is none. Raises CheckpointError."""
     card = path.with_suffix(".json")
     if not card.is_file():
         return {}
     try:
         content = json.loads(card.read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointFileError(f"The card {card} is not readable JSON.") from error
+        raise CheckpointError(f"The card {card} is not readable JSON.") from error
     if not isinstance(content, dict):
-        raise CheckpointFileError(f"The card {card} is not a JSON object.")
+        raise CheckpointError(f"The card {card} is not a JSON object.")
     return content
 
 
 def read(path: Path) -> Network:
-    """The network that `save` wrote, weights as float32. Raises CheckpointFileError with one sentence."""
+    """The network that `save` wrote, weights as float32. Raises CheckpointError with one sentence."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError) as error:
-        raise CheckpointFileError(f"{path} cannot be read as safetensors: {error}.") from error
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}.") from error
     if "architecture" not in metadata or "input_shape" not in metadata:
-        raise CheckpointFileError(f"{path} does not say its architecture; it was not written by Strata.")
+        raise CheckpointError(f"{path} does not say its architecture; it was not written by Strata.")
     try:
         mean, std = (json.loads(metadata[key]) if metadata.get(key) else None for key in ("mean", "std"))
         network = build(metadata["architecture"], json.loads(metadata["input_shape"]), mean=mean, std=std)
         network.body.load_state_dict(state)
-    except (ArchitectureError, ValueError, RuntimeError, TypeError) as error:
-        raise CheckpointFileError(f"The weights in {path} do not fit the architecture that it names.") from error
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"The weights in {path} do not fit the architecture that it names.") from error
     return network.eval()

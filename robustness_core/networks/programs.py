@@ -11,11 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustness_core.errors import NetworkError
+
 INPUT = "input"
-
-
-class ProgramError(ValueError):
-    """A list of steps that cannot be built; its text is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -256,24 +254,24 @@ class Program(nn.Module):
 
 
 def module_of(step: Step) -> nn.Module:
-    """The module of one step, with fresh weights. Raises ProgramError."""
+    """The module of one step, with fresh weights. Raises NetworkError."""
     try:
         return KINDS[step.kind](step.settings)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise ProgramError(f"The step {step.name} ({step.kind}) cannot be built.") from error
+        raise NetworkError(f"The step {step.name} ({step.kind}) cannot be built.") from error
 
 
 def build(steps: Sequence[Step]) -> Program:
-    """The module of a list of steps, with fresh weights. Raises ProgramError if a name is missing or used twice."""
+    """The module of a list of steps, with fresh weights. Raises NetworkError if a name is missing or used twice."""
     known = {INPUT}
     for step in steps:
         if step.name in known or not step.name.isidentifier():
-            raise ProgramError(f"The step name {step.name!r} is used twice or is no plain word.")
+            raise NetworkError(f"The step name {step.name!r} is used twice or is no plain word.")
         if not step.inputs or not set(step.inputs) <= known:
-            raise ProgramError(f"The step {step.name} works on a tensor that no earlier step gives.")
+            raise NetworkError(f"The step {step.name} works on a tensor that no earlier step gives.")
         known.add(step.name)
     if not steps:
-        raise ProgramError("The network has no step.")
+        raise NetworkError("The network has no step.")
     return Program(steps)
 
 
@@ -282,14 +280,14 @@ def to_json(steps: Sequence[Step]) -> str:
 
 
 def from_json(text: str) -> tuple[Step, ...]:
-    """The steps that `to_json` wrote. Raises ProgramError."""
+    """The steps that `to_json` wrote. Raises NetworkError."""
     try:
         return tuple(
             Step(str(item["name"]), str(item["kind"]), tuple(item["inputs"]), dict(item["settings"]))
             for item in json.loads(text)
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ProgramError("The stored steps of the network cannot be read.") from error
+        raise NetworkError("The stored steps of the network cannot be read.") from error
 
 
 def describe(steps: Sequence[Step]) -> str:

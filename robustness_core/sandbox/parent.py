@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness_core import datasets
+from robustness_core.errors import CheckpointError
 
 ROOT = Path(__file__).resolve().parents[2]
 _LARGEST_ANSWER = 16 * 1024**2
@@ -23,10 +24,6 @@ _REPORT = "answer.json"
 _COPY = "copy.safetensors"
 _UNDERSTOOD = "understood"  # the child leaves a file of this name once the upload is parsed
 _ACCEPTED = "accepted are safetensors, a state_dict saved by torch.save (.pt, .pth, .th) and ONNX"
-
-
-class UploadRefused(ValueError):
-    """An upload that is not taken; its text is one sentence: what is wrong and what would be accepted."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def inspect(
     `hints` are the keyword arguments of `inspection.inspect` (architecture, dataset, mean, std, input_shape, stage).
     The child has limits on memory, time and written bytes, a folder of its own, no database, and on Linux neither
     network nor other programs. `copy` is where a safetensors file of the network goes that `checkpoints.load` reads
-    without hints and that holds nothing else of the upload. Raises UploadRefused.
+    without hints and that holds nothing else of the upload. Raises CheckpointError.
     """
     limits = limits or Limits()
     _check_file(path, limits)
@@ -68,7 +65,7 @@ def inspect(
         status = _run(request, place, limits)
         answer = _answer(place, status, limits)
         if "refusal" in answer:
-            raise UploadRefused(str(answer["refusal"]))
+            raise CheckpointError(str(answer["refusal"]))
         if copy is not None:
             _move(place / _COPY, copy)
         report: dict[str, Any] = answer["report"]
@@ -79,13 +76,13 @@ def _check_file(path: Path, limits: Limits) -> None:
     try:
         about = path.stat()
     except OSError as error:
-        raise UploadRefused(f"The file cannot be read: {error.strerror or 'unknown error'}.") from None
+        raise CheckpointError(f"The file cannot be read: {error.strerror or 'unknown error'}.") from None
     except ValueError:
-        raise UploadRefused("The name of the file holds a zero byte; give it another name.") from None
+        raise CheckpointError("The name of the file holds a zero byte; give it another name.") from None
     if not stat.S_ISREG(about.st_mode):
-        raise UploadRefused(f"This is not a file; {_ACCEPTED}.")
+        raise CheckpointError(f"This is not a file; {_ACCEPTED}.")
     if about.st_size > limits.largest:
-        raise UploadRefused(
+        raise CheckpointError(
             f"The file has {about.st_size / 1024**2:.0f} MB; at most {limits.largest / 1024**2:.0f} MB are accepted."
         )
 
@@ -166,11 +163,11 @@ def _answer(folder: Path, status: int | None, limits: Limits) -> dict[str, Any]:
 
 def _move(made: Path, copy: Path) -> None:
     if made.is_symlink() or not made.is_file():
-        raise UploadRefused("No copy of the network was made; upload the file again.")
+        raise CheckpointError("No copy of the network was made; upload the file again.")
     beside = copy.with_name(f"{copy.name}.part")
     try:
         shutil.copyfile(made, beside)
         os.replace(beside, copy)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise UploadRefused(f"The copy cannot be written: {error.strerror or 'unknown error'}.") from None
+        raise CheckpointError(f"The copy cannot be written: {error.strerror or 'unknown error'}.") from None

@@ -20,8 +20,8 @@ def load(path: Path, hints: Mapping[str, Any] | None = None) -> tuple[Network, t
 
     Only a safetensors file of the project's own, which names its architecture, is read in this process, and that only
     where no other normalisation than its own is asked for. `hints` are
-    those of `sandbox.inspect`. Cost: some seconds for any other file. Raises sandbox.UploadRefused or
-    CheckpointError with one sentence.
+    those of `sandbox.inspect`. Cost: some seconds for any other file. Raises CheckpointError with one
+    sentence.
     """
     if _is_own(path) and not {"mean", "std"} & set(hints or {}):
         return load_here(path), ()

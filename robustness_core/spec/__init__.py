@@ -1,7 +1,8 @@
 """The question in three parts: which images, which search, and how it is looked at. Validated, hashed, no torch."""
 
+from robustness_core.errors import SpecError
 from robustness_core.spec.audit import AuditSpec
-from robustness_core.spec.checks import SpecError, key_of
+from robustness_core.spec.checks import key_of
 from robustness_core.spec.methods import METHODS, PAPERS, PRESETS, TOLERANCE, Method
 from robustness_core.spec.sample import SampleSpec, sample_indices
 from robustness_core.spec.search import SearchSpec, SeriesSpec, check_method, too_large_words

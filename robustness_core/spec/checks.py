@@ -1,4 +1,4 @@
-"""What every part of a question shares: its error, the check that raises it, and the key of an identity."""
+"""What every part of a question shares: its checks, and the key of an identity."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-
-class SpecError(ValueError):
-    """A question that cannot be asked; its text is one sentence for the user."""
+from robustness_core.errors import SpecError
 
 
 def require(condition: bool, sentence: str) -> None:

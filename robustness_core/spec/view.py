@@ -8,7 +8,8 @@ from typing import Self
 
 import numpy as np
 
-from robustness_core.spec.checks import SpecError, is_int, require
+from robustness_core.errors import SpecError
+from robustness_core.spec.checks import is_int, require
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustness_core import datasets
+from robustness_core.errors import StrataError
+from robustness_core.files import write_whole
 from robustness_core.networks import Network, build
-from robustness_core.networks.own_format import write_whole
 from robustness_core.training.attacks import half, pgd
 
 METHODS = ("benign", "pgd", "trades")
@@ -38,17 +39,13 @@ HELD_OUT_STEPS = 10
 CLASSES = 10  # of every data set
 
 
-class TrainingError(ValueError):
-    """Training that cannot start or go on; its text is one sentence for the user."""
-
-
 @dataclass(frozen=True)
 class TrainingSpec:
     """Everything that decides the weights. `epsilon`: L2 budget on pixels in [0, 1]; `limit`: images used (None: all).
 
     `beta`: weight of the TRADES term (0: benign, large: robust at the price of accuracy). `precision` bfloat16 runs
     the passes at half cost where the processor has it; weights stay float32. The seed draws the start, the order of
-    the images, their augmentation and the attacks. Raises TrainingError with one sentence.
+    the images, their augmentation and the attacks. Raises StrataError with one sentence.
     """
 
     architecture: str
@@ -67,7 +64,7 @@ class TrainingSpec:
     def __post_init__(self) -> None:
         def require(condition: bool, sentence: str) -> None:
             if not condition:
-                raise TrainingError(sentence)
+                raise StrataError(sentence)
 
         require(self.method in METHODS, f"The method {self.method!r} is not one of {', '.join(METHODS)}.")
         require(
@@ -195,12 +192,12 @@ def train(
     since every epoch draws from its own generator. `on_batch(done, total)` counts batches of all epochs; `stop_after`
     ends early after that epoch.
     Cost of a step in passes over the batch: benign 3, pgd 2·attack_steps + 3, trades 2·attack_steps + 7.
-    Raises TrainingError, datasets.DatasetError, networks.ArchitectureError or own_format.CheckpointFileError.
+    Raises StrataError.
     """
     data, held_out = datasets.fetch(spec.dataset, "train"), datasets.fetch(spec.dataset, "test")
     images = len(data) if spec.limit is None else spec.limit
     if images > len(data):
-        raise TrainingError(f"The limit is {images:,} images, but {spec.dataset} has {len(data):,} training images.")
+        raise StrataError(f"The limit is {images:,} images, but {spec.dataset} has {len(data):,} training images.")
     # A random choice, the same for every seed of training, so that all classes are there.
     chosen = np.sort(np.random.default_rng(0).permutation(len(data))[:images])
     pixels = torch.from_numpy(datasets.to_float(data.pixels[chosen]))
@@ -212,9 +209,7 @@ def train(
     with torch.no_grad():
         outputs = state.network(pixels[:1]).shape[1]
     if outputs < CLASSES:
-        raise TrainingError(
-            f"The architecture has {outputs} outputs; the data set {spec.dataset} has {CLASSES} classes."
-        )
+        raise StrataError(f"The architecture has {outputs} outputs; the data set {spec.dataset} has {CLASSES} classes.")
     if checkpoint is not None and checkpoint.is_file():
         _resume(state, spec, checkpoint)
     batches = math.ceil(images / spec.batch)
@@ -223,7 +218,7 @@ def train(
         loss = _epoch(state, spec, pixels, labels, epoch, batches, on_batch)
         weights_finite = all(bool(parameter.isfinite().all()) for parameter in state.network.parameters())
         if not (math.isfinite(loss) and weights_finite):
-            raise TrainingError(f"The loss is no longer finite after epoch {epoch + 1}; lower the learning rate.")
+            raise StrataError(f"The loss is no longer finite after epoch {epoch + 1}; lower the learning rate.")
         clean, robust = _look(state.network, held_out, spec)
         seconds = time.monotonic() - begun
         report = EpochReport(epoch + 1, loss, clean, robust, seconds, torch.get_num_threads(), str(torch.__version__))
@@ -352,18 +347,18 @@ def _resume(state: _State, spec: TrainingSpec, checkpoint: Path) -> None:
     try:
         kept = torch.load(checkpoint, weights_only=True)
         if json.loads(kept["spec"]) != asdict(spec):
-            raise TrainingError(
+            raise StrataError(
                 f"The epoch checkpoint {checkpoint} belongs to other settings; remove it or choose another --out."
             )
         if kept["images"] != state.images:
-            raise TrainingError(
+            raise StrataError(
                 f"The epoch checkpoint {checkpoint} belongs to other images of {spec.dataset} than those at hand now; "
                 "bring them back, or remove it to start again."
             )
         state.network.body.load_state_dict(kept["network"])
         state.optimiser.load_state_dict(kept["optimiser"])
         state.history = [EpochReport(**report) for report in kept["history"]]
-    except TrainingError:
+    except StrataError:
         raise
     except Exception as error:  # torch.load raises many kinds on a damaged file
-        raise TrainingError(f"The epoch checkpoint {checkpoint} cannot be read; remove it to start again.") from error
+        raise StrataError(f"The epoch checkpoint {checkpoint} cannot be read; remove it to start again.") from error

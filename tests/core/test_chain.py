@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from robustness_core import checkpoints
 from robustness_core.checkpoints import CheckpointError, chain
 from robustness_core.checkpoints.containers import Contents, State
-from robustness_core.networks import ArchitectureError, build
+from robustness_core.errors import NetworkError
+from robustness_core.networks import build
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
@@ -71,7 +72,7 @@ def test_every_guess_fits_and_gives_a_network_of_the_same_shapes(steps: list[tup
     text = ", ".join(word for pair in steps for word in pair if word) + ", flatten, fc 10"
     try:
         network = build(text, (1, 28, 28))
-    except ArchitectureError:
+    except NetworkError:
         assume(False)
     tensors = weights(network.body)
     order = chain.in_order(chain.parts(tensors))

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustness_core.collision import CollisionError, estimate, find, find_collisions, matrix_free, verification
+from robustness_core.collision import estimate, find, find_collisions, matrix_free, verification
 from robustness_core.collision.constraint import Constraint
+from robustness_core.errors import StrataError
 from robustness_core.layers import extractor
 from robustness_core.networks import build
 from robustness_core.projection import project
@@ -513,5 +514,5 @@ def test_no_pairs_give_no_collisions() -> None:
 )
 def test_bad_input_gets_one_sentence(kwargs: dict[str, object], says: str) -> None:
     left, right = pairs(3)
-    with pytest.raises(CollisionError, match=says):
+    with pytest.raises(StrataError, match=says):
         find_collisions(convolutional(), **({"left": left, "right": right} | kwargs))  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from robustness_core import datasets
+from robustness_core.__main__ import main
 from robustness_core.commands import evaluate as command
 from robustness_core.commands import zoo
 from robustness_core.networks import build, own_format
@@ -137,7 +138,7 @@ def test_the_command_measures_into_the_card(tmp_path: Path, capsys: pytest.Captu
     network = build("flatten, fc 10", (1, 28, 28))
     own_format.save(network, path, {"name": "net", "dataset": "mnist-5k", "training": {"epsilon": 0.5}})
     words = [str(path), "--images", "40", "--grid-images", "30", "--fab-images", "5", "--samples", "3", "--steps", "4"]
-    assert command.run(arguments(*words, "--epsilon", "0:1:3")) == 0
+    assert main(["evaluate", *words, "--epsilon", "0:1:3"]) == 0
     card = read_card(path)
     assert card["name"] == "net"
     measured = card["evaluation"]
@@ -160,7 +161,7 @@ def test_the_command_measures_into_the_card(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.startswith("net: ")
 
     again = [str(path), "--only", "usual", "--images", "50", "--steps", "4"]
-    assert command.run(arguments(*again)) == 0
+    assert main(["evaluate", *again]) == 0
     usual = read_card(path)["evaluation"].pop("usual")
     assert {**read_card(path)["evaluation"], "usual": None} == {**measured, "usual": None}
     assert usual["images"] == 50
@@ -186,7 +187,7 @@ def test_the_command_says_one_sentence(
     path = tmp_path / "net.safetensors"
     own_format.save(build("flatten, fc 10", (1, 28, 28)), path)
     dataset = ["--dataset", "mnist-5k"] if words and "--dataset" not in words else []
-    assert command.run(arguments(str(path), *dataset, *words)) == 2
+    assert main(["evaluate", str(path), *dataset, *words]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("strata: ")
@@ -204,7 +205,7 @@ def test_a_network_that_does_not_fit_the_images(
     architecture: str, shape: tuple[int, int, int], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own_format.save(build(architecture, shape), tmp_path / "net.safetensors")
-    assert command.run(arguments(str(tmp_path / "net.safetensors"), "--dataset", "mnist-5k")) == 2
+    assert main(["evaluate", str(tmp_path / "net.safetensors"), "--dataset", "mnist-5k"]) == 2
     assert sentence in capsys.readouterr().err
 
 
@@ -225,7 +226,7 @@ def test_what_is_lacking_is_said_before_anything_is_measured(
     own_format.save(build("flatten, fc 10", (1, 28, 28)), path, {"dataset": "mnist-5k"})
     monkeypatch.setattr(command, "accuracy", measured)
     monkeypatch.setattr(command.datasets, "load", without_train)
-    assert command.run(arguments(str(path))) == 2
+    assert main(["evaluate", str(path)]) == 2
     assert capsys.readouterr().err == "strata: The training images are elsewhere.\n"
 
 
@@ -233,7 +234,7 @@ def test_audited_photographs_are_the_bundled_ones(tmp_path: Path, monkeypatch: p
     """So that Explore's FAB line stands beside what a new installation audits."""
     path = tmp_path / "net.safetensors"
     own_format.save(build("flatten, fc 10", (3, 32, 32)), path, {"dataset": "cifar10"})
-    assert command.run(arguments(str(path), "--only", "audited", "--samples", "2")) == 0
+    assert main(["evaluate", str(path), "--only", "audited", "--samples", "2"]) == 0
     audited = read_card(path)["evaluation"]["audited"]
     assert (audited["dataset"], audited["split"], audited["classes"]) == ("cifar10-2k", "train", [3, 7])
     labels = datasets.load("cifar10-2k").labels
@@ -246,7 +247,7 @@ def test_a_benign_network_is_measured_at_the_usual_budget(tmp_path: Path) -> Non
     path = tmp_path / "net.safetensors"
     card = {"dataset": "mnist-5k", "training": {"method": "benign", "epsilon": 7.0}}
     own_format.save(build("flatten, fc 10", (1, 28, 28)), path, card)
-    assert command.run(arguments(str(path), "--only", "robust", "--images", "5", "--steps", "2")) == 0
+    assert main(["evaluate", str(path), "--only", "robust", "--images", "5", "--steps", "2"]) == 0
     assert read_card(path)["evaluation"]["robust"]["epsilon"] == [2.0]
 
 

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustness_core.layers import LayerError, cuts, extractor, is_affine, main_layers
-from robustness_core.networks import ArchitectureError, build
+from robustness_core.errors import NetworkError
+from robustness_core.layers import cuts, extractor, is_affine, main_layers
+from robustness_core.networks import build
 
 
 class Residual(nn.Module):
@@ -143,9 +144,9 @@ def test_affinity_of_foreign_modules() -> None:
 
 
 def test_unknown_layers_and_untraceable_networks_are_refused_in_one_sentence() -> None:
-    with pytest.raises(LayerError, match=r"no layer 'conv9'; it has conv1\.pre"):
+    with pytest.raises(NetworkError, match=r"no layer 'conv9'; it has conv1\.pre"):
         extractor(build("small", (1, 28, 28)), "conv9")
-    with pytest.raises(LayerError, match="cannot be cut"):
+    with pytest.raises(NetworkError, match="cannot be cut"):
         cuts(build("small", (1, 28, 28)), (3, 28, 28))
 
 
@@ -164,7 +165,7 @@ def test_unknown_layers_and_untraceable_networks_are_refused_in_one_sentence() -
     ],
 )
 def test_an_architecture_text_that_cannot_be_built_points_at_the_word(text: str, says: str) -> None:
-    with pytest.raises(ArchitectureError, match=says) as caught:
+    with pytest.raises(NetworkError, match=says) as caught:
         build(text, (1, 28, 28))
     assert "\n" not in str(caught.value)
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from robustness_core.mixtures import ProjectionError, seen_distances
+from robustness_core.errors import StrataError
+from robustness_core.mixtures import seen_distances
 from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.projection import draw, project
 from tests.core import oracles
@@ -42,7 +43,7 @@ def test_projecting_is_a_matrix_product() -> None:
 
 @pytest.mark.parametrize("m", [0, -1, 7])
 def test_a_dimension_outside_1_to_nj_is_refused(m: int) -> None:
-    with pytest.raises(ProjectionError, match="from 1 to 6"):
+    with pytest.raises(StrataError, match="from 1 to 6"):
         draw(6, m, 0)
 
 

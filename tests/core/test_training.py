@@ -16,12 +16,14 @@ import torch
 from torch.nn import functional
 
 from robustness_core import datasets
+from robustness_core.__main__ import main
 from robustness_core.commands import train as command
+from robustness_core.errors import CheckpointError, StrataError
 from robustness_core.networks import build
-from robustness_core.networks.own_format import CheckpointFileError, read, read_card, save, write_whole
+from robustness_core.networks.own_format import read, read_card, save
 from robustness_core.training import train as training
 from robustness_core.training.evaluation import accuracy, pgd_accuracies
-from robustness_core.training.train import TrainingError, TrainingSpec, train
+from robustness_core.training.train import TrainingSpec, train
 
 TINY = "conv 8 5x5/2 p2, relu, conv 16 3x3/2 p1, relu, flatten, fc 10"
 # A few hundred digits need small batches and a larger rate to leave chance within seconds.
@@ -130,7 +132,7 @@ def test_crops_are_windows_of_the_padded_image_some_mirrored() -> None:
     ],
 )
 def test_settings_that_make_no_sense(change: dict[str, object], sentence: str) -> None:
-    with pytest.raises(TrainingError, match=re.escape(sentence)):
+    with pytest.raises(StrataError, match=re.escape(sentence)):
         replace(SPEC, **change)  # type: ignore[arg-type]
 
 
@@ -138,22 +140,22 @@ def test_a_checkpoint_of_other_settings_or_images_or_damaged(tmp_path: Path, mon
     checkpoint = tmp_path / "tiny.epochs"
     spec = replace(SPEC, method="benign", limit=32, epochs=1)
     train(spec, checkpoint)
-    with pytest.raises(TrainingError, match="belongs to other settings"):
+    with pytest.raises(StrataError, match="belongs to other settings"):
         train(replace(spec, seed=1), checkpoint)
     data = datasets.load("mnist-5k")
     others = datasets.Dataset("mnist-5k", "train", data.pixels[::-1], data.labels[::-1], data.source)
     with monkeypatch.context() as patched:
         patched.setattr(training.datasets, "load", lambda *_: others)
-        with pytest.raises(TrainingError, match="belongs to other images of mnist-5k than those at hand now"):
+        with pytest.raises(StrataError, match="belongs to other images of mnist-5k than those at hand now"):
             train(spec, checkpoint)
     assert len(train(spec, checkpoint).history) == 1
     checkpoint.write_bytes(checkpoint.read_bytes()[:200])
-    with pytest.raises(TrainingError, match="cannot be read; remove it to start again"):
+    with pytest.raises(StrataError, match="cannot be read; remove it to start again"):
         train(spec, checkpoint)
 
 
 def test_a_loss_that_overflows_stops_with_a_sentence() -> None:
-    with pytest.raises(TrainingError, match="no longer finite after epoch 1; lower the learning rate"):
+    with pytest.raises(StrataError, match="no longer finite after epoch 1; lower the learning rate"):
         train(replace(SPEC, method="benign", learning_rate=1e30, limit=200, epochs=1))
 
 
@@ -164,7 +166,7 @@ def test_a_run_that_overflowed_is_never_saved_however_often_it_is_tried(
     save(build(TINY, (1, 28, 28)), out, {"name": "old"})
     before = out.read_bytes(), out.with_suffix(".json").read_bytes()
     for _ in range(3):
-        assert command.run(arguments(out, "--learning-rate", "1e30", "--batch", "32", "--epochs", "1")) == 2
+        assert main(command_words(out, "--learning-rate", "1e30", "--batch", "32", "--epochs", "1")) == 2
         assert "no longer finite after epoch 1" in capsys.readouterr().err
     assert (out.read_bytes(), out.with_suffix(".json").read_bytes()) == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["net.json", "net.safetensors"]
@@ -175,13 +177,13 @@ def test_weights_that_are_not_finite_are_not_saved(value: float, dtype: torch.dt
     network = build("flatten, fc 10", (1, 8, 8))
     with torch.no_grad():
         next(network.parameters())[0, 0] = value
-    with pytest.raises(CheckpointFileError, match=r"hold a number that is not finite as float(32|16)"):
+    with pytest.raises(CheckpointError, match=r"hold a number that is not finite as float(32|16)"):
         save(network, tmp_path / "net.safetensors", {}, dtype=dtype)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_network_of_fewer_outputs_than_classes_is_not_trained() -> None:
-    with pytest.raises(TrainingError, match="has 5 outputs; the data set mnist-5k has 10 classes"):
+    with pytest.raises(StrataError, match="has 5 outputs; the data set mnist-5k has 10 classes"):
         train(replace(SPEC, architecture="flatten, fc 5"))
 
 
@@ -193,11 +195,11 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the system refuses to write on, as a full disk does
     try:
-        with pytest.raises(CheckpointFileError, match=r"net\.safetensors could not be written: "):
+        with pytest.raises(StrataError, match=r"net\.safetensors could not be written: "):
             save(build("flatten, fc 100, relu, fc 10", (1, 8, 8)), path, {"name": "new"})
         with torch.no_grad():
             next(network.parameters()).zero_()
-        with pytest.raises(CheckpointFileError, match=r"net\.safetensors could not be written: "):
+        with pytest.raises(StrataError, match=r"net\.safetensors could not be written: "):
             save(network, path, {"name": "n" * 5000})  # these weights fit, their card does not
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -221,36 +223,40 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
 def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "odd.safetensors"
     for content in (b"", b"not safetensors at all"):
-        write_whole(path, content)
-        with pytest.raises(CheckpointFileError, match="cannot be read as safetensors"):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
             read(path)
-    with pytest.raises(CheckpointFileError, match="cannot be read as safetensors"):
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
         read(tmp_path / "missing.safetensors")
     network = build("flatten, fc 10", (1, 8, 8))
     network.architecture = "flatten, fc 12"
     save(network, path)
-    with pytest.raises(CheckpointFileError, match="do not fit the architecture"):
+    with pytest.raises(CheckpointError, match="do not fit the architecture"):
         read(path)
 
 
-def arguments(out: Path, *words: str) -> argparse.Namespace:
+def command_words(out: Path, *words: str) -> list[str]:
+    given = ["--architecture", TINY, "--dataset", "mnist-5k", "--method", "benign", "--limit", "64", "--epochs", "2"]
+    return ["train", *given, "--out", str(out), *words]
+
+
+def arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    given = ["--architecture", TINY, "--dataset", "mnist-5k", "--method", "benign", "--limit", "64", "--epochs", "2"]
-    return parser.parse_args([*given, "--out", str(out), *words])
+    return parser.parse_args(words[1:])
 
 
 def test_the_command_writes_weights_and_card_and_goes_on_where_it_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
-    assert command.run(arguments(whole, "--epsilon", "1")) == 0
+    assert main(command_words(whole, "--epsilon", "1")) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines[:2]] == ["epoch 1/2", "epoch 2/2"]
 
     spec = TrainingSpec(TINY, "mnist-5k", "benign", epsilon=1.0, epochs=2, limit=64)
     train(spec, cut.with_suffix(".epochs"), stop_after=1)
-    assert command.run(arguments(cut, "--epsilon", "1")) == 0
+    assert main(command_words(cut, "--epsilon", "1")) == 0
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()[:1]] == ["epoch 2/2"]
     assert whole.read_bytes() == cut.read_bytes()
     assert not cut.with_suffix(".epochs").exists()
@@ -264,20 +270,15 @@ def test_the_command_writes_weights_and_card_and_goes_on_where_it_stopped(
     assert [layer["name"] for layer in card["layers"]] == ["conv1", "conv2", "logits"]
     words = command.shlex.split(card["command"])
     assert words[:4] == ["python", "-m", "robustness_core", "train"]
-    again = argparse.ArgumentParser()
-    command.add_arguments(again)
-    whole_again = again.parse_args(words[4:])
-    assert vars(whole_again) == vars(arguments(whole, "--epsilon", "1"))
+    assert vars(arguments(words[3:])) == vars(arguments(command_words(whole, "--epsilon", "1")))
 
 
 @pytest.mark.parametrize("setting", ["epsilon", "learning_rate", "beta"])
 def test_the_cards_command_has_every_digit(setting: str, tmp_path: Path) -> None:
-    args, value = arguments(tmp_path / "net.safetensors"), 128 / 255
+    args, value = arguments(command_words(tmp_path / "net.safetensors")), 128 / 255
     spec = TrainingSpec(TINY, "mnist-5k", "benign", **{"epsilon": 2.0, setting: value})
-    again = argparse.ArgumentParser()
-    command.add_arguments(again)
     words = command.shlex.split(command.command_line(spec, args))
-    assert getattr(again.parse_args(words[4:]), setting) == value
+    assert getattr(arguments(words[3:]), setting) == value
 
 
 @pytest.mark.parametrize(("dataset", "epsilon"), [("cifar10", 0.5), ("cifar10-2k", 0.5), ("mnist", 2.0)])
@@ -286,7 +287,7 @@ def test_the_budget_unless_given_is_the_papers(
 ) -> None:
     seen: list[TrainingSpec] = []
     monkeypatch.setattr(command, "_train_and_save", lambda spec, args: seen.append(spec))
-    assert command.run(arguments(tmp_path / "net.safetensors", "--dataset", dataset)) == 0
+    assert main(command_words(tmp_path / "net.safetensors", "--dataset", dataset)) == 0
     assert seen[0].epsilon == epsilon
 
 
@@ -314,7 +315,7 @@ def test_the_command_says_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("STRATA_DATA", "/nowhere")
-    assert command.run(arguments(tmp_path / "net.safetensors", *words)) == 2
+    assert main(command_words(tmp_path / "net.safetensors", *words)) == 2
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 1
     assert error[0].startswith(sentence)

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks import synthetic
 from pages.parts.words import address
-from robustness_core.spec import AuditSpec, SpecError
+from robustness_core.errors import DatasetError
+from robustness_core.spec import AuditSpec
 from store import audits, workers
 from tests.pages.conftest import words
 
@@ -211,7 +212,7 @@ def test_screen_never_downloads_whatever_part_of_a_data_set_is_in_the_cache(
     screen = open_screen("explore", dataset="cifar10", split=split)
     assert not screen.exception
     assert any("or choose cifar10-2k." in error.value.replace("\\", "") for error in screen.error)
-    with pytest.raises(SpecError, match="CIFAR-10 is not in STRATA_DATA nor in the cache"):
+    with pytest.raises(DatasetError, match="CIFAR-10 is not in STRATA_DATA nor in the cache"):
         audits.submit(db, synthetic.question().replace(dataset="cifar10", split=split))
 
 

@@ -14,6 +14,7 @@ from benchmarks import synthetic
 from charts import sparkline
 from pages.parts import data, upload, words
 from pages.parts import screen as parts
+from robustness_core.errors import CheckpointError
 from robustness_core.spec import AuditSpec, EpsilonGrid
 from store import audits, images, networks, shipped, workers
 from store.records import DistanceMatrix, LayerRecord, PairSpec
@@ -210,7 +211,7 @@ def test_refused_upload_is_one_sentence(db, open_screen, monkeypatch) -> None:
     def refuse(path, hints):
         assert path.read_bytes() == b"rubbish"
         assert path.name == "upload.pt"
-        raise upload.UploadError("This is <b>no</b> checkpoint.")
+        raise CheckpointError("This is <b>no</b> checkpoint.")
 
     monkeypatch.setattr(upload, "inspect", refuse)
     screen = open_screen("networks")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from robustness_core.checkpoints import save
 from robustness_core.networks import build
-from store import Database, networks
+from store import Database, StoreError, networks
 from tests.worker.fakes import Inline
+from worker.executors import ExecutorError
 from worker.seed import seed
+from worker.tasks import NetworkFile
 
 
 @pytest.fixture
@@ -44,3 +48,16 @@ def test_a_damaged_first_look_keeps_no_network_away(
     (zoo / "first-look.npz").write_bytes(b"PK\x03\x04 cut short")
     assert [network.name for network in seed(db, inline, zoo)] == ["good"]
     assert "first-look.npz cannot be read" in caplog.text
+
+
+def test_a_lost_database_or_cluster_is_no_damaged_file(db: Database, inline: Inline, zoo: Path) -> None:
+    class Lost(Inline):
+        def layers(self, file: NetworkFile) -> list[dict[str, Any]]:
+            raise ExecutorError("The cluster is gone.")
+
+    with pytest.raises(ExecutorError, match="gone"):
+        seed(db, Lost(), zoo)
+    with db.write() as connection:
+        connection.execute(text("DROP TABLE networks"))
+    with pytest.raises(StoreError, match="no such table"):
+        seed(db, inline, zoo)

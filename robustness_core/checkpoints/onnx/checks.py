@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from robustness_core.checkpoints.containers import CheckpointError, shown
+from robustness_core.checkpoints.containers import shown
 from robustness_core.checkpoints.onnx.constants import FOLDED
 from robustness_core.checkpoints.onnx.operations import OPERATIONS
+from robustness_core.errors import CheckpointError
 
 _MOST_NODES = 2_000  # torch's export of ResNet-110 has some 400
 _OLDEST, _NEWEST = 7, 30  # opsets

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from robustness_core.checkpoints.containers import CheckpointError
 from robustness_core.checkpoints.onnx.steps import MOST_FOLDED, Array, Node
+from robustness_core.errors import CheckpointError
 
 Arrays = Sequence[Any]
 

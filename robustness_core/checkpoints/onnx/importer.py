@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustness_core.checkpoints.containers import CheckpointError, shown
+from robustness_core.checkpoints.containers import shown
 from robustness_core.checkpoints.onnx.checks import check_model, dims, graph_input
 from robustness_core.checkpoints.onnx.constants import FOLDED
 from robustness_core.checkpoints.onnx.operations import OPERATIONS
 from robustness_core.checkpoints.onnx.steps import Array, Builder, Features, Node, Value, bounded, mixes
+from robustness_core.errors import CheckpointError
 from robustness_core.networks import programs
 from robustness_core.networks.programs import INPUT, Step
 

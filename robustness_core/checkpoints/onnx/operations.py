@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustness_core.checkpoints.containers import CheckpointError
 from robustness_core.checkpoints.onnx.steps import (
     Builder,
     Features,
@@ -21,6 +20,7 @@ from robustness_core.checkpoints.onnx.steps import (
     as_floats,
     mixes,
 )
+from robustness_core.errors import CheckpointError
 
 _HUGE = 3.4e38  # stands for an open end of Clip and for minus infinity around a maximum pool
 

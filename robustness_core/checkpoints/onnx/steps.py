@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robustness_core.checkpoints.containers import CheckpointError, shown
+from robustness_core.checkpoints.containers import shown
+from robustness_core.errors import CheckpointError
 from robustness_core.networks import programs
 from robustness_core.networks.programs import INPUT, Step
 
