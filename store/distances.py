@@ -83,9 +83,10 @@ def matrices(db: Database, series_ids: Sequence[int], left_ids: Ids, right_ids: 
         type_coerce(row.collided, Integer),
         row.passes,
         row.worker_id,
+        type_coerce(row.turned, Integer),
     ).where(row.series_id.in_(list(series_ids)), row.left_id.in_(left.ids))
     with db.read() as connection:
-        known = _fetch(connection, query, 8)
+        known = _fetch(connection, query, 9)
         workers = {
             worker.id: worker
             for worker in connection.execute(
@@ -110,9 +111,15 @@ def matrices(db: Database, series_ids: Sequence[int], left_ids: Ids, right_ids: 
             collided,
             passes,
             devices=tuple(sorted({maker.device for maker in makers})),
-            versions=tuple(sorted({f"{name} {text}" for maker in makers for name, text in maker.versions.items()})),
+            versions=tuple(sorted({f"{name} {text}" for maker in makers for name, text in maker.versions.items()}))
+            + _turned(int(own[:, 8].sum())),
         )
     return result
+
+
+def _turned(count: int) -> tuple[str, ...]:
+    """What is said of pairs whose row was turned round: a search anew may find another distance in its digits."""
+    return (f"{count} pairs searched with the classes the other way round",) if count else ()
 
 
 def counts(db: Database, series_ids: Sequence[int], left_ids: Ids) -> dict[int, int]:

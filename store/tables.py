@@ -23,10 +23,11 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
-REVISION = "0004"  # the newest revision in store/migrations/versions
+REVISION = "0005"  # the newest revision in store/migrations/versions
 
 STATES = ("queued", "running", "done", "failed", "cancelled")
 ACTIVE = ("queued", "running")
@@ -122,13 +123,14 @@ distances = Table(
     "distances",
     metadata,
     Column("series_id", ForeignKey("series.id"), primary_key=True),
-    Column("left_id", ForeignKey("images.id"), primary_key=True),
+    Column("left_id", ForeignKey("images.id"), primary_key=True),  # of the lower class
     Column("right_id", ForeignKey("images.id"), primary_key=True),
     Column("distance", Double, nullable=False),
     Column("residual", Double, nullable=False),
     Column("collided", Boolean, nullable=False),
     Column("passes", Double, nullable=False),
     Column("worker_id", ForeignKey("workers.id"), nullable=False),
+    Column("turned", Boolean, nullable=False, server_default=false()),  # searched when the higher class stood left
     CheckConstraint("distance >= 0", name="distance_not_negative"),
     sqlite_with_rowid=False,  # the rows lie in the order of the primary key: one series is read in one sweep
 )

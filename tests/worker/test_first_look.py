@@ -55,7 +55,7 @@ def test_audits_of_one_layer_are_entered_before_whole_curves(
 ) -> None:
     """So that what a new installation shows as recent are curves."""
     for layers in (("conv1", "logits"), ("logits",)):
-        audits.submit(db, dataclasses.replace(audit(samples=2), layers=layers))
+        audits.submit(db, audit(samples=2, layers=layers))
     fakes.worker(db, inline).run(wanted=lambda: False)
     assert first_look.pack(db, tmp_path / "look.npz") == 2
     assert first_look.load(fresh, [network(fresh)], tmp_path / "look.npz") == 2
