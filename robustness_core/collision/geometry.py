@@ -68,9 +68,12 @@ def whitening(J: Tensor, tolerance: float = RANK_TOLERANCE) -> Whitening:
     return Whitening(vectors, roots, torch.where(keep, 1 / roots.clamp_min(1e-300), 0))
 
 
-def max_norm(points: Tensor, originals: Tensor) -> Tensor:
-    """max(||left perturbation||, ||right perturbation||), (B,): the budget that a pair of images needs."""
-    return torch.linalg.vector_norm(points - originals, dim=2).amax(dim=1)  # type: ignore[no-any-return]
+def max_norm(points: Tensor, originals: Tensor, order: float = 2.0) -> Tensor:
+    """max(||left perturbation||, ||right perturbation||), (B,): the budget that a pair of images needs.
+
+    `order`: the p of the norm, that of the threat model.
+    """
+    return torch.linalg.vector_norm(points - originals, ord=order, dim=2).amax(dim=1)  # type: ignore[no-any-return]
 
 
 def project_linear(target: Tensor, at: Tensor, g: Tensor, J: Tensor, white: Whitening) -> Tensor:

@@ -36,24 +36,28 @@ def conflict_graph(distances: npt.ArrayLike, epsilon: float) -> Bools:
     return check_distances(distances) <= epsilon  # a comparison with NaN is False
 
 
-def input_distances(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> Floats:
-    """Half the Euclidean distance of every pair of images: d for f = identity without a projection.
+def input_distances(left: npt.NDArray[Any], right: npt.NDArray[Any], order: float = 2.0) -> Floats:
+    """Half the distance of every pair of images: d for f = identity without a projection.
 
-    METHOD.md section 2. left: (L, ...), right: (R, ...), of one image shape; uint8 pixels count as 0 ... 255 and
-    are divided by 255, floats are taken as they are. Returns (L, R) float64, exact to rounding also for images
-    that are nearly equal. Raises ValueError for images of different shapes and for other integer types.
+    METHOD.md section 2, and section 6 for another norm, whose p is `order`: both images move to the midpoint.
+    left: (L, ...), right: (R, ...), of one image shape; uint8 pixels count as 0 ... 255 and are divided by 255, floats
+    are taken as they are. Returns (L, R) float64, exact to rounding also for images that are nearly equal. Raises
+    ValueError for images of different shapes and for other integer types.
     """
     if left.shape[1:] != right.shape[1:] or left.ndim < 2:
         raise ValueError(
             f"The images of the two classes must have one shape, not {left.shape[1:]} and {right.shape[1:]}."
         )
-    if left.dtype == right.dtype == np.uint8:
+    if order == 2 and left.dtype == right.dtype == np.uint8:
         return _pixel_distances(left, right) / (2 * 255)
     x, y = (_flat_pixels(images) for images in (left, right))
     distance = np.empty((len(x), len(y)))
     for row, image in enumerate(x):  # differences, not the Gram matrix: no cancellation for near duplicates
         difference = y - image
-        distance[row] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
+        if order == 2:
+            distance[row] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
+        else:
+            distance[row] = np.linalg.norm(difference, ord=order, axis=1)
     return distance / 2
 
 

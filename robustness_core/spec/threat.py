@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from robustness_core.spec.checks import require
 
-NORMS = ("l2",)
+NORMS = {"l2": 2.0}  # name -> the p of the norm, as numpy and torch take it
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class Threat:
 
     def __post_init__(self) -> None:
         require(self.norm in NORMS, f"The norm {self.norm!r} is not one of {', '.join(NORMS)}.")
+
+    @property
+    def order(self) -> float:
+        """The p of the norm."""
+        return NORMS[self.norm]
 
     def __str__(self) -> str:
         return f"{self.norm}, images in [0, 1]" if self.box else self.norm

@@ -34,6 +34,14 @@ def test_input_distances_are_half_the_norms() -> None:
     np.testing.assert_array_equal(input_distances(left, right), [[2.5, 0.0]])
 
 
+@pytest.mark.parametrize(("order", "metric"), [(np.inf, "chebyshev"), (1, "cityblock"), (2, "euclidean")])
+def test_input_distances_in_any_norm_are_those_of_scipy(order: float, metric: str) -> None:
+    random = np.random.default_rng(0)
+    left, right = (random.integers(0, 256, (5, 4, 4, 1), dtype=np.uint8) for _ in range(2))
+    expected = cdist(left.reshape(5, -1) / 255, right.reshape(5, -1) / 255, metric) / 2
+    np.testing.assert_allclose(input_distances(left, right, order), expected, rtol=1e-12)
+
+
 def test_uint8_and_float_pixels_give_the_same_distances() -> None:
     random = np.random.default_rng(0)
     left = random.integers(256, size=(4, 7, 7, 3), dtype=np.uint8)
