@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from charts import attribution, compare, style
+from charts.captions import Caption
 from charts.curves import Curve, value_at
 from pages.parts import (
     asking,
@@ -47,6 +48,7 @@ def main() -> None:
     left, right = st.columns([1, 2.8], gap="large")
     with left:
         sides = _ask(shelf)
+        asking.start(db, [(side.network, side.spec) for side in sides])
     with right:
         if not sides:
             return
@@ -182,7 +184,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
     st.subheader("Curves", anchor=False)
     screen.show(multiples, "multiples", "strata-compare", f"Layer curves of each network on the same axes{means}")
     caption = _caption(view, [part.network for part in parts if accuracies[part.network.name]])
-    st.caption(screen.escape(caption))
+    captions.show(caption)
     tables = {"Half budgets": lambda: halves}
     if view.taken is not None:
         tables["Differences"] = lambda: _differences(view)
@@ -194,7 +196,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
             parts,
             [figure for figure in figures(dark=False) if figure is not None],
             {"Networks": table, "ε½ of each layer": _in_rows(view, halves)},
-            caption,
+            str(caption),
             formats,
         ),
         {"networks": view.names},
@@ -326,7 +328,7 @@ def _what(view: View) -> str:
     return f"Difference to {view.taken} ({how}) in {number[0].lower() if number[0] == 'O' else number[0]}{number[1:]}"
 
 
-def _caption(view: View, measured: list[NetworkRecord]) -> str:
+def _caption(view: View, measured: list[NetworkRecord]) -> Caption:
     """What the figures draw: a number by layer, the losses over ε, and the accuracies of those `measured`."""
     (m,) = view.spec.search.m
     images = (
@@ -334,8 +336,8 @@ def _caption(view: View, measured: list[NetworkRecord]) -> str:
         if m is None
         else f"the images themselves, seen through m = {m} mixtures of their pixels"
     )
+    first = f"{_what(view)} of {', '.join(view.names)}, and the losses over ε."
     sentences = [
-        f"{_what(view)} of {', '.join(view.names)}, and the losses over ε.",
         "ε½: the least budget at which the optimal loss reaches ½ log 2.",
         f"{captions.settings(view.parts[0].answer)}.",
         f"Layers with their features nj: {_layers(view.parts)}.",
@@ -351,12 +353,12 @@ def _caption(view: View, measured: list[NetworkRecord]) -> str:
         whiskers = whiskers if view.most == 2 else "whiskers: Student's 95 % intervals"
         order = "" if view.most == 2 else " No order of layers or networks is meant inside them."
         lone = captions.search_error(view.readings[0])
-        sentences.insert(3, f"Means over projections are drawn, of these images; {whiskers}{lone}.{order}")
+        sentences.insert(2, f"Means over projections are drawn, of these images; {whiskers}.{lone}{order}")
     if view.most == 1:
-        sentences.insert(3, "Intervals in the table are over the images (jackknife, 95 %).")
+        sentences.insert(2, "Intervals in the table are over the images (jackknife, 95 %).")
     if measured:
         sentences.append(f"Accuracy: {_tested(measured)}, asked for these two only, under PGD of 40 steps.")
-    return " ".join(sentences) + captions.doubts([part.network for part in view.parts])
+    return Caption(first, " ".join(sentences) + captions.doubts([part.network for part in view.parts]))
 
 
 def _layers(parts: list[export.Part]) -> str:
@@ -385,11 +387,7 @@ def _standing(db: Database, parts: list[export.Part]) -> None:
     if not lacks:
         return
     missing = sum(lack.missing for lack in lacks)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.info(f"{missing:,} pairs are not known yet, {asking.duration(db, lacks)} of work.")
-        if asking.start_button(width="content"):
-            asking.start(db, [lack.spec for lack in lacks])
-            st.rerun()
+    st.info(f"{missing:,} pairs are not known yet; Start computes them, {asking.duration(db, lacks)}.")
 
 
 def _table(parts: list[export.Part], accuracies: dict[str, words.Line | None], at: float) -> pd.DataFrame:

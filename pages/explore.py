@@ -11,7 +11,7 @@ import streamlit as st
 
 from charts import attribution, matrix, style
 from charts import errors as charts_errors
-from charts.captions import images_of
+from charts.captions import Caption, images_of, method_of
 from charts.curves import layer_curves
 from pages.parts import (
     asking,
@@ -19,7 +19,6 @@ from pages.parts import (
     export,
     headline,
     known,
-    login,
     mistakes,
     pair,
     progress,
@@ -105,9 +104,7 @@ def main() -> None:
     left, right = st.columns([1, 2.8], gap="large")
     with left:
         asked = question.ask(shelf)
-        # Asked for after the widgets, not in a callback: a number typed just before the click is part of the question.
-        if asking.start_button(disabled=asked is None) and asked is not None:
-            _start(db, asked)
+        asking.start(db, [] if asked is None else [(asked.network, asked.spec)])
     with right:
         if asked is None:
             st.info("The question cannot be asked as it stands; the reason is beside the settings.")
@@ -131,17 +128,6 @@ def main() -> None:
         else:
             screen.link_button({"network": asked.network.name})
         _prepare(view)
-
-
-def _start(db: Database, asked: question.Question) -> None:
-    try:
-        answer = known.answer(db, asked.spec, asked.network.sha256)
-        if answer.missing == 0:
-            st.toast("Every pair of this question is known already; nothing needs computing.")
-            return
-        audits.submit(db, asked.spec, requested_by=login.user() or "browser")
-    except StrataError as error:
-        st.session_state["refused"] = str(error)
 
 
 def _prepare(view: View) -> None:
@@ -196,9 +182,6 @@ def _live(view: View, running: AuditRecord | None, shown: Shown) -> None:
 
 def _standing(view: View) -> None:
     """What is known and what Start would do, where nothing runs."""
-    refused = st.session_state.pop("refused", None)
-    if refused:
-        st.error(screen.escape(refused))
     missing = view.answer.missing
     if missing == 0:
         st.success(f"All {view.answer.total:,} pairs are known; nothing needs computing.")
@@ -250,7 +233,7 @@ def _draw(view: View, shown: Shown, running: AuditRecord | None = None) -> None:
             st.subheader("What the head costs", anchor=False)
             alt = "Error of the network under FAB beside the least error of any classifier on its logits"
             screen.show(head, "errors", f"strata-errors-{view.question.spec.key[:8]}", alt)
-            st.caption(screen.escape(_errors_caption(view)))
+            captions.show(_errors_caption(view))
     shown.headline = _headline(view, shown)
     with sentences:
         for sentence in shown.headline:
@@ -271,7 +254,7 @@ def _draw_curves(view: View, shown: Shown, one: reading.Reading, running: AuditR
     screen.show(figure, f"curves{name}", f"strata-curves{name}-{one.answer.spec.key[:8]}", ALT[one.m is None])
     if one is not view.asked and one.answer.missing:
         _offer(view, one, at_work=same)
-    st.caption(screen.escape(_caption(view, shown, one)))
+    captions.show(_caption(view, shown, one))
 
 
 ALT = {
@@ -307,7 +290,7 @@ def _offer(view: View, one: reading.Reading, *, at_work: bool) -> None:
 
 
 def _start_beside(db: Database, other: question.Question) -> None:
-    _start(db, other)
+    asking.submit(db, [(other.network, other.spec)])
     st.session_state["started_beside"] = True
 
 
@@ -378,7 +361,7 @@ def _draw_bars(view: View, shown: Shown, one: reading.Reading) -> None:
     alt = f"{_title(one)}: {shown.bars} of each layer"
     figure = _bars(view, shown, one, dark=screen.dark())
     screen.show(figure, f"by_layer{name}", f"strata-layers{name}-{one.answer.spec.key[:8]}", alt)
-    st.caption(screen.escape(_bars_caption(shown, one)))
+    captions.show(_bars_caption(shown, one))
 
 
 def _bars(view: View, shown: Shown, one: reading.Reading, *, dark: bool = False) -> go.Figure:
@@ -402,16 +385,14 @@ def _errors(view: View, shown: Shown, *, dark: bool = False) -> go.Figure | None
     return charts_errors.errors(epsilon.values(), *head.curves(epsilon), colour=colour, mark=shown.at, dark=dark)
 
 
-def _errors_caption(view: View) -> str:
-    spec, network = view.question.spec, view.question.network
-    images = images_of(
-        spec.sample.dataset, spec.sample.split, spec.sample.classes, spec.sample.size, spec.sample.left_out
-    )
-    return (
-        f"Errors of {network.name} on {images}, asked for these two classes only. Solid: the share that FAB misleads "
+def _errors_caption(view: View) -> Caption:
+    network = view.question.network
+    return Caption(
+        f"Errors of {network.name} on {images_of(view.question.spec)}, asked for these two classes only.",
+        "Solid: the share that FAB misleads "
         "with a perturbation of at most ε, within the pixel range. Dashed: the share on which every classifier errs "
         f"that sees {network.layers[-1].name} alone, a lower bound from found collisions, which may leave the pixel "
-        "range. Dotted: the same for every classifier of the images. Between solid and dashed lies what the head costs."
+        "range. Dotted: the same for every classifier of the images. Between solid and dashed lies the head's cost.",
     )
 
 
@@ -435,11 +416,12 @@ def _headline(view: View, shown: Shown) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _caption(view: View, shown: Shown, one: reading.Reading) -> str:
+def _caption(view: View, shown: Shown, one: reading.Reading) -> Caption:
     """The caption of the curves, with a sentence for each overlay that is drawn."""
     spec, network = view.question.spec, view.question.network
     drawn = "a line each" if shown.single else captions.band_of(one)
-    sentences = [captions.of_question(one.answer, network, drawn=drawn)]
+    settings = captions.of_question(one.answer, one.curves, network, drawn=drawn)
+    sentences = [settings.more + captions.search_error(one)]
     sentences.append(
         f"Log 2: no better than guessing under attack, from {'f(x)' if one.m is None else 'A f(x)'}, on this sample. "
         "Between the budgets of the range too a curve is nowhere above that bound."
@@ -458,14 +440,14 @@ def _caption(view: View, shown: Shown, one: reading.Reading) -> str:
             f"PGD accuracy, right axis: {words.pgd_images(network)} of the two classes, asked for these two only, "
             "under L2 PGD."
         )
-    return " ".join(sentences)
+    return Caption(settings.first, " ".join(sentences))
 
 
-def _bars_caption(shown: Shown, one: reading.Reading) -> str:
+def _bars_caption(shown: Shown, one: reading.Reading) -> Caption:
     """What the bars are, and what their whiskers."""
     what = f"loss at ε = {shown.at:g}"
     if shown.bars == question.HALF:
-        what = "ε½, the least budget at which the loss reaches ½ log 2; found distances make it an upper bound"
+        what = "ε½, the least budget at which the loss reaches ½ log 2"
     whiskers = captions.whiskers_of(one, half=shown.bars == question.HALF)
     meaning = "a difference of two bounds but for the first"
     if one.m is not None:
@@ -475,8 +457,10 @@ def _bars_caption(shown: Shown, one: reading.Reading) -> str:
         bounds = " Hatched: a bound only, for pairs are unknown; no change is stated beside it."
     if not all(curve.known for curve in one.curves):
         bounds += " Of a layer marked ? nothing is known yet."
-    return (
-        f"{_title(one)}: {what}{whiskers}. Below each layer stands the change from the one before: {meaning}.{bounds}"
+    return Caption(
+        f"{_title(one)}: {what}{whiskers}.",
+        f"Below each layer stands the change from the one before: {meaning}. Found distances make every loss a lower "
+        f"bound, and every ε½ an upper one.{captions.search_error(one)}{bounds}",
     )
 
 
@@ -588,7 +572,7 @@ def _pairs(view: View) -> None:
             on_select=lambda: _clicked_cell(left.tolist(), right.tolist()),
             selection_mode="points",
         )
-        st.caption(screen.escape(_matrix_caption(view, projection, layer)))
+        captions.show(_matrix_caption(view, projection, layer))
     with table:
         closest = _closest(projection, view)
         pair.table(closest, 440)
@@ -596,7 +580,7 @@ def _pairs(view: View) -> None:
         _open_pair(view, (layer, number), *chosen, closest)
 
 
-def _matrix_caption(view: View, projection: known.Projection, layer: str) -> str:
+def _matrix_caption(view: View, projection: known.Projection, layer: str) -> Caption:
     spec, series = view.question.spec, projection.spec
     n = view.question.network.features[layer]
     m = (
@@ -604,15 +588,13 @@ def _matrix_caption(view: View, projection: known.Projection, layer: str) -> str
         if series.m is None
         else f"nj = {n:,}, m = {series.m}, projection seed {series.seed}"
     )
-    sample, search = spec.sample, spec.search
-    drawn = "every pair" if sample.size <= matrix.LARGEST else f"the nearest {matrix.LARGEST} images of each class"
-    return (
-        f"Distance of {drawn} at {layer} ({m}); {sample.dataset} ({sample.split}), class {sample.classes[0]} against "
-        f"{sample.classes[1]}, S = {sample.size}; method {search.method}, preset {search.preset}, version "
-        f"{series.method_version}. Click a cell to open its pair. A cross marks pairs for which no collision was "
+    drawn = "every pair" if spec.sample.size <= matrix.LARGEST else f"the nearest {matrix.LARGEST} images of each class"
+    return Caption(
+        f"Distance of {drawn} at {layer} ({m}). Click a cell to open its pair.",
+        f"{images_of(spec)}; {method_of(spec, series.method_version)}. A cross marks pairs for which no collision was "
         "verified. The images that collide may leave the pixel range [0, 1]."
         + (" A red bar at the edge marks images on which the network errs without any attack." if view.mistakes else "")
-        + captions.doubts([view.question.network])
+        + captions.doubts([view.question.network]),
     )
 
 
@@ -682,11 +664,11 @@ def _report(view: View, shown: Shown) -> str:
     for one in view.drawn:
         said += [
             f"{_title(one)}: {reading.ABOUT[one.m is None]}",
-            _caption(view, shown, one),
-            _bars_caption(shown, one),
+            str(_caption(view, shown, one)),
+            str(_bars_caption(shown, one)),
         ]
     if head is not None:
-        said.append(_errors_caption(view))
+        said.append(str(_errors_caption(view)))
     return report.page(
         f"{view.question.network.name}: robustness layer by layer",
         [_part(view, shown)],

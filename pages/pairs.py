@@ -11,6 +11,7 @@ import streamlit as st
 
 from charts import pairs as charts
 from charts import style
+from charts.captions import Caption, images_of, method_of
 from pages.parts import captions, data, export, mistakes, pair, question, screen, take_away, words
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec, SeriesSpec
@@ -155,7 +156,7 @@ def _draw(asked: Asked, there: pair.Found) -> float:
         dark=screen.dark(),
     )
     screen.show(figure, "pair_layers", "strata-pair", "Distance of this pair at each layer")
-    st.caption(screen.escape(_caption(asked)))
+    captions.show(_caption(asked))
     factor = pair.show(there)
     said = pair.logits(there, asked.layer)
     if len(said):
@@ -171,20 +172,18 @@ def _draw(asked: Asked, there: pair.Found) -> float:
     return factor
 
 
-def _caption(asked: Asked) -> str:
+def _caption(asked: Asked) -> Caption:
     spec, series = asked.spec, asked.series()[0]
-    one, other = spec.sample.classes
     m = (
         "no projection (m ≥ nj)"
         if spec.search.m[0] is None
         else f"m = {spec.search.m[0]}, projection seed {series.seed}"
     )
-    return (
-        f"One pair of {spec.sample.dataset} ({spec.sample.split}), class {one} against {other}, through "
-        f"{asked.network.name}: the least budget found at which it collides, layer by layer; {m}; method "
-        f"{spec.search.method}, preset {spec.search.preset}, version {series.method_version}. "
+    return Caption(
+        f"One pair through {asked.network.name}: the least budget found at which it collides, layer by layer.",
+        f"{images_of(spec)}; {m}; {method_of(spec, series.method_version)}. "
         "Each is an upper bound of the distance; the images that collide may leave the pixel range [0, 1]."
-        f"{captions.doubts([asked.network])}"
+        f"{captions.doubts([asked.network])}",
     )
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from charts import scaling, style
+from charts.captions import Caption
 from pages.parts import asking, captions, data, export, known, progress, question, reading, report, screen, take_away
 from robustness_core.optimal_loss.statistics import Interval, student
 from robustness_core.spec import AuditSpec
@@ -36,10 +37,8 @@ INPUT_WORDS = (
     "Dotted in the colour of its m: the images themselves, seen through m random mixtures of their pixels, exact. A "
     "line says how robust a random readout of m mixtures is, not what information a layer keeps."
 )
-SPREAD_WORDS = (
-    "Relative standard deviation over projections: how far one random projection strays. That of the mean over pairs "
-    "is shared by all pairs, since they share the projection."
-)
+SPREAD = "Relative standard deviation over projections: how far one random projection strays."
+SPREAD_WORDS = "That of the mean over pairs is shared by all pairs, since they share the projection."
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 WITHOUT = "none"
 
@@ -50,6 +49,10 @@ class Asked:
 
     network: NetworkRecord
     spec: AuditSpec
+
+    @property
+    def layer(self) -> LayerRecord:
+        return next(layer for layer in self.network.layers if layer.name == self.spec.search.layers[0])
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,9 @@ def main() -> None:
     db, shelf = screen.begin_with_networks("Scaling")
     left, right = st.columns([1, 2.8], gap="large")
     with left:
-        asked = _ask(db, shelf)
+        asked = _ask(shelf)
+        affine = asked is not None and asked.layer.affine
+        asking.start(db, [] if asked is None else [(asked.network, asked.spec)], norms=affine)
     with right:
         if asked is None:
             return
@@ -108,7 +113,7 @@ def main() -> None:
         progress.follow(db, running, [asked.spec], lambda _, own: _draw(db, asked, idle=not own))
 
 
-def _ask(db: Database, shelf: list[NetworkRecord]) -> Asked | None:
+def _ask(shelf: list[NetworkRecord]) -> Asked | None:
     network = question.choose_network(shelf)
     main = [layer.name for layer in network.layers if layer.main]
     layer = question.choose_layer(network, "one", main[0])
@@ -123,16 +128,12 @@ def _ask(db: Database, shelf: list[NetworkRecord]) -> Asked | None:
     form = question.Form(network.input_shape, one_m=False)
     m = tuple(None if value == WITHOUT else int(value) for value in options if value in chosen)
     spec = form.spec(network, (layer,), m)
-    if spec is None:
-        return None
-    if asking.start_button():
-        asking.start(db, [spec])
-    return Asked(network, spec)
+    return None if spec is None else Asked(network, spec)
 
 
 def _view(db: Database, asked: Asked) -> View:
     answer = known.answer(db, asked.spec, asked.network.sha256)
-    layer = next(layer for layer in asked.network.layers if layer.name == asked.spec.search.layers[0])
+    layer = asked.layer
     groups = {m: group for (_, m), group in answer.groups.items() if m is not None and all(p.complete for p in group)}
     measured = [np.stack([p.matrix.distance for p in group]) for group in groups.values()]
     law = None
@@ -161,23 +162,24 @@ def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
         screen.link_button(link)
         return
     figures = _figures(view, dark=screen.dark())
-    about = captions.in_short(answer, asked.network)
-    for key, (heading, figure, words) in figures.items():
+    for key, (heading, figure, caption) in figures.items():
         st.subheader(heading, anchor=False)
         screen.show(figure, key, f"strata-{key}", HEADINGS_ALT[key])
-        st.caption(screen.escape(words if key == "by_m" else f"{heading}: {about}. {words}"))
+        captions.show(caption)
     take_away.show(f"strata-scaling-{asked.spec.key[:8]}", lambda: [view.part], lambda: _report(view), link,
                    {"Means": lambda: _table(view)} if view.dimensions else {})  # fmt: skip
 
 
-def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]:
-    """Key -> heading, figure and the words below it; those of the first alone state all settings."""
+def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, Caption]]:
+    """Key -> heading, figure and its caption."""
     answer, dimensions = view.part.answer, view.dimensions
     spec = answer.spec
     inputs = [one.curve for one in view.inputs]
     by_m = scaling.curves_by_m(spec.epsilon.values(), view.part.curves, inputs, dark=dark)
-    caption = f"{captions.of_question(answer, view.part.network, drawn='mean')} {INPUT_WORDS}"
+    settings = captions.of_question(answer, view.part.curves, view.part.network, drawn="mean")
+    caption = Caption(settings.first, f"{settings.more} {INPUT_WORDS}")
     figures = {"by_m": ("Loss curves for each m", by_m, caption)}
+    about = f"Of {captions.in_short(answer, view.part.network)}"
     if not dimensions:
         return figures
     colour = style.layer_colours([one.name for one in view.part.network.layers], dark)[view.layer.name]
@@ -194,7 +196,7 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]
         colour=colour,
         dark=dark,
     )
-    figures["law"] = ("Distance against m", against, _law_words(view, fit))
+    figures["law"] = ("Distance against m", against, _law_caption(view, fit, about))
     if spec.search.projections > 1:
         spreads = [spread(distance) for distance in view.measured]
         around = scaling.spread_against_m(
@@ -205,7 +207,7 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, str]]
             theory=None if view.law is None else concentration_width(dimensions, _rank(view)),
             dark=dark,
         )
-        figures["spread"] = ("Spread over projections", around, SPREAD_WORDS)
+        figures["spread"] = ("Spread over projections", around, Caption(SPREAD, f"{about}. {SPREAD_WORDS}"))
     return figures
 
 
@@ -214,7 +216,10 @@ def _rank(view: View) -> int:
     return min(view.layer.features, int(np.prod(view.part.network.input_shape)))
 
 
-def _law_words(view: View, fit: ExponentFit | None) -> str:
+def _law_caption(view: View, fit: ExponentFit | None, about: str) -> Caption:
+    first = (
+        "Mean distance of all pairs against m, on axes of logarithms; only m of which every pair is known are drawn."
+    )
     words = []
     if fit is not None:
         within = f"95 % Student interval over {view.part.answer.spec.search.projections} projections {fit.low:.3f} to "
@@ -242,8 +247,7 @@ def _law_words(view: View, fit: ExponentFit | None) -> str:
         words.append("The norms of this affine layer are not measured for these images yet; Start measures them.")
     else:
         words.append("There is no prediction for this layer, since it is not affine; layers like conv1.pre are.")
-    words.append("Only m of which every pair is known are drawn.")
-    return " ".join(words)
+    return Caption(first, " ".join([f"{about}.", *words]))
 
 
 def _table(view: View) -> pd.DataFrame:
@@ -276,7 +280,7 @@ def _table(view: View) -> pd.DataFrame:
 def _report(view: View) -> str:
     figures = _figures(view, dark=False)
     first, *others = figures.values()
-    caption = " ".join([first[2], *(f"{heading}: {words}" for heading, _, words in others)])
+    caption = " ".join([str(first[2]), *(f"{heading}: {words}" for heading, _, words in others)])
     title = f"{view.part.network.name}: {view.layer.name} under projections"
     return report.page(
         title, [view.part], [figure for _, figure, _ in figures.values()], {"Means": _table(view)}, caption

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import streamlit as st
 
-from pages.parts import cost, login, screen
+from pages.parts import cost, known, login, screen
 from robustness_core.errors import StrataError
 from robustness_core.spec import AuditSpec
 from store import audits
@@ -32,8 +31,10 @@ def duration(db: Database, lacks: Sequence[Lack]) -> str:
     return screen.span(sum(least for least, _ in each), sum(most for _, most in each))
 
 
-def start_button(*, disabled: bool = False, width: Literal["stretch", "content"] = "stretch") -> bool:
-    """Start; true once after it was pressed.
+def start(db: Database, asked: Sequence[tuple[NetworkRecord, AuditSpec]], *, norms: bool = False) -> None:
+    """Start, below the settings of every screen that asks; pressed, it queues those of `asked` that lack pairs.
+
+    `norms`: queue those that lack none too, since an audit measures the norms of its affine layers besides.
 
     What it starts is done in the script, after the widgets have made the question, and not in its callback: a callback
     has the question of the run before, and a number that is typed just before the click would be left out.
@@ -42,22 +43,26 @@ def start_button(*, disabled: bool = False, width: Literal["stretch", "content"]
         "Start",
         type="primary",
         shortcut="Ctrl+Enter",
-        disabled=disabled,
-        width=width,
+        disabled=not asked,
+        width="stretch",
         on_click=_press,
         help="Computes what is not known yet.",
     )
-    return bool(st.session_state.pop("start_pressed", False))
+    if st.session_state.pop("start_pressed", False):
+        submit(db, asked, norms=norms)
 
 
 def _press() -> None:
     st.session_state["start_pressed"] = True
 
 
-def start(db: Database, specs: Sequence[AuditSpec]) -> None:
-    """Queue these questions; a refusal is shown in words."""
+def submit(db: Database, asked: Sequence[tuple[NetworkRecord, AuditSpec]], *, norms: bool = False) -> None:
+    """Queue the questions of which pairs are not known, or norms may not be; a refusal is shown in words."""
     try:
-        for spec in specs:
+        lacking = [spec for network, spec in asked if norms or known.answer(db, spec, network.sha256).missing]
+        if asked and not lacking:
+            st.toast("Every pair of this question is known already; nothing needs computing.")
+        for spec in lacking:
             audits.submit(db, spec, requested_by=login.user() or "browser")
     except StrataError as error:
-        st.toast(screen.escape(str(error)))
+        st.error(screen.escape(str(error)))

@@ -4,39 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import streamlit as st
+
 from charts import captions
-from pages.parts import words
+from charts.captions import Caption
+from charts.curves import Curve
+from pages.parts import screen, words
 from pages.parts.known import Answer
 from pages.parts.reading import Reading
 from store.records import NetworkRecord
 
 
-def of_question(answer: Answer, network: NetworkRecord, *, drawn: str = "mean; band from min to max") -> str:
+def show(caption: Caption) -> None:
+    """A caption below its figure: its first lines, and the rest for whoever unfolds it."""
+    st.caption(screen.escape(caption.first))
+    if caption.more:
+        with st.expander("Settings and how to read it", type="compact"):
+            st.caption(screen.escape(caption.more))
+
+
+def of_question(answer: Answer, curves: Sequence[Curve], network: NetworkRecord, *, drawn: str) -> Caption:
     """What is drawn, of which network, with which settings, and how much of it is known.
 
     `drawn`: what the figure draws of several projections.
     """
-    spec = answer.spec
-    caption = captions.caption(
-        network=spec.network,
-        dataset=spec.sample.dataset,
-        split=spec.sample.split,
-        classes=spec.sample.classes,
-        samples=spec.sample.size,
-        left_out=spec.sample.left_out,
-        layers=spec.search.layers,
-        features=network.features,
-        m=spec.search.m,
-        projections=_projections(answer),
-        method=spec.search.method,
-        preset=spec.search.preset,
-        version=_version(answer),
-        seed=spec.seeds,
-        known=answer.known,
-        total=answer.total,
-        drawn=drawn,
-    )
-    return caption + doubts([network])
+    doubt = " (normalisation not settled)" if words.normalisation_doubt(network) else ""
+    caption = captions.caption(answer.spec, curves, _version(answer), drawn=drawn, doubt=doubt)
+    return Caption(caption.first, caption.more + doubts([network]))
 
 
 def doubts(networks: Sequence[NetworkRecord]) -> str:
@@ -55,8 +49,8 @@ def band_of(one: Reading) -> str:
     if most < 2:
         return "mean"
     if most == 2:
-        return f"mean; the band is from one to the other, and holds the mean of all half of the time{search_error(one)}"
-    return f"mean; band: Student's 95 % interval of it{search_error(one)}"
+        return "mean; the band is from one to the other, and holds the mean of all half of the time"
+    return "mean; band: Student's 95 % interval of it"
 
 
 def whiskers_of(one: Reading, *, half: bool) -> str:
@@ -69,15 +63,16 @@ def whiskers_of(one: Reading, *, half: bool) -> str:
         said += ", whiskers: Student's 95 % interval"
     else:
         said += ", whiskers from one to the other"
-    return said + search_error(one)
+    return said
 
 
 def search_error(one: Reading) -> str:
-    """Of which layers the spread is no randomness: with m ≥ nj every projection asks for the same number."""
+    """A sentence, after a space, on layers whose spread is no randomness: with m ≥ nj every projection asks for the
+    same number."""
     names = [curve.layer for curve in one.curves if one.m is not None and curve.features <= one.m]
     many = any(len(curve.averaged) > 1 for curve in one.curves)
     return (
-        f"; at {', '.join(names)} (m ≥ nj) the spread is the search's error, nothing is random"
+        f" At {', '.join(names)} (m ≥ nj) the spread is the search's error, nothing is random."
         if names and many
         else ""
     )
@@ -86,11 +81,9 @@ def search_error(one: Reading) -> str:
 def settings(answer: Answer) -> str:
     """On which images and how a question is answered, in short, for a caption of several networks."""
     spec = answer.spec
-    images = captions.images_of(
-        spec.sample.dataset, spec.sample.split, spec.sample.classes, spec.sample.size, spec.sample.left_out
-    )
-    method = captions.method_of(spec.search.method, spec.search.preset, _version(answer), spec.seeds)
-    return f"{images}; m = {captions.dimensions_of(spec.search.m)}; N = {_projections(answer)}; {method}"
+    projections = max(len(group) for group in answer.groups.values())  # one without projection, whatever was asked
+    method = captions.method_of(spec, _version(answer))
+    return f"{captions.images_of(spec)}; m = {captions.dimensions_of(spec)}; N = {projections}; {method}"
 
 
 def in_short(answer: Answer, network: NetworkRecord) -> str:
@@ -98,11 +91,6 @@ def in_short(answer: Answer, network: NetworkRecord) -> str:
     layers = ", ".join(f"{layer} (nj = {network.features[layer]:,})" for layer in answer.spec.search.layers)
     doubt = "; its normalisation is not settled" if words.normalisation_doubt(network) else ""
     return f"{layers} of {network.name}; {settings(answer)}{doubt}"
-
-
-def _projections(answer: Answer) -> int:
-    """How many there are of a layer: one without projection, whatever was asked."""
-    return max(len(group) for group in answer.groups.values())
 
 
 def _version(answer: Answer) -> int:

@@ -13,7 +13,8 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from charts import pictures
-from pages.parts import data, login, progress, screen
+from charts.captions import Caption
+from pages.parts import captions, data, login, progress, screen
 from robustness_core import datasets
 from robustness_core.errors import StrataError
 from robustness_core.spec import TOLERANCE, SeriesSpec
@@ -230,16 +231,18 @@ def show(found: Found) -> float:
     wrong = errs(found)
     if wrong:
         st.caption(f"Without any attack the network errs on {' and '.join(wrong)}.")
-    st.caption(
-        f"Distances are ℓ2 norms. Without features the two images would meet at {half_apart(first):.4f}, half their "
-        "distance. Of one-channel images, differences are orange where x̃ is brighter and blue where it is darker; of "
-        "colour images they lie around mid-grey."
+    later = (
+        " A distance stays as it was first found, with its certificate; where another is pictured, the pictures are of "
+        "a later search, which can end at another collision."
     )
-    if any(kept.other for kept in found):
-        st.caption(
-            "A distance stays as it was first found, with its certificate; these pictures are of a later search, which "
-            "can end at another collision."
+    captions.show(
+        Caption(
+            f"Distances are ℓ2 norms. Without features the two images would meet at {half_apart(first):.4f}, half "
+            "their distance.",
+            "Of one-channel images, differences are orange where x̃ is brighter and blue where it is darker; of colour "
+            f"images they lie around mid-grey.{later if any(kept.other for kept in found) else ''}",
         )
+    )
     return factor
 
 

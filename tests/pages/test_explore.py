@@ -450,7 +450,7 @@ def test_spread_where_nothing_is_random_is_called_an_error_of_the_search(db, ope
     synthetic.finish(db, synthetic.question(samples=4).replace(projections=3))
     said = words(open_screen("explore", S="4", N="3")).replace("\\", "")
     assert (
-        said.count("; at logits (m ≥ nj) the spread is the search's error, nothing is random") == 2
+        said.count(" At logits (m ≥ nj) the spread is the search's error, nothing is random.") == 2
     )  # curves and bars
     assert "Student's 95 % interval" in said
     assert "may leave the pixel range [0, 1]" in said

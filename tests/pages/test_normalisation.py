@@ -62,7 +62,9 @@ def test_settings_of_a_download_and_a_report_say_it_too(doubtful, db) -> None:
     answer = known.answer(db, doubtful.spec, network.sha256)
     settings = export.settings(export.Part(network, answer, []))
     assert (settings["normalisation"], settings["normalisation_doubt"]) == (None, DOUBT)
-    caption = captions.of_question(answer, network)
+    curves = known.curves(answer, network.features)
+    caption = str(captions.of_question(answer, curves, network, drawn="mean"))
+    assert "(normalisation not settled)" in caption
     assert caption.endswith(f"{SENTENCE}; with another it is another function, with other distances.")
     assert report.latex(caption).isascii()
     line = report.command(doubtful.spec, network).splitlines()[-1]

@@ -51,15 +51,15 @@ def test_scaling_of_an_affine_layer_states_its_norms_once_they_are_measured(affi
     screen = open_screen("scaling", **LAW)
     text = words(screen).replace("\\", "")
     about = (
-        "conv1.pre (nj = 3,136) of small-made-up; mnist-5k (train), class 3 against 7, S = 4 images a class; "
+        "Of conv1.pre (nj = 3,136) of small-made-up; mnist-5k (train), class 3 against 7, S = 4 images a class; "
         f"m = 1, 2, 5; N = 2; method balanced, preset default, version {METHODS['balanced'].version}, seed 0. "
     )
     assert re.search(
-        re.escape(f"Distance against m: {about}Exponent ")
+        re.escape(f"{about}Exponent ")
         + r"\d\.\d+, fitted to mean distances / c\(m\) at m = 1 to 5 \(95 % Student interval over 2 projections",
         text,
     )
-    assert f"Spread over projections: {about}Relative standard deviation" in text
+    assert f"{about}That of the mean over pairs" in text
     assert "‖L‖F = 8 and r4 = 400 (exact)" in text
     assert "√r4 = 20" in text
 
@@ -200,7 +200,7 @@ EVERY_CAPTION = {
 
 
 @pytest.mark.parametrize("name", EVERY_CAPTION)
-def test_every_caption_of_a_screen_is_ascii_in_latex(name, affine, db, open_screen) -> None:
+def test_captions_of_a_screen_are_short_until_unfolded_and_ascii_in_latex(name, affine, db, open_screen) -> None:
     from pages.parts import report
 
     pair = {"classes": [3, 7], "clean": 0.9, "images": 50, "epsilon": [1.0, 3.0], "pgd": [0.6, 0.2]}
@@ -216,6 +216,11 @@ def test_every_caption_of_a_screen_is_ascii_in_latex(name, affine, db, open_scre
     assert not screen.exception
     said = [re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", caption.value) for caption in screen.caption]
     assert any(not text.isascii() for text in said)
+    unfolded = [caption.value for folded in screen.expander for caption in folded.caption]
+    assert bool(unfolded) == (name != "learn")
+    assert all(
+        len(caption.value.replace("\\", "")) <= 160 for caption in screen.caption if caption.value not in unfolded
+    )
     for text in said:
         assert report.latex(text).isascii()
         assert "U+" not in report.latex(text)

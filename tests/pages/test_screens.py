@@ -476,3 +476,24 @@ def test_a_number_typed_just_before_start_is_part_of_the_question(db, open_scree
     assert not opened.exception
     assert {audit.spec.sample.size for audit in audits.recent(db)} == {7}
     assert "Cancel" in [button.label for button in opened.button]
+
+
+@pytest.mark.parametrize("screen", ["explore", "scaling", "compare"])
+def test_start_stands_below_the_settings_and_says_what_is_known_already(db, open_screen, screen) -> None:
+    synthetic.network(db, "a")
+    synthetic.network(db, "b")
+    for name in ("a", "b"):
+        synthetic.finish(db, synthetic.question(name, samples=4))
+    query = {"networks": ["a", "b"]} if screen == "compare" else {"network": "a"}
+    opened = open_screen(screen, **query, S="4", **({"one": "conv1", "ms": ["10"]} if screen == "scaling" else {}))
+    settings = opened.columns[0]
+    assert [button.label for button in settings.button] == ["Start"]
+    assert list(settings.children.values())[-1].label == "Start"
+    settings.button[0].click().run()
+    assert not opened.exception
+    assert [toast.value for toast in opened.toast] == [
+        "Every pair of this question is known already; nothing needs computing."
+    ]
+    assert all(audit.state == "done" for audit in audits.recent(db))
+    refused = open_screen(screen, **query, S="99999")
+    assert refused.columns[0].button[0].disabled
