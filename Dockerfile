@@ -9,7 +9,7 @@ ARG REQUIREMENTS=requirements.txt
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PYTHONPATH=/strata
 
 WORKDIR /strata
-COPY requirements.txt requirements-cluster.txt requirements.lock ./
+COPY requirements.txt requirements-cluster.txt requirements-figures.txt requirements.lock ./
 RUN pip install --disable-pip-version-check ${PIP_OPTIONS} -r ${REQUIREMENTS}
 
 COPY app.py ./

@@ -34,7 +34,7 @@ benchmarks: .venv/.dev  ## print the speed figures beside their baselines
 	$(BIN)/python -m benchmarks.loss
 
 lock: .venv/.dev ## pin everything with its hashes: requirements.lock (to run), requirements-dev.lock (to develop)
-	$(BIN)/$(LOCK) -o requirements.lock requirements.txt requirements-cluster.txt
+	$(BIN)/$(LOCK) -o requirements.lock requirements.txt requirements-cluster.txt requirements-figures.txt
 	$(BIN)/$(LOCK) -o requirements-dev.lock -c requirements.lock requirements-dev.txt
 
 audit-dependencies: .venv/.dev ## ask whether a weakness of a pinned package is known

@@ -154,3 +154,9 @@ def figure(
     for name, value in layout.items():
         look[name] = {**look.get(name, {}), **value} if isinstance(value, dict) else value
     return go.Figure(list(traces), look)
+
+
+def axes_of(figure: go.Figure) -> list[str]:
+    """The axes of a figure by the number of their x, "" for the first; an axis on the right belongs to the first."""
+    found = [(trace.xaxis or "x").removeprefix("x") for trace in figure.data]
+    return sorted(dict.fromkeys(found), key=lambda number: int(number or 1))

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from charts import attribution, compare, style
+from charts import attribution, compare, paper, style
 from charts.captions import Caption
 from charts.curves import Curve, value_at
 from pages.parts import (
@@ -164,6 +164,10 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
             compare.accuracy_by_budget(accuracies, view.at, dark=dark) if measured else None,
         )
 
+    def panels() -> list[paper.Panel]:
+        headings = _what(view), "Curves", "Accuracy under PGD"
+        return [(name, one) for name, one in zip(headings, figures(dark=False), strict=True) if one is not None]
+
     table, halves = _table(parts, accuracies, view.at), _halves(view)
     means = ", means over projections" if view.most > 1 else ""
     by_depth, multiples, accuracy = figures(dark=screen.dark())
@@ -194,11 +198,12 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
         lambda: report.page(
             f"Robustness layer by layer: {', '.join(view.names)}",
             parts,
-            [figure for figure in figures(dark=False) if figure is not None],
+            [figure for _, figure in panels()],
             {"Networks": table, "ε½ of each layer": _in_rows(view, halves)},
             str(caption),
             formats,
         ),
+        panels,
         {"networks": view.names},
         tables,
     )

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from charts import attribution, matrix, style
+from charts import attribution, matrix, paper, style
 from charts import errors as charts_errors
 from charts.captions import Caption, images_of, method_of
 from charts.curves import layer_curves
@@ -97,6 +97,7 @@ class Shown:
     bars: str = question.HALF
     headline: tuple[str, ...] = ()
     view: View | None = None
+    matrix: known.Projection | None = None
 
 
 def main() -> None:
@@ -118,11 +119,12 @@ def main() -> None:
         shown = st.session_state.setdefault("shown", Shown())
         _live(view, running[0] if running else None, shown)
         if view.answer.known:
-            _pairs(view)
+            _pairs(view, shown)
             take_away.show(
                 f"strata-{asked.spec.key[:8]}",
                 lambda: [_part(shown.view or view, shown)],  # while an audit runs, what it has found since
                 lambda: _report(shown.view or view, shown),
+                lambda: _panels((shown.view or view).exactly(), shown),
                 {"network": asked.network.name},
             )
         else:
@@ -533,7 +535,7 @@ def _certificate(view: View, layer: reading.Layer) -> dict[str, object]:
     }
 
 
-def _pairs(view: View) -> None:
+def _pairs(view: View, shown: Shown) -> None:
     """The distance matrix and closest pairs of one layer and projection; a click or a row opens the pair."""
     st.subheader("Pairs", anchor=False)
     groups = {layer: group for (layer, _), group in view.answer.groups.items()}
@@ -547,25 +549,15 @@ def _pairs(view: View) -> None:
     if projection.known == 0:
         st.info("No pair of this layer and projection is known yet.")
         return
+    shown.matrix = projection
     rows, columns = matrix.nearest_first(projection.matrix.distance)
-    distance = projection.matrix.distance[np.ix_(rows, columns)]
     left, right = view.answer.sample.left[rows], view.answer.sample.right[columns]
     chosen = pair.in_address(left.tolist(), right.tolist())
     pair.say_if_strange(left.tolist(), right.tolist())
     picture, table = st.columns([1.15, 1], gap="medium")
     with picture:
-        figure = matrix.distance_matrix(
-            distance,
-            projection.matrix.collided[np.ix_(rows, columns)],
-            left.tolist(),
-            right.tolist(),
-            _class_names(view),
-            edge=([i in view.mistakes for i in left.tolist()], [i in view.mistakes for i in right.tolist()]),
-            chosen=None if chosen is None else (left.tolist().index(chosen[0]), right.tolist().index(chosen[1])),
-            dark=screen.dark(),
-        )
         screen.show(
-            figure,
+            _matrix(view, projection, chosen, dark=screen.dark()),
             "matrix",
             "strata-distances",
             "Distances of all pairs; the table beside it offers the closest ones to the keyboard",
@@ -578,6 +570,24 @@ def _pairs(view: View) -> None:
         pair.table(closest, 440)
     if chosen is not None:
         _open_pair(view, (layer, number), *chosen, closest)
+
+
+def _matrix(
+    view: View, projection: known.Projection, chosen: tuple[int, int] | None = None, *, dark: bool = False
+) -> go.Figure:
+    """The distances of a projection, the nearest images first; the cell of the images `chosen` is framed."""
+    rows, columns = matrix.nearest_first(projection.matrix.distance)
+    left, right = view.answer.sample.left[rows].tolist(), view.answer.sample.right[columns].tolist()
+    return matrix.distance_matrix(
+        projection.matrix.distance[np.ix_(rows, columns)],
+        projection.matrix.collided[np.ix_(rows, columns)],
+        left,
+        right,
+        _class_names(view),
+        edge=([i in view.mistakes for i in left], [i in view.mistakes for i in right]),
+        chosen=None if chosen is None else (left.index(chosen[0]), right.index(chosen[1])),
+        dark=dark,
+    )
 
 
 def _matrix_caption(view: View, projection: known.Projection, layer: str) -> Caption:
@@ -655,11 +665,24 @@ def _open_pair(view: View, shown: tuple[str, int], left: int, right: int, closes
     pair.wait_for(view.db, opened, lacking)
 
 
-def _report(view: View, shown: Shown) -> str:
-    """The report of what is shown, in the light theme whatever the screen's."""
-    view = view.exactly()
-    figures = [figure for one in view.drawn for figure in (_curves(view, shown, one), _bars(view, shown, one))]
+def _panels(view: View, shown: Shown) -> list[paper.Panel]:
+    """The figures of what is shown, in the light theme whatever the screen's."""
+    panels = []
+    for one in view.drawn:
+        panels.append((_title(one), _curves(view, shown, one)))
+        number = shown.bars if shown.bars == question.HALF else f"loss at ε = {shown.at:g}"
+        panels.append((f"{_title(one)}: {number}", _bars(view, shown, one)))
     head = _errors(view, shown)
+    if head is not None:
+        panels.append(("What the head costs", head))
+    if shown.matrix is not None:
+        panels.append((f"Distances at {shown.matrix.spec.layer}", _matrix(view, shown.matrix)))
+    return panels
+
+
+def _report(view: View, shown: Shown) -> str:
+    """The report of what is shown."""
+    view = view.exactly()
     said = [*shown.headline]
     for one in view.drawn:
         said += [
@@ -667,12 +690,14 @@ def _report(view: View, shown: Shown) -> str:
             str(_caption(view, shown, one)),
             str(_bars_caption(shown, one)),
         ]
-    if head is not None:
+    if _errors(view, shown) is not None:
         said.append(str(_errors_caption(view)))
+    if shown.matrix is not None:
+        said.append(str(_matrix_caption(view, shown.matrix, shown.matrix.spec.layer)))
     return report.page(
         f"{view.question.network.name}: robustness layer by layer",
         [_part(view, shown)],
-        figures if head is None else [*figures, head],
+        [figure for _, figure in _panels(view, shown)],
         {f"Layers at ε = {shown.at:g}": _table(view, shown.at)},
         " ".join(said),
         FORMATS,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from charts import pairs as charts
@@ -140,21 +141,23 @@ def _show(db: Database, asked: Asked, closest: pd.DataFrame, left: int, right: i
     pair.wait_for(db, sorted(chosen, key=lambda one: one.series.layer != asked.layer), lacking)  # its own layer first
     if there:
         factor = _draw(asked, there)
-        link = {"network": asked.network.name, "layer": asked.layer, "pair": f"{left}-{right}"}
-        _take_away(f"strata-pair-{left}-{right}", there, lacking, factor, link)
+        _take_away(asked, there, lacking, factor)
+
+
+def _by_layer(asked: Asked, there: pair.Found, *, dark: bool = False) -> go.Figure:
+    return charts.distance_by_layer(
+        [kept.chosen.series.layer for kept in there],
+        [kept.distance for kept in there],
+        style.layer_colours([layer.name for layer in asked.network.layers], dark),
+        half_apart=pair.half_apart(there[0].chosen),
+        chosen=asked.layer,
+        dark=dark,
+    )
 
 
 def _draw(asked: Asked, there: pair.Found) -> float:
     """The pair at every layer; returns the factor by which differences are amplified."""
-    layers = [kept.chosen.series.layer for kept in there]
-    figure = charts.distance_by_layer(
-        layers,
-        [kept.distance for kept in there],
-        style.layer_colours([layer.name for layer in asked.network.layers], screen.dark()),
-        half_apart=pair.half_apart(there[0].chosen),
-        chosen=asked.layer,
-        dark=screen.dark(),
-    )
+    figure = _by_layer(asked, there, dark=screen.dark())
     screen.show(figure, "pair_layers", "strata-pair", "Distance of this pair at each layer")
     captions.show(_caption(asked))
     factor = pair.show(there)
@@ -187,10 +190,9 @@ def _caption(asked: Asked) -> Caption:
     )
 
 
-def _take_away(
-    name: str, there: pair.Found, lacking: Sequence[pair.Chosen], factor: float, link: dict[str, str]
-) -> None:
-    network = link["network"]
+def _take_away(asked: Asked, there: pair.Found, lacking: Sequence[pair.Chosen], factor: float) -> None:
+    network, one = asked.network.name, there[0].chosen
+    name = f"strata-pair-{one.left}-{one.right}"
     with st.container(horizontal=True, vertical_alignment="bottom"):
         about = "Distance of the pair by layer, with certificate and settings of each"
         take_away.download(
@@ -214,7 +216,9 @@ def _take_away(
             f"{name}.png",
             "All pictures on one sheet, differences amplified as on screen",
         )
-        screen.link_button(link)
+        heading = f"Images {one.left} and {one.right} through {network}"
+        take_away.for_papers(name, lambda: [(heading, _by_layer(asked, there))])
+        screen.link_button({"network": network, "layer": asked.layer, "pair": f"{one.left}-{one.right}"})
 
 
 main()

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
-from charts import scaling, style
+from charts import paper, scaling, style
 from charts.captions import Caption
 from pages.parts import asking, captions, data, export, known, progress, question, reading, report, screen, take_away
 from robustness_core.optimal_loss.statistics import Interval, student
@@ -166,8 +166,9 @@ def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
         st.subheader(heading, anchor=False)
         screen.show(figure, key, f"strata-{key}", HEADINGS_ALT[key])
         captions.show(caption)
-    take_away.show(f"strata-scaling-{asked.spec.key[:8]}", lambda: [view.part], lambda: _report(view), link,
-                   {"Means": lambda: _table(view)} if view.dimensions else {})  # fmt: skip
+    tables = {"Means": lambda: _table(view)} if view.dimensions else {}
+    take_away.show(f"strata-scaling-{asked.spec.key[:8]}", lambda: [view.part], lambda: _report(view),
+                   lambda: _panels(view), link, tables)  # fmt: skip
 
 
 def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, Caption]]:
@@ -275,6 +276,10 @@ def _table(view: View) -> pd.DataFrame:
         spreads = [spread(distance) for distance in view.measured]
         table["spread of a pair"], table["spread of the mean"] = zip(*spreads, strict=True) if spreads else ((), ())
     return table
+
+
+def _panels(view: View) -> list[paper.Panel]:
+    return [(heading, figure) for heading, figure, _ in _figures(view, dark=False).values()]
 
 
 def _report(view: View) -> str:

@@ -36,6 +36,7 @@ def pins(name: str) -> dict[str, str]:
     [
         ("requirements.txt", "requirements.lock"),
         ("requirements-cluster.txt", "requirements.lock"),
+        ("requirements-figures.txt", "requirements.lock"),
         ("requirements.txt", "requirements-dev.lock"),
         ("requirements-dev.txt", "requirements-dev.lock"),
     ],

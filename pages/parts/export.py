@@ -61,6 +61,7 @@ def settings(part: Part, answer: Answer | None = None) -> dict[str, Any]:
     return {
         "spec": answer.spec.to_json(),
         "network_sha256": network.sha256,
+        "architecture": network.architecture,
         "normalisation": None if network.mean is None else {"mean": network.mean, "std": network.std},
         "normalisation_doubt": words.normalisation_doubt(network),
         "method_version": series.method_version,
@@ -69,6 +70,12 @@ def settings(part: Part, answer: Answer | None = None) -> dict[str, Any]:
         "known_pairs": answer.known,
         "total_pairs": answer.total,
     }
+
+
+def computed_on(parts: Sequence[Part]) -> tuple[list[str], list[str]]:
+    """The devices that computed what the parts show, and the versions of what ran there."""
+    devices = sorted({device for part in parts for device in part.answer.devices})
+    return devices, sorted({version for part in parts for version in part.answer.versions})
 
 
 def as_json(parts: Sequence[Part]) -> str:

@@ -9,6 +9,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -117,11 +118,13 @@ def page(
     )
     sections = [
         f"<h1>{html.escape(title)}</h1>",
+        f"<p>Made on {datetime.now(UTC):%Y-%m-%d at %H:%M} UTC.</p>",
         *drawn,
         f"<p>{html.escape(caption)}</p>",
         *shown,
         "<h2>How to repeat it</h2>",
         f"<pre>{html.escape(commands)}</pre>",
+        *(f"<p>{html.escape(line)}</p>" for line in made_with(parts)),
         "<h2>Caption for LaTeX</h2>",
         f"<pre>{html.escape(latex(caption))}</pre>",
         "<h2>Settings</h2>",
@@ -129,6 +132,13 @@ def page(
     ]
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return f'<!DOCTYPE html><html lang="en"><head>{head}</head><body>{"".join(sections)}</body></html>'
+
+
+def made_with(parts: Sequence[export.Part]) -> list[str]:
+    """What the numbers were computed with, in lines: device with its threads, versions, architectures."""
+    devices, versions = export.computed_on(parts)
+    lines = [f"Computed on {'; '.join(devices)} with {', '.join(versions)}."] if devices else []
+    return lines + [f"Architecture of {part.network.name}: {part.network.architecture}" for part in parts]
 
 
 def in_text(table: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
+from charts import paper
 from pages.parts import export, screen
 
 MIME = {
@@ -16,6 +17,8 @@ MIME = {
     "html": "text/html",
     "npz": "application/octet-stream",
     "png": "image/png",
+    "pdf": "application/pdf",
+    "svg": "image/svg+xml",
 }
 
 
@@ -28,10 +31,12 @@ def show(
     name: str,
     parts: Callable[[], Sequence[export.Part]],
     report: Callable[[], str],
+    panels: Callable[[], Sequence[paper.Panel]],
     link: Mapping[str, str | Sequence[str]],
     tables: Mapping[str, Callable[[], pd.DataFrame]] | None = None,
 ) -> None:
-    """The row of downloads; files are called `name`. `parts` and `report` are called again when they are asked for.
+    """The row of downloads; files are called `name`. `parts`, `report` and `panels`, all figures of the screen, are
+    called again when they are asked for.
 
     `link`: what a copied link names whatever the address says (see `screen.link_button`). `tables`: heading -> what
     other figures of the screen draw, made when it is asked for; the settings of the first part become their columns.
@@ -59,11 +64,31 @@ def show(
             f"{name}.html",
             "One HTML file that works offline: figures, tables, settings, the command that repeats it",
         )
+        for_papers(name, panels)
         screen.link_button(link)
-    devices = sorted({device for part in shown for device in part.answer.devices})
-    versions = sorted({version for part in shown for version in part.answer.versions})
+    devices, versions = export.computed_on(shown)
     if devices:
         st.caption(screen.escape(f"Computed on {', '.join(devices)} with {', '.join(versions)}."))
+
+
+def for_papers(name: str, panels: Callable[[], Sequence[paper.Panel]]) -> None:
+    """All figures of the screen in one file of vectors, of a chosen width and font."""
+    with st.popover("For papers"):
+        if not paper.possible():
+            st.caption(screen.escape(paper.LACKING))
+            return
+        width = st.selectbox(
+            "Width",
+            list(paper.WIDTHS),
+            key="paper_width",
+            format_func=lambda width: f"{width}, {paper.WIDTHS[width]:g} in",
+            help="One column of a page with two, or the whole page, as ICML and CVPR have them.",
+        )
+        font = st.selectbox("Font", paper.FONTS, key="paper_font", help="STIXGeneral looks like Times.")
+        look = paper.Look(paper.WIDTHS[width], font)
+        for kind in ("pdf", "svg"):
+            about = f"All figures of this screen in one {kind.upper()}, {look.size:g} pt letters, no pixels"
+            download(kind.upper(), partial(paper.save, panels, kind, look), f"{name}.{kind}", about)
 
 
 def _csv(table: Callable[[], pd.DataFrame], part: export.Part) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,10 +84,20 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """The device in words, for a result's record."""
+    """The device in words, for a result's record: cpu (x86_64, Intel Xeon, 2 threads)."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"
+    parts = dict.fromkeys(part for part in (platform.machine(), _processor()) if part)
+    return f"{device} ({', '.join([*parts, f'{torch.get_num_threads()} threads'])})"
+
+
+def _processor() -> str:
+    """The model of the processor; Linux tells it in a file only, and not on every kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def versions() -> dict[str, str]:

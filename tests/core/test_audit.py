@@ -1,6 +1,8 @@
 """A whole audit without database: its JSON, its bounds, and what the command line says of bad input."""
 
 import json
+import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +184,13 @@ def test_complaints_about_options_begin_like_all_others(
         main(arguments)
     assert ended.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("strata: ")
+
+
+def test_a_device_is_named_with_its_processor_and_threads() -> None:
+    from robustness_core.engine.audit import device_name
+
+    said = device_name(torch.device("cpu"))
+    assert said.startswith(f"cpu ({platform.machine()}")
+    assert said.endswith(f", {torch.get_num_threads()} threads)")
+    models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    assert not models or models[0].strip() in said

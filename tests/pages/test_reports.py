@@ -14,7 +14,7 @@ from benchmarks import synthetic
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.optimal_loss.statistics import half_budget
 from robustness_core.spec import METHODS
-from store import audits, images, spectra
+from store import audits, images, networks, spectra
 from tests.pages.conftest import words
 
 LAW = {"network": "small-made-up", "one": "conv1.pre", "ms": ["1", "2", "5"], "S": "4", "N": "2"}
@@ -97,6 +97,14 @@ def _main():
     return st._main
 
 
+def panels(found: dict[str, str]) -> int:
+    """How many pairs of axes there are in the figure for papers, which is of vectors in both forms."""
+    svg = found["SVG"].decode()
+    assert "<image" not in svg
+    assert found["PDF"].startswith(b"%PDF")
+    return len(re.findall(r'<g id="axes_\d+">', svg))
+
+
 def law(m: int) -> float:
     """√m ‖L(x - x')‖ / (2 ‖L‖_F) of `affine`, times the mean of chi with m degrees of freedom."""
     return math.sqrt(2) * math.gamma((m + 1) / 2) / math.gamma(m / 2) * 16 / (2 * 8)
@@ -109,6 +117,7 @@ def test_report_of_scaling_holds_the_law_and_the_command(affine, db, open_screen
     assert not screen.exception
     page = found["Report"]
     assert page.count("Plotly.newPlot(") == 3
+    assert panels(found) == 3
     assert "--m 1 2 5" in page
     for m in (1, 2, 5):
         assert f"<td>{law(m):.4f}</td>" in page
@@ -142,6 +151,7 @@ def test_report_of_a_comparison_repeats_every_network(db, open_screen, monkeypat
     assert not screen.exception
     page = found["Report"]
     assert page.count("Plotly.newPlot(") == 2
+    assert panels(found) == 3  # one figure has two
     assert "<script src" not in page
     for name in ("small-made-up", "second"):
         assert f"--network={name}" in page
@@ -178,6 +188,9 @@ def test_report_of_explore_shows_what_the_screen_shows(db, open_screen, monkeypa
     assert not screen.exception
     page = found["Report"]
     assert "Layers at ε = 3" in page
+    assert re.search(r"Made on \d{4}-\d\d-\d\d at \d\d:\d\d UTC", page)
+    assert "Computed on made-up device with torch 0.0." in page
+    assert f"Architecture of measured: {networks.by_name(db, 'measured').architecture}</p>" in page
     assert page.count(r"\u03b5\u00bd (\u21132 norm)") == 1
     assert "N = 2 projections (a line each)" in page
     assert "PGD accuracy, right axis" in page
