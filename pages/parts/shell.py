@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from pages.parts import filters
 
 ASSETS: Final = Path(__file__).parent.parent / "assets"
-SCRIPTS: Final = ("back", "legend", "saving", "menu")  # files of pages/assets, each with its reason on top
+SCRIPTS: Final = ("server", "back", "legend", "saving", "menu")  # files of pages/assets, each with its reason on top
 # A packed answer cannot be read, and one that the browser kept may hold the scripts of an earlier version.
 _WITHOUT = (b"accept-encoding", b"if-none-match", b"if-modified-since")
 

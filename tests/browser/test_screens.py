@@ -588,3 +588,15 @@ def test_text_that_streamlit_draws_faint_can_be_read(page: Page, filled, theme: 
         page.wait_for_timeout(500)  # colours change by and by
         ratios = [contrast(one) for one in part.all()]
         assert min(ratios) >= 4.5, (path, ratios)
+
+
+def test_no_screen_asks_for_what_is_not_there(page: Page, filled) -> None:
+    missed = []
+    page.on("response", lambda answer: missed.append(answer.url) if answer.status >= 400 else None)
+    for path in SCREENS.values():
+        page.goto(f"{filled[1]}/{path}")
+        settled(page)
+    page.goto(f"{filled[1]}/explore/")
+    settled(page)
+    expect(page.get_by_role("heading", name="Explore")).to_be_visible()
+    assert missed == []

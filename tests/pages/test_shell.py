@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 
-from pages.parts import shell
+from pages.parts import filters, shell
 
 PAGE = "<html><head></head><body><div id='root'></div></body></html>"
 BROWSER = {"accept": "text/html,application/xhtml+xml", "accept_encoding": "gzip"}
@@ -97,6 +97,12 @@ def test_an_address_of_no_screen_leads_to_home_which_says_so() -> None:
     answer = ask("/explorer/a b", **BROWSER)
     assert (answer.status, answer.headers["location"]) == (307, "/?missing=explorer%2Fa+b")
     assert ask("/explorer/x", accept="*/*").status == 200
+
+
+def test_the_browser_knows_every_screen_by_its_name() -> None:
+    named = re.search(r"const screens = \[(.*)\]", (shell.ASSETS / "server.js").read_text("utf-8"))
+    assert named
+    assert named[1] == ", ".join(f'"{name}"' for name in filters.SCREENS)
 
 
 def test_every_asset_is_in_the_page_and_none_ends_its_element_early() -> None:
