@@ -36,6 +36,7 @@ from store import audits
 from store.database import Database
 from store.records import AuditRecord
 
+LOSSES = ("ε½", "interval", "loss", "change")  # columns of the table of layers, which have a table of their own
 # Of the numbers in the table of layers.
 FORMATS = {
     "loss": "%.4f",
@@ -221,14 +222,19 @@ def _draw(view: View, shown: Shown, running: AuditRecord | None = None) -> None:
             with place:
                 _draw_bars(view, shown, one)
     with table:
-        st.dataframe(
-            _table(view, shown.at),
-            hide_index=True,
-            width="stretch",
-            placeholder="–",
-            column_config=screen.number_columns(FORMATS),
-            alt="Layers with sizes, distances and losses",
-        )
+        whole = _table(view, shown.at)
+        losses = [name for name in whole if name.split(",")[0] in ("layer", *LOSSES)]
+        others = ["layer", *(name for name in whole if name not in losses)]
+        # Two tables, since one of all columns is cut in a window of 1440 pixels.
+        for columns, alt in ((losses, "Layers with ε½ and losses"), (others, "Layers with distances and sizes")):
+            st.dataframe(
+                whole[columns],
+                hide_index=True,
+                width="stretch",
+                placeholder="–",
+                column_config=screen.number_columns(FORMATS),
+                alt=alt,
+            )
     head = _errors(view, shown, dark=screen.dark())
     if head is not None:
         with errors:
@@ -659,7 +665,8 @@ def _open_pair(view: View, shown: tuple[str, int], left: int, right: int, closes
     if found.known[i, j]:
         st.caption(pair.residual_words(float(found.residual[i, j]), bool(found.collided[i, j])))
     opened = [pair.Chosen(projection.spec, spec.sample.dataset, spec.sample.split, left, right)]
-    there, lacking = pair.gather(view.db, opened)
+    asked = [one.spec for group in view.answer.groups.values() for one in group]
+    there, lacking = pair.gather(view.db, opened, asked)
     if there:
         pair.show(there)
     pair.wait_for(view.db, opened, lacking)

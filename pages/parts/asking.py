@@ -25,10 +25,11 @@ class Lack:
 
 
 def duration(db: Database, lacks: Sequence[Lack]) -> str:
-    """How long computing all that is missing would take, in words: 14 s to 1 min."""
+    """How long computing all that is missing would take, in words: 14 s to 1 min; and whether that is a guess."""
     past = audits.recent(db, 30, "done", kind="audit")
     each = [cost.estimate(lack.spec, lack.network, lack.missing, past) for lack in lacks]
-    return screen.span(sum(least for least, _ in each), sum(most for _, most in each))
+    guess = "" if all(one.measured for one in each) else "; a guess, for no audit of this kind has run here"
+    return screen.span(sum(one.least for one in each), sum(one.most for one in each)) + guess
 
 
 def start(db: Database, asked: Sequence[tuple[NetworkRecord, AuditSpec]], *, norms: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from robustness_core.spec import METHODS, AuditSpec
 from store.records import AuditRecord, NetworkRecord
@@ -17,8 +18,17 @@ _USUAL_FEATURES = 50_000
 _START_SECONDS = 3.0
 
 
-def estimate(spec: AuditSpec, network: NetworkRecord, missing: int, past: Sequence[AuditRecord]) -> tuple[float, float]:
-    """The least and the most seconds that `missing` pairs take; of `past`, finished audits, the same kind counts."""
+@dataclass(frozen=True)
+class Estimate:
+    """The `least` and the `most` seconds that pairs take; `measured` if audits of the same kind told it."""
+
+    least: float
+    most: float
+    measured: bool
+
+
+def estimate(spec: AuditSpec, network: NetworkRecord, missing: int, past: Sequence[AuditRecord]) -> Estimate:
+    """How long `missing` pairs take; of `past`, finished audits, the same kind counts."""
     rates = [
         (audit.finished - audit.started).total_seconds() / audit.done
         for audit in past
@@ -31,10 +41,11 @@ def estimate(spec: AuditSpec, network: NetworkRecord, missing: int, past: Sequen
     ]
     if rates:
         # An audit that found most pairs known was quick for another reason: the slowest is the honest one.
-        return missing * max(rates) / _SPREAD, missing * max(rates) * _SPREAD
+        return Estimate(missing * max(rates) / _SPREAD, missing * max(rates) * _SPREAD, True)
     size = sum(layer.features for layer in network.layers if layer.main) / _USUAL_FEATURES
     usual = missing * METHODS[spec.search.method].passes[spec.search.preset] * size / _PASSES_A_SECOND
-    return _START_SECONDS + usual, _START_SECONDS + (_WITHOUT if None in spec.search.m else _SLOWER) * usual
+    slower = _WITHOUT if None in spec.search.m else _SLOWER
+    return Estimate(_START_SECONDS + usual, _START_SECONDS + slower * usual, False)
 
 
 def _kind(spec: AuditSpec) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -16,9 +16,10 @@ from charts import pictures
 from charts.captions import Caption
 from pages.parts import captions, data, login, progress, screen
 from robustness_core import datasets
+from robustness_core.engine import nesting
 from robustness_core.errors import StrataError
 from robustness_core.spec import TOLERANCE, SeriesSpec
-from store import audits, distances, images, workers
+from store import audits, distances, images, networks, workers
 from store.database import Database
 from store.records import AuditRecord, CollisionRecord, DistanceMatrix, PairSpec
 
@@ -79,25 +80,34 @@ class Kept:
         return abs(self.pictured - self.distance) > SAME * self.distance
 
 
-def stored(db: Database, chosen: Sequence[Chosen]) -> list[Kept | None]:
-    """The collisions of one pair of images in each of these series, from input to output, as far as they were kept."""
+def stored(db: Database, chosen: Sequence[Chosen], among: Sequence[SeriesSpec] = ()) -> list[Kept | None]:
+    """The collisions of one pair of images in each of these series, as far as they were kept.
+
+    Each has the nearest collision that any of these series, or of those `among` which it is asked, found for it
+    (engine.nesting): the number that the matrix of that question shows.
+    """
     first = chosen[0]
+    asked = list(dict.fromkeys([*(one.series for one in chosen), *among]))
     ids = images.ids(db, first.dataset, first.split, [first.left, first.right])
-    series = distances.find_all(db, [one.series for one in chosen])
-    if len(ids) < 2:
+    series = distances.find_all(db, asked)
+    network = networks.by_sha256(db, first.series.network)
+    if len(ids) < 2 or network is None:
         return [None] * len(chosen)
     left, right = ids[first.left], ids[first.right]
     known = distances.matrices(db, [record.id for record in series.values()], [left], [right])
-    found: list[Kept | None] = []
-    for one in chosen:
-        record = series.get(one.series.key)
-        collision = None if record is None else distances.get_collision(db, record.id, left, right)
-        kept = None if record is None or collision is None else Kept(one, collision, known[record.id])
-        before = found[-1] if found else None
-        if kept is not None and before is not None and one.series.m is None and before.distance < kept.distance:
-            kept = replace(before, chosen=one)  # whole features that meet do so at every later layer
-        found.append(kept)
-    return found
+    unknown = np.full((1, 1), np.nan)
+    found = [known[series[one.key].id].distance if one.key in series else unknown for one in asked]
+    places = nesting.nearest(asked, found, [layer.name for layer in network.layers])
+    kept: list[Kept | None] = []
+    for one, place in zip(chosen, places, strict=False):
+        both = [series.get(key) for key in (asked[int(place[0, 0])].key, one.series.key)]
+        kept.append(None)
+        for record in both:  # the pictures of the nearest, else of its own
+            collision = None if record is None else distances.get_collision(db, record.id, left, right)
+            if collision is not None and both[0] is not None:
+                kept[-1] = Kept(one, collision, known[both[0].id])
+                break
+    return kept
 
 
 def request(db: Database, chosen: Sequence[Chosen]) -> AuditRecord | None:
@@ -174,9 +184,9 @@ def steps(closest: pd.DataFrame, left: int, right: int) -> None:
 Found = list[Kept]
 
 
-def gather(db: Database, chosen: Sequence[Chosen]) -> tuple[Found, list[Chosen]]:
-    """The collisions of these pairs that are kept, and the pairs of which none is."""
-    kept = dict(zip(chosen, stored(db, chosen), strict=True))
+def gather(db: Database, chosen: Sequence[Chosen], among: Sequence[SeriesSpec] = ()) -> tuple[Found, list[Chosen]]:
+    """The collisions of these pairs that are kept, and the pairs of which none is; `among`: see `stored`."""
+    kept = dict(zip(chosen, stored(db, chosen, among), strict=True))
     return [found for found in kept.values() if found], [one for one, found in kept.items() if found is None]
 
 

@@ -74,7 +74,7 @@ def test_click_on_a_cell_opens_that_pair(page: Page, filled) -> None:
     expect(page.get_by_role("heading", name=f"The pair {left} (3) and {right} (7)")).to_be_visible()
     (asked, *_) = audits.recent(db, kind="pair")
     assert (asked.spec.left[2], asked.spec.right[2]) == (left, right)
-    assert asked.spec.search.series[0].layer == "fc1"
+    assert asked.spec.series[0].layer == "fc1"
     page.wait_for_function("document.querySelectorAll('.st-key-figure_matrix .shapelayer path').length > 0")
     page.get_by_role("link", name=re.compile("Open in Pairs")).click()
     expect(page.get_by_role("heading", name="Pairs", exact=True)).to_be_visible()

@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks import synthetic
 from pages.parts.words import address
+from robustness_core import datasets
 from robustness_core.errors import DatasetError
-from robustness_core.spec import AuditSpec
+from robustness_core.spec import AuditSpec, sample_indices
 from store import audits, workers
 from tests.pages.conftest import words
 
@@ -28,7 +29,10 @@ def test_unasked_question_shows_its_cost_and_start_queues_it(db, open_screen) ->
     synthetic.network(db)
     screen = open_screen("explore")
     assert not screen.exception
-    assert re.search(r"Start computes 1,600 pairs, \d+ s to \d+ min\.", words(screen))
+    assert re.search(
+        r"Start computes 1,600 pairs, \d+ s to \d+ min; a guess, for no audit of this kind has run here\.",
+        words(screen),
+    )
     screen.button[0].click().run()
     assert not screen.exception
     (audit,) = audits.recent(db)
@@ -44,11 +48,13 @@ def test_known_question_is_answered_and_start_queues_nothing(db, open_screen) ->
     assert "All 1,600 pairs are known" in words(screen)
     screen.button[0].click().run()
     assert len(audits.recent(db)) == 1
-    table = screen.dataframe[0].value
+    losses, table = (one.value for one in screen.dataframe[:2])
+    assert list(losses.columns) == ["layer", "ε½", "interval", "loss", "change"]
     assert list(table["layer"]) == ["input", "conv1", "conv2", "fc1", "logits"]
     assert list(table["to the one before"]) == ["", "", "×2", "÷62.7", "÷10"]
     assert list(table["known"]) == ["exact"] + ["400 of 400"] * 4
-    closest = screen.dataframe[1].value
+    assert set(losses) & set(table) == {"layer"}
+    closest = screen.dataframe[2].value
     assert closest["distance"].is_monotonic_increasing
 
 
@@ -94,7 +100,7 @@ def test_mean_distance_is_of_projections_of_which_every_pair_is_known(db, open_s
     """The nearest pairs are searched first, so the mean of some would be too small."""
     synthetic.network(db)
     synthetic.finish(db, synthetic.question(samples=4, layers=["conv1", "logits"]), share=0.5)
-    table = open_screen("explore", layers=["conv1", "logits"], S="4").dataframe[0].value
+    table = open_screen("explore", layers=["conv1", "logits"], S="4").dataframe[1].value
     assert table["mean distance"][1:].isna().all()
     assert table["least distance"].notna().all()
 
@@ -285,11 +291,11 @@ def test_changing_the_network_takes_its_own_layers(db, open_screen) -> None:
 def test_pair_of_the_address_is_asked_for_and_failure_is_said(db, open_screen) -> None:
     network = synthetic.network(db)
     synthetic.finish(db, synthetic.question())
-    first = open_screen("explore").dataframe[1].value.iloc[0]
+    first = open_screen("explore").dataframe[2].value.iloc[0]
     screen = open_screen("explore", pair=f"{first['x']}-{first['x′']}")
     assert not screen.exception
     (asked,) = audits.recent(db, kind="pair")
-    assert asked.spec.search.series[0].network == network.sha256
+    assert asked.spec.series[0].network == network.sha256
     worker = workers.register(db, "cpu", {})
     claimed = audits.claim(db, worker.id)
     audits.fail(db, claimed, "It went wrong.")
@@ -302,7 +308,7 @@ def test_stored_pair_is_shown_stepped_through_and_opened_in_pairs(db, open_scree
     network = synthetic.network(db)
     spec = synthetic.question(layers=["conv1", "logits"])
     synthetic.finish(db, spec)
-    closest = open_screen("explore", layers=["conv1", "logits"]).dataframe[1].value
+    closest = open_screen("explore", layers=["conv1", "logits"]).dataframe[2].value
     first = (int(closest.iloc[0]["x"]), int(closest.iloc[0]["x′"]))
     synthetic.keep_collisions(db, spec, network.sha256, *first)
     screen = open_screen("explore", layers=["conv1", "logits"], pair=f"{first[0]}-{first[1]}")
@@ -411,7 +417,7 @@ def test_the_pair_stays_open_on_the_way_through_other_screens(db, open_screen) -
     network = synthetic.network(db)
     spec = synthetic.question()
     synthetic.finish(db, spec)
-    first = open_screen("explore").dataframe[1].value.iloc[0]
+    first = open_screen("explore").dataframe[2].value.iloc[0]
     pair = f"{first['x']}-{first['x′']}"
     synthetic.keep_collisions(db, spec, network.sha256, int(first["x"]), int(first["x′"]))
     screen = open_screen("explore", network=network.name, pair=pair)
@@ -479,7 +485,7 @@ def test_misclassified_images_are_marked_and_left_out_at_a_click(db, open_screen
     wrong = sorted([left[0], left[1]])
     said = words(screen).replace("\\", "")
     assert f"errs on 2 of these 8 images, as far as is known: {wrong[0]}, {wrong[1]}." in said
-    closest = screen.dataframe[1].value
+    closest = screen.dataframe[2].value
     assert set(closest["errs on"][closest["x"].isin(wrong)]) == {"x"}
     assert set(closest["errs on"][~closest["x"].isin(wrong)]) == {""}
     (figure,) = (json.loads(chart.proto.spec) for chart in screen.get("plotly_chart")[-1:])
@@ -500,7 +506,7 @@ def test_pair_says_which_of_its_images_is_misclassified(db, open_screen) -> None
     network = synthetic.network(db)
     spec = synthetic.question(layers=["conv1", "logits"])
     synthetic.finish(db, spec)
-    closest = open_screen("explore", layers=["conv1", "logits"]).dataframe[1].value
+    closest = open_screen("explore", layers=["conv1", "logits"]).dataframe[2].value
     first = (int(closest.iloc[0]["x"]), int(closest.iloc[0]["x′"]))
     synthetic.keep_collisions(db, spec, network.sha256, *first)
     screen = open_screen("explore", layers=["conv1", "logits"], pair=f"{first[0]}-{first[1]}")
@@ -523,3 +529,32 @@ def test_curves_have_every_step_from_the_second_drawing_on(db, open_screen) -> N
     assert not screen.exception
     assert lines() == (shapes, 10)
     assert set(shapes.values()) == {"hv"}
+
+
+def test_a_pair_without_projection_has_the_distance_of_its_cell(db, open_screen) -> None:
+    """Whole features that meet do so at every later layer: both have the least distance of this layer and before."""
+    network = synthetic.network(db)
+    spec = synthetic.question(samples=4).replace(m=(None,))
+    synthetic.finish(db, spec)
+    sample = datasets.load("mnist-5k").labels
+    left, right = (int(sample_indices(sample, label, 4, 0)[0]) for label in (3, 7))
+    synthetic.keep_collisions(db, spec, network.sha256, left, right)
+    for layer in ("conv1", "logits"):
+        screen = open_screen("explore", full="true", S="4", layer=layer, pair=f"{left}-{right}")
+        assert not screen.exception
+        closest = screen.dataframe[2].value
+        (cell,) = closest["distance"][(closest["x"] == left) & (closest["x′"] == right)]
+        assert f"**{layer}**: distance **{cell:.4f}**" in words(screen)
+
+
+def test_a_time_is_a_guess_until_such_an_audit_has_run_here(db) -> None:
+    from pages.parts import asking
+
+    network = synthetic.network(db)
+    asked = synthetic.question()
+    lack = asking.Lack(network, asked, 400)
+    assert asking.duration(db, [lack]).endswith("; a guess, for no audit of this kind has run here")
+    synthetic.finish(db, asked)
+    assert "guess" not in asking.duration(db, [lack])
+    unprojected = asking.Lack(network, asked.replace(m=(None,)), 400)
+    assert "guess" in asking.duration(db, [unprojected])

@@ -91,7 +91,7 @@ def test_pair_that_is_not_kept_is_asked_for_once_at_every_layer(db, first, open_
     workers.register(db, "cpu", {})
     screen = open_screen("pairs", **address)
     (asked,) = audits.recent(db, kind="pair")
-    assert [series.layer for series in asked.spec.search.series] == [
+    assert [series.layer for series in asked.spec.series] == [
         LAYERS[-1],
         *LAYERS[:-1],
     ]  # first what is looked at
