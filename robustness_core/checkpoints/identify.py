@@ -19,6 +19,7 @@ from robustness_core import datasets, layers
 from robustness_core.checkpoints.candidates import Candidate
 from robustness_core.errors import CheckpointError, DatasetError, NetworkError
 from robustness_core.networks import Network
+from robustness_core.operations import USUAL
 
 # The usual conventions; where an image has one channel the first value counts.
 _CONVENTIONS: dict[int, tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]] = {
@@ -45,7 +46,6 @@ _BATCH = 250
 _AT_ONCE = 1e10  # multiplications in one batch
 _DEAREST = 2e10  # multiplications that one image may cost
 _MOST_COMPARED = 5000  # images that the last few trials are compared on, if they are cheap
-_OTHER_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "elu": nn.ELU}
 _LARGE = 5e7  # multiplications of networks beyond which ReLU is taken for granted
 _TIE = 8e10  # multiplications that telling tied normalisations apart may cost: some seconds
 _ALIKE = 0.5  # over the root of the number of images: accuracies nearer than this are those of a tie
@@ -247,7 +247,7 @@ def _activation(ranked: Sequence[Trial], data: Images, deadline: float) -> str:
     firsts: dict[str, Trial] = {}
     for trial in ranked:
         firsts.setdefault(trial.candidate.architecture, trial)
-    accuracy = {"relu": 0.0} | dict.fromkeys(_OTHER_ACTIVATIONS, 0.0)
+    accuracy = dict.fromkeys(USUAL, 0.0)
     for activation in accuracy:
         for trial in list(firsts.values())[:6]:
             if time.process_time() < deadline:
@@ -269,10 +269,7 @@ def _swap(body: Callable[[], nn.Module], activation: str) -> Callable[[], nn.Mod
 
     def make() -> nn.Module:
         steps = [
-            (
-                name.replace("relu", activation),
-                _OTHER_ACTIVATIONS[activation]() if isinstance(module, nn.ReLU) else module,
-            )
+            (name.replace("relu", activation), USUAL[activation].module({}) if isinstance(module, nn.ReLU) else module)
             for name, module in body().named_children()
         ]
         return nn.Sequential(OrderedDict(steps))

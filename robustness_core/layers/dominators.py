@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,8 @@ import networkx
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
-from torch.nn import functional as F
 
+from robustness_core import operations
 from robustness_core.errors import NetworkError
 
 
@@ -31,40 +30,6 @@ class Cut:
     features: int
     affine: bool
     main: bool
-
-
-_ACTIVATION_MODULES = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
-    nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid,
-)  # fmt: skip
-_ACTIVATION_FUNCTIONS = {
-    F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish, F.tanh, F.sigmoid, F.softplus,
-    F.hardtanh, F.hardswish, torch.relu, torch.tanh, torch.sigmoid, torch.clamp,
-}  # fmt: skip
-_ACTIVATION_METHODS = {"relu", "tanh", "sigmoid", "clamp", "relu_"}
-_SOFTMAX_MODULES = (nn.Softmax, nn.LogSoftmax)
-_SOFTMAX_FUNCTIONS = {F.softmax, F.log_softmax, torch.softmax, torch.log_softmax}
-# A reshape or a padding holds the same features as the tensor before it: never a layer of its own.
-_SAME_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.ZeroPad2d, nn.ConstantPad2d)
-_SAME_FUNCTIONS = {
-    torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, F.dropout, F.pad,
-}  # fmt: skip
-_SAME_METHODS = {
-    "flatten", "reshape", "view", "permute", "transpose", "contiguous", "squeeze", "unsqueeze", "to", "float", "clone",
-}  # fmt: skip
-_NORM_MODULES = (nn.BatchNorm1d, nn.BatchNorm2d)
-_LINEAR_MODULES = (
-    nn.Conv1d, nn.Conv2d, nn.Linear, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ConvTranspose2d, nn.Upsample,
-)  # fmt: skip
-# Affine in the one argument that depends on the pixels, as long as the others do not.
-_LINEAR_FUNCTIONS = {
-    F.linear, F.conv2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.batch_norm, torch.matmul, operator.matmul, torch.mul,
-    operator.mul, torch.mean, torch.sum, operator.getitem, F.interpolate,
-}  # fmt: skip
-_LINEAR_METHODS = {"mean", "sum", "mul", "matmul"}
-_SUM_FUNCTIONS = {operator.add, operator.sub, operator.neg, torch.add, torch.sub, torch.cat, operator.iadd, torch.neg}
-_SUM_METHODS = {"add", "sub"}
-_QUOTIENT_FUNCTIONS = {operator.truediv, torch.div}
 
 
 @dataclass(frozen=True)
@@ -136,10 +101,10 @@ def widths(module: nn.Module, input_shape: Sequence[int]) -> list[int]:
 def is_affine(module: nn.Module) -> bool:
     """Whether a module is known to be affine: its attribute `affine`, else what its traced graph shows."""
     known = getattr(module, "affine", None)
-    if isinstance(known, bool):
+    if isinstance(known, bool) and operations.of(module) is operations.UNKNOWN:
         return known
     try:
-        graph = fx.symbolic_trace(module)
+        graph = fx.symbolic_trace(nn.Sequential(module))  # so that a module of torch stays whole
     except Exception:  # tracing runs code that is not ours and may raise anything; then nothing is known
         return False
     affine, output = _affine_nodes(graph), next(n for n in graph.graph.nodes if n.op == "output")
@@ -204,7 +169,7 @@ def _dominators(module: fx.GraphModule) -> list[fx.Node]:
         chain.append(node)
         node = parents[node]
     # The tensors of the normalisation come before the first module and are affine, invertible maps of the pixels.
-    chain = [n for n in reversed(chain) if _is_features(n) and not _is_same(module, n)]
+    chain = [n for n in reversed(chain) if _is_features(n) and _operation(module, n).kind != "reshape"]
     return [n for n in chain if not _owner(n).startswith("normalise") and not str(n.target).startswith("normalise")]
 
 
@@ -213,34 +178,11 @@ def _is_features(node: fx.Node) -> bool:
     return hasattr(meta, "shape") and len(meta.shape) > 1 and meta.shape[0] == 3 and meta.dtype.is_floating_point
 
 
-def _module(module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    return module.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-
-def _is_kind(
-    module: fx.GraphModule,
-    node: fx.Node,
-    modules: tuple[type[nn.Module], ...],
-    functions: Collection[object] = (),
-    methods: Collection[object] = (),
-) -> bool:
+def _operation(module: fx.GraphModule, node: fx.Node) -> operations.Operation:
+    """What the table of operations says of a node."""
     if node.op == "call_module":
-        return isinstance(_module(module, node), modules)
-    if node.op == "call_function":
-        return node.target in functions
-    return node.op == "call_method" and node.target in methods
-
-
-def _is_same(module: fx.GraphModule, node: fx.Node) -> bool:
-    return _is_kind(module, node, _SAME_MODULES, _SAME_FUNCTIONS, _SAME_METHODS)
-
-
-def _is_activation(module: fx.GraphModule, node: fx.Node) -> bool:
-    return _is_kind(module, node, _ACTIVATION_MODULES, _ACTIVATION_FUNCTIONS, _ACTIVATION_METHODS)
-
-
-def _is_softmax(module: fx.GraphModule, node: fx.Node) -> bool:
-    return _is_kind(module, node, _SOFTMAX_MODULES, _SOFTMAX_FUNCTIONS, {"softmax", "log_softmax"})
+        return operations.of(module.get_submodule(str(node.target)))
+    return operations.of(node.target) if node.op in ("call_function", "call_method") else operations.UNKNOWN
 
 
 def _owner(node: fx.Node) -> str:
@@ -266,19 +208,19 @@ def _names(module: fx.GraphModule, nodes: list[fx.Node]) -> list[tuple[str, bool
     for node in nodes:
         follows = bool(groups) and _through_reshapes(module, node) is groups[-1][-1]
         tail = groups[-1][-1] if groups else None
-        is_norm = _is_kind(module, node, _NORM_MODULES, {F.batch_norm})
-        tail_open = tail is not None and not _is_activation(module, tail) and not _is_pool(module, tail)
-        if follows and tail_open and (_is_activation(module, node) or (is_norm and len(groups[-1]) == 1)):
+        kind = _operation(module, node).kind
+        tail_open = tail is not None and _operation(module, tail).kind not in ("activation", "pool")
+        if follows and tail_open and (kind == "activation" or (kind == "norm" and len(groups[-1]) == 1)):
             groups[-1].append(node)
         else:
             groups.append([node])
-    logits = next((g for g in reversed(groups) if not _is_softmax(module, g[-1])), None)
+    logits = next((g for g in reversed(groups) if _operation(module, g[-1]).kind != "softmax"), None)
     named: list[tuple[str, bool]] = []
     used: dict[str, int] = {}
     for group in groups:
         if group is logits:
             base = "logits"
-        elif _is_softmax(module, group[0]):
+        elif _operation(module, group[0]).kind == "softmax":
             base = "softmax"
         elif group[0].op == "call_module":
             base = _plain(str(group[0].target))
@@ -289,15 +231,10 @@ def _names(module: fx.GraphModule, nodes: list[fx.Node]) -> list[tuple[str, bool
             base = f"{base}#{used[base]}"
         for position in range(len(group)):
             last = position == len(group) - 1
-            before_activation = position == len(group) - 2 and _is_activation(module, group[-1])
+            before_activation = position == len(group) - 2 and _operation(module, group[-1]).kind == "activation"
             suffix = "" if last else ".pre" if before_activation else ".conv"
             named.append((base + suffix, last))
     return named
-
-
-def _is_pool(module: fx.GraphModule, node: fx.Node) -> bool:
-    pools = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-    return _is_kind(module, node, pools, {F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d})
 
 
 def _through_reshapes(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
@@ -305,7 +242,7 @@ def _through_reshapes(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     sources = [n for n in node.all_input_nodes if _is_features(n)]
     if len(sources) != 1:
         return None
-    return _through_reshapes(module, sources[0]) if _is_same(module, sources[0]) else sources[0]
+    return _through_reshapes(module, sources[0]) if _operation(module, sources[0]).kind == "reshape" else sources[0]
 
 
 def _affine_nodes(module: fx.GraphModule) -> dict[fx.Node, bool]:
@@ -336,14 +273,11 @@ def _uses(node: fx.Node) -> list[fx.Node]:
 
 
 def _is_affine_step(module: fx.GraphModule, node: fx.Node, changing: list[fx.Node]) -> bool:
-    if node.op == "output" or _is_same(module, node):
+    operation = _operation(module, node)
+    if node.op == "call_module" and operation is operations.UNKNOWN:  # torch's GroupNorm has another `affine`
+        return bool(getattr(module.get_submodule(str(node.target)), "affine", False))
+    if node.op == "output" or operation.affine == "jointly":
         return True
-    if _is_kind(module, node, _NORM_MODULES + _LINEAR_MODULES):
-        return True
-    if _is_kind(module, node, (), _SUM_FUNCTIONS, _SUM_METHODS):
-        return True
-    if _is_kind(module, node, (), _LINEAR_FUNCTIONS, _LINEAR_METHODS):
-        return len(changing) == 1
-    if _is_kind(module, node, (), _QUOTIENT_FUNCTIONS, {"div"}):
-        return len(changing) == 1 and node.args[0] is changing[0]
-    return node.op == "call_module" and bool(getattr(_module(module, node), "affine", False))
+    if operation.affine == "never" or len(changing) > 1:
+        return False
+    return operation.affine == "alone" or node.args[0] is changing[0]

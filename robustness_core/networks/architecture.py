@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from robustness_core.errors import NetworkError
+from robustness_core.operations import ACTIVATIONS
 
 # METHOD.md section 5 (Gowal et al. 2019, all ReLU). The last layer gives one logit a class.
 ARCHITECTURES = {
@@ -25,7 +26,7 @@ ARCHITECTURES = {
 }
 
 GRAMMAR = (
-    "conv CHANNELS HxW[/STRIDE] [pPADDING|same], relu, elu, leakyrelu, tanh, sigmoid, gelu, softplus, bn, "
+    f"conv CHANNELS HxW[/STRIDE] [pPADDING|same], {', '.join(ACTIVATIONS)}, bn, "
     "maxpool SIZE[/STRIDE] [pPADDING], avgpool SIZE[/STRIDE] [pPADDING], gap, flatten, fc UNITS"
 )
 
@@ -88,15 +89,6 @@ class Network(nn.Module):
         return self.body(self.normalise(pixels))  # type: ignore[no-any-return]
 
 
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "elu": nn.ELU,
-    "leakyrelu": nn.LeakyReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "gelu": nn.GELU,
-    "softplus": nn.Softplus,
-}
 _CONV = re.compile(r"conv (\d+) (\d+)x(\d+)(?:/(\d+))?(?: (p\d+|same))?")
 _POOL = re.compile(r"(maxpool|avgpool) (\d+)(?:x(\d+))?(?:/(\d+))?(?: p(\d+))?")
 _FC = re.compile(r"fc (\d+)")
@@ -173,8 +165,8 @@ def build(
             _check_sizes(item, units * shape[0], units)
             module = nn.Linear(shape[0], units)
             latest = name = "logits" if position == last_fc else number("fc")
-        elif item in _ACTIVATIONS:
-            module, name = _ACTIVATIONS[item](), f"{latest}_{item}"
+        elif item in ACTIVATIONS:
+            module, name = ACTIVATIONS[item].module({}), f"{latest}_{item}"
         else:
             raise NetworkError(_unknown(item))
         if name in body:

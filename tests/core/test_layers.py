@@ -130,6 +130,9 @@ def test_the_mode_of_the_network_is_left_as_it_was() -> None:
 def test_affinity_of_foreign_modules() -> None:
     assert is_affine(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)))
     assert not is_affine(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Tanh()))
+    assert is_affine(nn.BatchNorm2d(4))
+    assert not is_affine(nn.GroupNorm(2, 4))  # its attribute `affine` says that it has weights
+    assert not is_affine(nn.Sequential(nn.Conv2d(1, 4, 3), nn.InstanceNorm2d(4, affine=True)))
 
     class Square(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -237,9 +237,15 @@ def test_flat_colour_images_are_offered_in_both_orders() -> None:
 
 def test_a_graph_that_onnxruntime_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
-    monkeypatch.setitem(operations.OPERATIONS, "Relu", operations._activation("tanh"))
+    monkeypatch.setitem(operations.OPERATIONS, "Relu", lambda c, node, inputs: c.emit("tanh", [inputs[0]]))
     made = linear(helper.make_node("Relu", ["x"], ["r"]), source="r")
     with pytest.raises(CheckpointError, match="differs from onnxruntime"):
+        importer.convert(made.SerializeToString())
+
+
+def test_a_graph_that_answers_yes_or_no_is_refused() -> None:
+    made = model([helper.make_node("Greater", ["x", "c"], ["y"])], {"c": np.zeros(1, np.float32)})
+    with pytest.raises(CheckpointError, match="not one number for each class"):
         importer.convert(made.SerializeToString())
 
 

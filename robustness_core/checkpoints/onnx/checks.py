@@ -8,8 +8,8 @@ from typing import Any
 
 from robustness_core.checkpoints.containers import shown
 from robustness_core.checkpoints.onnx.constants import FOLDED
-from robustness_core.checkpoints.onnx.operations import OPERATIONS
 from robustness_core.errors import CheckpointError
+from robustness_core.operations import ONNX
 
 _MOST_NODES = 2_000  # torch's export of ResNet-110 has some 400
 _OLDEST, _NEWEST = 7, 30  # opsets
@@ -36,10 +36,9 @@ def check_model(model: Any) -> None:
             raise CheckpointError(
                 f"The ONNX graph uses operations of the domain {shown(node.domain)}; only standard ones are accepted."
             )
-        if node.op_type not in OPERATIONS and node.op_type not in FOLDED:
+        if node.op_type not in ONNX and node.op_type not in FOLDED:
             raise CheckpointError(
-                f"The ONNX operation {shown(node.op_type)} is not supported; supported are "
-                f"{', '.join(sorted(OPERATIONS))}."
+                f"The ONNX operation {shown(node.op_type)} is not supported; supported are {', '.join(sorted(ONNX))}."
             )
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs:

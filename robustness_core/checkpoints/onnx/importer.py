@@ -247,6 +247,8 @@ def _check_batches(imported: Imported) -> None:
         raise CheckpointError(
             "The network in the ONNX file needs too much memory; smaller networks are accepted."
         ) from error
+    if not together.is_floating_point():
+        raise CheckpointError("The output of the ONNX graph is not one number for each class.")
     if not torch.isfinite(together).all():
         raise CheckpointError("The network in the ONNX file answers NaN or infinity; it cannot be audited.")
     if not torch.allclose(together, alone, rtol=1e-3, atol=1e-4 * float(alone.abs().max())):

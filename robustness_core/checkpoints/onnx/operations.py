@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from robustness_core.checkpoints.onnx.steps import (
     mixes,
 )
 from robustness_core.errors import CheckpointError
+from robustness_core.operations import ONNX, WORDS
 
 _HUGE = 3.4e38  # stands for an open end of Clip and for minus infinity around a maximum pool
 
@@ -32,12 +33,12 @@ def _alias(c: Builder, node: Node, inputs: Inputs) -> Value:
     return value
 
 
-def _activation(kind: str, **defaults: float) -> Callable[[Builder, Node, Inputs], Value]:
-    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
-        settings = {key: node.number(key, value) for key, value in defaults.items()}
-        return c.emit(kind, [as_features(inputs[0])], settings)
-
-    return operation
+def _elementwise(c: Builder, node: Node, inputs: Inputs) -> Value:
+    settings = {
+        key: node.text(key, usual) if isinstance(usual, str) else node.number(key, usual)
+        for key, usual in WORDS[node.word].settings.items()
+    }
+    return c.emit(node.word, [as_features(inputs[0])], settings)
 
 
 def _window(node: Node, kernel: Sequence[int], shape: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
@@ -130,36 +131,30 @@ def _norm(c: Builder, node: Node, inputs: Inputs) -> Value:
     return c.emit("bn", [x], settings, weights)
 
 
-def _pool(average: bool) -> Callable[[Builder, Node, Inputs], Value]:
-    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
-        x = as_features(inputs[0])
-        kernel = node.integers("kernel_shape", ())
-        strides, dilations, pads = _window(node, kernel, x.shape)
-        if dilations != [1, 1]:
-            raise CheckpointError("The ONNX graph pools with gaps (dilations), which is not supported.")
-        padding, counted = pads[:2], bool(node.integer("count_include_pad", 0))
-        lopsided = pads[:2] != pads[2:] or any(2 * p > k for p, k in zip(padding, kernel, strict=True))
-        if lopsided:
-            if average and not counted:
-                raise CheckpointError("The ONNX graph averages over uneven borders, which is not supported.")
-            x, padding = _pad_first(c, x, pads, 0.0 if average else -_HUGE), [0, 0]
-        settings = {
-            "average": average, "kernel": kernel, "stride": strides, "padding": padding,
-            "ceil": bool(node.integer("ceil_mode", 0)), "count_padding": counted,
-        }  # fmt: skip
-        return c.emit("pool", [x], settings)
-
-    return operation
+def _pool(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    kernel, average = node.integers("kernel_shape", ()), node.op == "AveragePool"
+    strides, dilations, pads = _window(node, kernel, x.shape)
+    if dilations != [1, 1]:
+        raise CheckpointError("The ONNX graph pools with gaps (dilations), which is not supported.")
+    padding, counted = pads[:2], bool(node.integer("count_include_pad", 0))
+    lopsided = pads[:2] != pads[2:] or any(2 * p > k for p, k in zip(padding, kernel, strict=True))
+    if lopsided:
+        if average and not counted:
+            raise CheckpointError("The ONNX graph averages over uneven borders, which is not supported.")
+        x, padding = _pad_first(c, x, pads, 0.0 if average else -_HUGE), [0, 0]
+    settings = {
+        "average": average, "kernel": kernel, "stride": strides, "padding": padding,
+        "ceil": bool(node.integer("ceil_mode", 0)), "count_padding": counted,
+    }  # fmt: skip
+    return c.emit("pool", [x], settings)
 
 
-def _global_pool(kind: str) -> Callable[[Builder, Node, Inputs], Value]:
-    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
-        x = as_features(inputs[0])
-        if len(x.shape) != 4:
-            raise ValueError("a pool needs images")
-        return c.emit(kind, [x])
-
-    return operation
+def _global_pool(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    if len(x.shape) != 4:
+        raise ValueError("a pool needs images")
+    return c.emit(node.word, [x])
 
 
 def _pad(c: Builder, node: Node, inputs: Inputs) -> Value:
@@ -285,17 +280,13 @@ def _where(c: Builder, node: Node, inputs: Inputs) -> Value:
     return c.emit("where", sources, settings, weights)
 
 
-def _largest(kind: str) -> Callable[[Builder, Node, Inputs], Value]:
+def _largest(c: Builder, node: Node, inputs: Inputs) -> Value:
     """ReduceMax and ReduceMin."""
-
-    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
-        x = as_features(inputs[0])
-        axes = node.axes(inputs, 1, len(x.shape))
-        if not axes or 0 in axes:
-            raise mixes(node.op)
-        return c.emit(kind, [x], {"axes": sorted(axes), "keep": bool(node.integer("keepdims", 1))})
-
-    return operation
+    x = as_features(inputs[0])
+    axes = node.axes(inputs, 1, len(x.shape))
+    if not axes or 0 in axes:
+        raise mixes(node.op)
+    return c.emit(node.word, [x], {"axes": sorted(axes), "keep": bool(node.integer("keepdims", 1))})
 
 
 def _instance_norm(c: Builder, node: Node, inputs: Inputs) -> Value:
@@ -305,32 +296,26 @@ def _instance_norm(c: Builder, node: Node, inputs: Inputs) -> Value:
     return c.emit("instancenorm", [x], settings, {"weight": scale, "bias": shift})
 
 
-def _reduce(total: bool) -> Callable[[Builder, Node, Inputs], Value]:
-    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
-        x = as_features(inputs[0])
-        axes = node.axes(inputs, 1, len(x.shape))
-        if not axes:
-            raise mixes(node.op)
-        keep = bool(node.integer("keepdims", 1))
-        if 0 in axes:
-            raise mixes(node.op)
-        if sorted(axes) == [2, 3] and len(x.shape) == 4 and keep and not total:
-            return c.emit("gap", [x])
-        return c.emit("mean", [x], {"axes": sorted(axes), "keep": keep, "sum": total})
-
-    return operation
+def _reduce(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    axes = node.axes(inputs, 1, len(x.shape))
+    if not axes:
+        raise mixes(node.op)
+    keep, total = bool(node.integer("keepdims", 1)), node.op == "ReduceSum"
+    if 0 in axes:
+        raise mixes(node.op)
+    if sorted(axes) == [2, 3] and len(x.shape) == 4 and keep and not total:
+        return c.emit("gap", [x])
+    return c.emit("mean", [x], {"axes": sorted(axes), "keep": keep, "sum": total})
 
 
-def _softmax(kind: str) -> Callable[[Builder, Node, Inputs], Value]:
-    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
-        x = as_features(inputs[0])
-        rank = len(x.shape)
-        axis = node.integer("axis", 1 if node.opset < 13 else -1) % rank
-        if axis == 0 or (node.opset < 13 and axis != rank - 1):
-            raise mixes(node.op)
-        return c.emit(kind, [x], {"axis": axis})
-
-    return operation
+def _softmax(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x = as_features(inputs[0])
+    rank = len(x.shape)
+    axis = node.integer("axis", 1 if node.opset < 13 else -1) % rank
+    if axis == 0 or (node.opset < 13 and axis != rank - 1):
+        raise mixes(node.op)
+    return c.emit(node.word, [x], {"axis": axis})
 
 
 def _clip(c: Builder, node: Node, inputs: Inputs) -> Value:
@@ -350,10 +335,6 @@ def _hard_sigmoid(c: Builder, node: Node, inputs: Inputs) -> Value:
     if abs(node.number("alpha", 0.2) - 1 / 6) > 1e-6 or node.number("beta", 0.5) != 0.5:
         raise CheckpointError("The ONNX operation HardSigmoid is supported with alpha 1/6 and beta 1/2 only.")
     return c.emit("hardsigmoid", [as_features(inputs[0])])
-
-
-def _gelu(c: Builder, node: Node, inputs: Inputs) -> Value:
-    return c.emit("gelu", [as_features(inputs[0])], {"approximate": node.text("approximate", "none")})
 
 
 def _prelu(c: Builder, node: Node, inputs: Inputs) -> Value:
@@ -387,36 +368,29 @@ def _slice(c: Builder, node: Node, inputs: Inputs) -> Value:
     return c.emit("slice", [x], {"places": places})
 
 
-def _arithmetic(kind: str) -> Callable[[Builder, Node, Inputs], Value]:
-    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
-        if len(inputs) != 2:
-            return _chain(kind)(c, node, inputs)
-        left, right = inputs
-        if isinstance(left, Features) and isinstance(right, Features):
-            return c.emit(kind, [left, right])
-        first = isinstance(left, np.ndarray)
-        x, constant = as_features(right if first else left), as_floats(left if first else right)
-        rank = len(x.shape)
-        if constant.dim() > rank or (constant.dim() == rank and constant.shape[0] != 1):
-            raise mixes(node.op)
-        if kind == "add" and (home := _bias(c, node, x, constant)) is not None:
-            return home
-        settings = {"constant": tuple(constant.shape)} | ({"first": True} if first else {})
-        return c.emit(kind, [x], settings, {"value": constant})
-
-    return operation
+def _arithmetic(c: Builder, node: Node, inputs: Inputs) -> Value:
+    if len(inputs) != 2:
+        return _chain(c, node, inputs)
+    left, right = inputs
+    if isinstance(left, Features) and isinstance(right, Features):
+        return c.emit(node.word, [left, right])
+    first = isinstance(left, np.ndarray)
+    x, constant = as_features(right if first else left), as_floats(left if first else right)
+    rank = len(x.shape)
+    if constant.dim() > rank or (constant.dim() == rank and constant.shape[0] != 1):
+        raise mixes(node.op)
+    if node.word == "add" and (home := _bias(c, node, x, constant)) is not None:
+        return home
+    settings = {"constant": tuple(constant.shape)} | ({"first": True} if first else {})
+    return c.emit(node.word, [x], settings, {"value": constant})
 
 
-def _chain(kind: str) -> Callable[[Builder, Node, Inputs], Value]:
+def _chain(c: Builder, node: Node, inputs: Inputs) -> Value:
     """Sum, Max and Min of any number of tensors."""
-
-    def operation(c: Builder, node: Node, inputs: Inputs) -> Value:
-        result = as_features(inputs[0])
-        for value in inputs[1:]:
-            result = c.emit(kind, [result, as_features(value)])
-        return result
-
-    return operation
+    result = as_features(inputs[0])
+    for value in inputs[1:]:
+        result = c.emit(node.word, [result, as_features(value)])
+    return result
 
 
 def _bias(c: Builder, node: Node, x: Features, constant: Tensor) -> Features | None:
@@ -434,26 +408,15 @@ def _bias(c: Builder, node: Node, x: Features, constant: Tensor) -> Features | N
     return c.extend(made.name, {"bias": constant.reshape(-1).contiguous()}, {"bias": True})
 
 
-def _unary(kind: str) -> Callable[[Builder, Node, Inputs], Value]:
-    return lambda c, node, inputs: c.emit(kind, [as_features(inputs[0])])
-
-
-OPERATIONS: dict[str, Callable[[Builder, Node, Inputs], Value]] = {
-    "Conv": _conv, "Gemm": _gemm, "MatMul": _matmul, "BatchNormalization": _norm, "MaxPool": _pool(False),
-    "AveragePool": _pool(True), "GlobalAveragePool": _global_pool("gap"), "GlobalMaxPool": _global_pool("gmp"),
-    "Pad": _pad, "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
-    "Transpose": _transpose, "Concat": _concat, "ReduceMean": _reduce(False), "ReduceSum": _reduce(True),
-    "Greater": _arithmetic("greater"), "Less": _arithmetic("less"), "GreaterOrEqual": _arithmetic("atleast"),
-    "LessOrEqual": _arithmetic("atmost"), "Where": _where,
-    "ReduceMax": _largest("amax"), "ReduceMin": _largest("amin"), "InstanceNormalization": _instance_norm,
-    "Celu": _activation("celu", alpha=1.0), "Softsign": _activation("softsign"), "Mish": _activation("mish"),
-    "Softmax": _softmax("softmax"), "LogSoftmax": _softmax("logsoftmax"), "Clip": _clip, "Slice": _slice,
-    "Relu": _activation("relu"), "Elu": _activation("elu", alpha=1.0),
-    "LeakyRelu": _activation("leakyrelu", alpha=0.01), "Selu": _activation("selu"), "Gelu": _gelu, "PRelu": _prelu,
-    "Softplus": _activation("softplus"), "Sigmoid": _activation("sigmoid"), "HardSigmoid": _hard_sigmoid,
-    "HardSwish": _activation("hardswish"), "Tanh": _activation("tanh"), "Add": _arithmetic("add"),
-    "Sub": _arithmetic("sub"), "Mul": _arithmetic("mul"), "Div": _arithmetic("div"), "Pow": _arithmetic("pow"),
-    "Max": _arithmetic("max"), "Min": _arithmetic("min"), "Sum": _arithmetic("add"), "Neg": _unary("neg"),
-    "Exp": _unary("exp"), "Sqrt": _unary("sqrt"), "Abs": _unary("abs"), "Erf": _unary("erf"), "Log": _unary("log"),
-    "Reciprocal": _unary("reciprocal"), "Identity": _alias, "Dropout": _alias, "Cast": _alias,
+# What ONNX says of these in more than numbers named as in the table.
+_READERS = {
+    "Conv": _conv, "Gemm": _gemm, "MatMul": _matmul, "BatchNormalization": _norm, "MaxPool": _pool,
+    "AveragePool": _pool, "GlobalAveragePool": _global_pool, "GlobalMaxPool": _global_pool, "Pad": _pad,
+    "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose,
+    "Concat": _concat, "ReduceMean": _reduce, "ReduceSum": _reduce, "ReduceMax": _largest, "ReduceMin": _largest,
+    "Where": _where, "InstanceNormalization": _instance_norm, "Softmax": _softmax, "LogSoftmax": _softmax,
+    "Clip": _clip, "Slice": _slice, "PRelu": _prelu, "HardSigmoid": _hard_sigmoid, "Identity": _alias,
+    "Dropout": _alias, "Cast": _alias,
 }  # fmt: skip
+_GENERAL = {"activation": _elementwise, "elementwise": _elementwise, "pair": _arithmetic}
+OPERATIONS = {name: _READERS.get(name) or _GENERAL[row.kind] for name, row in ONNX.items()}

@@ -17,6 +17,7 @@ from robustness_core.checkpoints.containers import shown
 from robustness_core.errors import CheckpointError
 from robustness_core.networks import programs
 from robustness_core.networks.programs import INPUT, Step
+from robustness_core.operations import ONNX, UNKNOWN, WORDS
 
 Array = npt.NDArray[Any]
 
@@ -96,7 +97,7 @@ class Builder:
         return Features(chosen, shape)
 
     def _name(self, kind: str, inputs: Sequence[Features]) -> str:
-        if kind in _ACTIVATIONS and inputs[0].step != INPUT and not inputs[0].step.endswith(kind):
+        if WORDS[kind].kind == "activation" and inputs[0].step != INPUT and not inputs[0].step.endswith(kind):
             chosen = f"{inputs[0].step}_{kind}"
             if chosen not in self.shapes:
                 return chosen
@@ -114,12 +115,6 @@ class Builder:
         return self.of(step)
 
 
-_ACTIVATIONS = {
-    "relu", "elu", "leakyrelu", "prelu", "selu", "gelu", "softplus", "sigmoid", "hardsigmoid", "hardswish", "tanh",
-    "clip", "celu", "softsign", "mish",
-}  # fmt: skip
-
-
 def mixes(kind: str) -> CheckpointError:
     return CheckpointError(
         f"The ONNX graph mixes the images of a batch (at {shown(kind)}); export it with the batch as its first axis."
@@ -127,12 +122,13 @@ def mixes(kind: str) -> CheckpointError:
 
 
 class Node:
-    """The attributes of a node, and the opset they are meant in."""
+    """The attributes of a node, the opset they are meant in, and the word of its operation (empty: it has none)."""
 
     def __init__(self, node: Any, opset: int):
         import onnx
 
         self.op, self.opset, self.node = str(node.op_type), opset, node
+        self.word = ONNX.get(self.op, UNKNOWN).word
         self.attributes: dict[str, Any] = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
     def integer(self, name: str, default: int) -> int:
