@@ -110,7 +110,7 @@ def finish(db: Database, spec: AuditSpec, *, share: float = 1.0, seed: int = 0) 
 def keep_collisions(db: Database, spec: AuditSpec, sha256: str, left: int, right: int) -> None:
     """Put a made-up collision of two stored images into every series of a question; all four images are called 7."""
     ids = images.ids(db, spec.sample.dataset, spec.sample.split, [left, right])
-    shape = datasets.INPUT_SHAPES[spec.sample.dataset]
+    shape = datasets.get(spec.sample.dataset).input_shape
     for series in spec.search.series(sha256):
         one, other = (np.full(shape, level, dtype=np.float32) for level in (0.2, 0.3))
         says = {who: [0.0] * 7 + [9.0] + [0.0] * 2 for who in ("left", "right", "collision_left", "collision_right")}

@@ -615,9 +615,9 @@ def _matrix_caption(view: View, projection: known.Projection, layer: str) -> Cap
 
 
 def _class_names(view: View) -> tuple[str, str]:
-    names = datasets.CLASS_NAMES[view.question.spec.sample.dataset]
-    first, second = view.question.spec.sample.classes
-    return names[first], names[second]
+    spec = view.question.spec
+    first, second = (datasets.class_name(spec.sample.dataset, label) for label in spec.sample.classes)
+    return first, second
 
 
 def _clicked_cell(left: list[int], right: list[int]) -> None:

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.parts import normalisation, question, screen, undo, upload, words
-from robustness_core.datasets import NAMES
+from robustness_core import datasets
 from robustness_core.errors import StrataError
 from store import StoreError, networks
 from store.database import Database
@@ -187,7 +187,7 @@ def _hints(file_id: str) -> dict[str, Any]:
         architecture = st.text_input(
             "Architecture", key=f"architecture_{file_id}", placeholder="conv 16 4x4/2, relu, flatten, fc 10"
         )
-        dataset = st.selectbox("Data set", ["guess", *NAMES], key=f"dataset_{file_id}")
+        dataset = st.selectbox("Data set", ["guess", *datasets.REGISTRY], key=f"dataset_{file_id}")
         mean = st.text_input("Mean of the normalisation", key=f"mean_{file_id}", placeholder="0.485 0.456 0.406")
         std = st.text_input("Its standard deviation", key=f"std_{file_id}", placeholder="0.229 0.224 0.225")
     typed = {

@@ -132,8 +132,7 @@ def _say_nothing_known(asked: Asked) -> None:
 
 def _show(db: Database, asked: Asked, closest: pd.DataFrame, left: int, right: int) -> None:
     spec = asked.spec
-    names = datasets.CLASS_NAMES[spec.sample.dataset]
-    first, second = (names[label] for label in spec.sample.classes)
+    first, second = (datasets.class_name(spec.sample.dataset, label) for label in spec.sample.classes)
     st.subheader(f"The pair {left} ({first}) and {right} ({second})", anchor=False)
     pair.steps(closest, left, right)
     chosen = [pair.Chosen(series, spec.sample.dataset, spec.sample.split, left, right) for series in asked.series()]

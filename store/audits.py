@@ -42,8 +42,9 @@ _POISONOUS = (
 def submit(db: Database, spec: AuditSpec | PairSpec, *, priority: int = 0, requested_by: str = "") -> AuditRecord:
     """Queue a question. An equal one that is queued or running is returned instead (with the higher priority).
 
-    Raises SpecError, and queues nothing, for an unknown network or layer, m above the layer's features, a sample
-    larger than the class, or an image that does not exist. Questions about a pair get priority 10.
+    Raises SpecError or DatasetError, and queues nothing, for an unknown network, layer, data set or class, m above the
+    layer's features, a sample larger than the class, or an image that does not exist. Questions about a pair get
+    priority 10.
     """
     network = _check_audit(db, spec) if isinstance(spec, AuditSpec) else _check_pair(db, spec)
     kind: AuditKind = "audit" if isinstance(spec, AuditSpec) else "pair"
@@ -325,9 +326,9 @@ def _check_image(image: ImageKey) -> None:
 
 
 def _check_shape(network: NetworkRecord, dataset: str) -> None:
-    from robustness_core.datasets import INPUT_SHAPES  # here, as below
+    from robustness_core import datasets  # here, as below
 
-    shape = INPUT_SHAPES[dataset]
+    shape = datasets.get(dataset).input_shape
     if network.input_shape != shape:
         sizes = ["×".join(str(size) for size in sizes) for sizes in (network.input_shape, shape)]
         raise SpecError(f"The network {network.name} takes {sizes[0]} images; those of {dataset} are {sizes[1]}.")

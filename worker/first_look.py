@@ -125,7 +125,7 @@ def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], columns:
     series = tuple(SeriesSpec.from_json(one) for one in entry["series"])
     if series != tuple(spec.search.series(network.sha256)):
         return False  # of a version of the method that is not asked for any more
-    if not datasets.at_hand(spec.sample.dataset, spec.sample.split):
+    if not datasets.get(spec.sample.dataset).present(spec.sample.split):
         log.info("network=%s has shipped audits of %s, which is not on this machine", network.name, spec.sample.dataset)
         return False
     if [_sample(spec, label) for label in spec.sample.classes] != entry["indices"]:

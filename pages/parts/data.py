@@ -1,4 +1,4 @@
-"""Images and samples for screens: which data sets are on this machine, who is in a sample, input-space distances."""
+"""Images and samples for screens: who is in a sample, input-space distances."""
 
 from __future__ import annotations
 
@@ -19,11 +19,6 @@ class Sample:
 
     left: NDArray[np.int64]
     right: NDArray[np.int64]
-
-
-@st.cache_data(show_spinner=False)
-def counts(name: str, split: str) -> dict[int, int]:
-    return datasets.counts(name, split)
 
 
 Key = tuple[str, str, tuple[int, int], int, int, tuple[int, ...]]

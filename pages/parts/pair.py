@@ -232,7 +232,7 @@ def show(found: Found) -> float:
             told = (f"image {first.left}", f"moved {norms[0]:.3f}", f"moved {norms[1]:.3f}", f"image {first.right}")
             for title, image, words, who in zip(SIGNS, shown, told, WHO, strict=True):
                 says = collision.predictions.get(who)
-                said = "" if says is None else prediction(says, datasets.CLASS_NAMES[one.dataset])
+                said = "" if says is None else prediction(says, one.dataset)
                 _picture(pictures.picture(image), f"{title}, {words}", said)
             for title, change in (("x̃ − x", moved[0]), ("x̃′ − x′", moved[1])):
                 pixels = pictures.difference(change, factor, dark=screen.dark())
@@ -309,14 +309,13 @@ def logits(found: Found, layer: str) -> pd.DataFrame:
     for kept in found:
         one, collision = kept.chosen, kept.collision
         if one.series.layer == layer:
-            names = datasets.CLASS_NAMES[one.dataset]
             says = {
                 sign: collision.predictions[who]
                 for sign, who in zip(SIGNS, WHO, strict=True)
                 if who in collision.predictions
             }
             count = max((len(values) for values in says.values()), default=0)
-            labels = [names[i] if i < len(names) else str(i) for i in range(count)]
+            labels = [datasets.class_name(one.dataset, i) for i in range(count)]
             return pd.DataFrame({"class": labels, **{sign: np.round(values, 3) for sign, values in says.items()}})
     return pd.DataFrame()
 
@@ -409,14 +408,13 @@ def _picture(pixels: NDArray[np.uint8], title: str, words: str) -> None:
         st.caption(f"{title}  \n{words}")
 
 
-def prediction(logits: Sequence[float], names: Sequence[str]) -> str:
+def prediction(logits: Sequence[float], dataset: str) -> str:
     """What the network says, for example `says 3 (98 %)`."""
     values = np.asarray(logits, dtype=np.float64)
     shares = np.exp(values - values.max())
     shares /= shares.sum()
     best = int(shares.argmax())
-    name = names[best] if best < len(names) else str(best)
-    return f"says **{name}** ({shares[best]:.0%})"
+    return f"says **{datasets.class_name(dataset, best)}** ({shares[best]:.0%})"
 
 
 def residual_words(residual: float, collided: bool) -> str:

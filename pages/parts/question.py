@@ -11,9 +11,8 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from pages.parts import data, screen, words
+from pages.parts import screen, words
 from robustness_core import datasets
-from robustness_core.datasets import SPLITS
 from robustness_core.errors import SpecError, StrataError
 from robustness_core.spec import METHODS, PRESETS, AuditSpec, EpsilonGrid, too_large_words
 from store.records import NetworkRecord
@@ -164,8 +163,9 @@ class Form:
                 placeholder="none",
                 help="Numbers of images that the next ones of the sample replace, for example misclassified ones.",
             )
-            forget("split", SPLITS)
-            self.split = st.selectbox("Split", SPLITS, key="split", bind=BOUND, help=SPLIT_HELP)
+            splits = list(datasets.get(self.dataset).sizes)
+            forget("split", splits)
+            self.split = st.selectbox("Split", splits, key="split", bind=BOUND, help=SPLIT_HELP)
             start, stop, count = _choose_budgets() if budgets else (0.0, 8.0, 81)
             self._trouble_below = st.empty()
         self._too_large: list[str] = []
@@ -210,12 +210,7 @@ class Form:
             kept = tuple(one for one in layers if any((one, asked) not in too_large for asked in spec.search.m))
             spec = spec.replace(layers=kept)
             spec.search.check(network.features)
-            if not datasets.at_hand(self.dataset, self.split):
-                raise SpecError(
-                    f"The data set {self.dataset} is not on this machine; name a folder that holds it in STRATA_DATA "
-                    f"and start again, or choose {datasets.BUNDLED[self.dataset]}."
-                )
-            spec.sample.check(data.counts(self.dataset, self.split))
+            spec.sample.check(datasets.counts(self.dataset, self.split))
         except StrataError as error:
             return self._refuse(str(error))
         if too_large:
@@ -281,18 +276,20 @@ def ratio(before: int | None, features: int) -> str:
 
 
 def _choose_images(input_shape: tuple[int, ...]) -> tuple[str, tuple[int, int]]:
-    fitting = datasets.fitting(input_shape)
-    forget("dataset", fitting)
-    dataset = st.selectbox("Data set", fitting, key="dataset", bind=BOUND)
+    # Where none fits all are offered: asking then says of which size their images are.
+    names = [entry.name for entry in datasets.fitting(input_shape) or datasets.REGISTRY.values()]
+    forget("dataset", names)
+    dataset = st.selectbox("Data set", names, key="dataset", bind=BOUND)
+    classes, (a, b) = range(len(datasets.get(dataset).class_names)), datasets.get(dataset).pair
 
     def label(number: int) -> str:
         return words.class_label(dataset, number)
 
     for key in ("a", "b"):
-        forget(key, range(10), label)
+        forget(key, classes, label)
     with st.container(horizontal=True, gap="small"):
-        left = st.selectbox("Class of x", range(10), 3, label, key="a", bind=BOUND, width=136)
-        right = st.selectbox("Class of x′", range(10), 7, label, key="b", bind=BOUND, width=136)
+        left = st.selectbox("Class of x", classes, a, label, key="a", bind=BOUND, width=136)
+        right = st.selectbox("Class of x′", classes, b, label, key="b", bind=BOUND, width=136)
     return dataset, (int(left), int(right))
 
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from pages.parts import data, screen
 from robustness_core import datasets
-from robustness_core.datasets import SPLITS
 from robustness_core.spec import AuditSpec
 from store.records import AuditRecord, NetworkRecord
 
@@ -55,7 +54,7 @@ def network_of(audit: AuditRecord, shelf: Sequence[NetworkRecord] = ()) -> str:
 
 def class_label(dataset: str, number: int) -> str:
     """A class as widgets and addresses name it: `3`, `3 cat`."""
-    name = datasets.CLASS_NAMES[dataset][number]
+    name = datasets.class_name(dataset, number)
     return name if name == str(number) else f"{number} {name}"
 
 
@@ -185,7 +184,8 @@ def accuracies(network: NetworkRecord) -> str:
         measured += [f"{value:.1%} under PGD at ε = {at:g}{of}" for at, value in zip(budgets, values, strict=False)]
     if measured:
         split = evaluation.get("split")
-        words += [*measured, f"on {split} images" if split in SPLITS else "on images that the card does not name"]
+        named = split in datasets.SPLITS
+        words += [*measured, f"on {split} images" if named else "on images that the card does not name"]
     return ", ".join(words)
 
 

@@ -13,13 +13,17 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from robustness_core import datasets
 from robustness_core.checkpoints.containers import shown
 from robustness_core.errors import CheckpointError, NetworkError
 from robustness_core.networks import Network, build
 
-# The images of the data sets, by their channels and by their pixels.
-IMAGES = {1: (1, 28, 28), 3: (3, 32, 32)}
-_FLAT = {784: (1, 28, 28), 3072: (3, 32, 32)}
+# The images of the data sets, by their channels and by their pixels; where two differ the first data set counts.
+IMAGES: dict[int, datasets.Shape] = {}
+FLAT: dict[int, datasets.Shape] = {}
+for _entry in datasets.REGISTRY.values():
+    IMAGES.setdefault(_entry.input_shape[0], _entry.input_shape)
+    FLAT.setdefault(math.prod(_entry.input_shape), _entry.input_shape)
 _MOST_STEPS = 200_000  # of the search
 
 
@@ -235,7 +239,7 @@ def _takes(part: Part, width: int, left: Sequence[Part]) -> bool:
         return part.shape[1] == width if width else part.shape[1] in IMAGES
     if any(other.kind == "conv" for other in left):
         return False
-    return part.shape[1] % width == 0 if width else part.shape[1] in _FLAT
+    return part.shape[1] % width == 0 if width else part.shape[1] in FLAT
 
 
 @dataclass(frozen=True)
@@ -259,7 +263,7 @@ def guesses(
     """
     first = next(part for part in layers if part.kind != "bn")
     if first.kind == "fc":
-        shape = _FLAT.get(first.shape[1]) if input_shape is None else tuple(input_shape)
+        shape = FLAT.get(first.shape[1]) if input_shape is None else tuple(input_shape)
         if shape is None or math.prod(shape) != first.shape[1]:
             return []
         return [Guess(_text(layers, (), activation), (shape[0], shape[1], shape[2]), 0.0)]

@@ -21,16 +21,14 @@ from robustness_core.errors import CheckpointError, DatasetError, NetworkError
 from robustness_core.networks import Network
 from robustness_core.operations import USUAL
 
-# The usual conventions; where an image has one channel the first value counts.
+# Conventions beside the data sets' own, by the channels of an image.
 _CONVENTIONS: dict[int, tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]] = {
     1: (
-        ("MNIST", (0.1307,), (0.3081,)),
         ("−1 to 1", (0.5,), (0.5,)),
         ("0 to 255", (0.0,), (1 / 255,)),
     ),
     3: (
         ("ImageNet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        ("CIFAR-10", (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
         ("CIFAR-10, per image", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
         ("−1 to 1", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
         ("ImageNet mean, 0.225", (0.485, 0.456, 0.406), (0.225, 0.225, 0.225)),
@@ -38,8 +36,6 @@ _CONVENTIONS: dict[int, tuple[tuple[str, tuple[float, ...], tuple[float, ...]], 
         ("0 to 255", (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
     ),
 }
-# The data sets whose test images a network is measured on: the whole one where it is on this machine.
-_DATASETS = {(1, 28, 28): ("mnist", "mnist-5k"), (3, 32, 32): ("cifar10", "cifar10-2k")}
 _ROUND = 2e10  # multiplications that one round of comparisons may cost: about a second on two cores
 _FINAL = 4e10  # and the last measurement
 _BATCH = 250
@@ -134,8 +130,8 @@ def compare(found: Sequence[Candidate], *, dataset: str | None = None, deadline:
     data, warnings = _images(found, dataset)
     trials = _trials(found, data)
     classes = _classes(trials[0].network())
-    if data is not None and classes != 10:
-        warnings.append(f"The network has {classes} outputs, the data sets have 10 classes: no accuracy was measured.")
+    if data is not None and classes != (has := len(datasets.get(data.name).class_names)):
+        warnings.append(f"The network has {classes} outputs, {data.name} has {has} classes: no accuracy was measured.")
         data = None
     if data is None:
         return Choice(tuple(sorted(trials, key=lambda t: t.candidate.cost)), None, tuple(warnings))
@@ -284,8 +280,10 @@ def _final(cost: float, available: int) -> int:
 def _normalisations(candidate: Candidate) -> list[tuple[str, tuple[tuple[float, ...], tuple[float, ...]] | None]]:
     if candidate.says_normalisation:
         return [("given", candidate.normalisation)]
-    usual = _CONVENTIONS.get(candidate.input_shape[0], ())
-    return [("none", None), *((name, (mean, std)) for name, mean, std in usual)]
+    channels = candidate.input_shape[0]
+    own = {one.title: one.normalisation for one in datasets.REGISTRY.values() if one.input_shape[0] == channels}
+    others = {name: (mean, std) for name, mean, std in _CONVENTIONS.get(channels, ())}
+    return [("none", None), *(own | others).items()]
 
 
 def _images(found: Sequence[Candidate], dataset: str | None) -> tuple[Images | None, list[str]]:
@@ -293,7 +291,9 @@ def _images(found: Sequence[Candidate], dataset: str | None) -> tuple[Images | N
     if dataset is not None:
         names: tuple[str, ...] = (dataset,)
     else:
-        names = next((_DATASETS[c.input_shape] for c in found if c.input_shape in _DATASETS), ())
+        fitting = next((fits for c in found if (fits := datasets.fitting(c.input_shape))), [])
+        # The whole one where it is on this machine.
+        names = tuple(entry.name for entry in sorted(fitting, key=lambda entry: entry.part_of != ""))
     if not names:
         shape = "×".join(map(str, found[0].input_shape))
         return None, [f"No data set has images of {shape}: no accuracy was measured."]
@@ -308,7 +308,7 @@ def _images(found: Sequence[Candidate], dataset: str | None) -> tuple[Images | N
             have, want = ("×".join(map(str, s)) for s in (data.input_shape, found[0].input_shape))
             raise CheckpointError(f"The network wants images of {want}, but those of {name} are {have}.")
         order = np.arange(len(data))
-        if name in datasets.BUNDLED.values():  # their images are sorted, and the first of them must stand for all
+        if (np.diff(data.labels) >= 0).all():  # sorted by class, and the first of them must stand for all
             order = np.random.default_rng(0).permutation(order)
         pixels = torch.from_numpy(datasets.to_float(data.pixels[order]))
         return Images(name, pixels, torch.from_numpy(data.labels[order])), []

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from robustness_core import zoo
+from robustness_core import datasets, zoo
 from robustness_core.checkpoints import sha256
-from robustness_core.datasets import NAMES, SPLITS, fitting
 from robustness_core.engine.audit import AuditResult, choose_device, run_audit, to_json
 from robustness_core.errors import SpecError, StrataError
 from robustness_core.files import check_writable, write_whole
@@ -25,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--architecture", help="the architecture text of a file that does not say its own")
     parser.add_argument("--mean", type=float, nargs="+", help="of the file's normalisation, on pixels in [0, 1]")
     parser.add_argument("--std", type=float, nargs="+", help="of the file's normalisation")
-    parser.add_argument("--dataset", help=f"{', '.join(NAMES)} (default: the bundled one that fits)")
-    parser.add_argument("--split", default="train", help=", ".join(SPLITS))
-    parser.add_argument("--classes", type=int, nargs=2, default=(3, 7), metavar=("LEFT", "RIGHT"))
+    parser.add_argument("--dataset", help=f"{', '.join(datasets.REGISTRY)} (default: the bundled one that fits)")
+    parser.add_argument("--split", default="train", help=", ".join(datasets.SPLITS))
+    parser.add_argument("--classes", type=int, nargs=2, metavar=("LEFT", "RIGHT"), help="(default: the usual pair)")
     parser.add_argument("--samples", type=int, default=20, help="images of each class; S^2 pairs")
     parser.add_argument("--leave-out", type=int, nargs="+", default=[], help="numbers of images that others replace")
     parser.add_argument("--layers", default="all", help="names with commas between, or all")
@@ -51,11 +50,13 @@ def run(args: argparse.Namespace) -> None:
     for sentence in guessed:
         print(f"strata: {sentence}", file=sys.stderr)
     names = main_layers(network, network.input_shape)
+    fitting = datasets.fitting(network.input_shape) or list(datasets.REGISTRY.values())
+    dataset = datasets.get(args.dataset or fitting[0].name)
     spec = AuditSpec.of(
         network=args.network,
-        dataset=args.dataset or fitting(network.input_shape)[0],
+        dataset=dataset.name,
         split=args.split,
-        classes=tuple(args.classes),
+        classes=tuple(args.classes or dataset.pair),
         samples=args.samples,
         layers=tuple(names if args.layers == "all" else filter(None, map(str.strip, args.layers.split(",")))),
         m=tuple(_dimension(text) for text in args.m),

@@ -36,7 +36,7 @@ from robustness_core.training.evaluation import (
     pgd_accuracies,
     usual_pgd_accuracies,
 )
-from robustness_core.training.train import CLASSES, PRECISIONS, USUAL_EPSILON
+from robustness_core.training.train import PRECISIONS
 
 # The accuracies on all test images, each under its name in the card.
 HEADLINES = ("clean", "robust", "usual")
@@ -45,8 +45,8 @@ AUDITED = "audited"  # and FAB's norms of the images that an audit takes
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="a checkpoint; the card goes beside it")
-    parser.add_argument("--dataset", help=f"{', '.join(datasets.NAMES)} (default: the card's)")
-    parser.add_argument("--classes", type=int, nargs=2, default=(3, 7), metavar=("A", "B"), help="the class pair")
+    parser.add_argument("--dataset", help=f"{', '.join(datasets.REGISTRY)} (default: the card's)")
+    parser.add_argument("--classes", type=int, nargs=2, metavar=("A", "B"), help="(default: the usual pair)")
     parser.add_argument("--epsilon", help="budgets as start:stop:count (default: up to twice the trained budget)")
     parser.add_argument("--robust-epsilon", type=float, nargs="+", help="budgets on all test images (default: trained)")
     parser.add_argument("--steps", type=int, default=PGD_STEPS, help="PGD steps")
@@ -75,9 +75,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    a, b = args.classes
-    if not (0 <= a <= 9 and 0 <= b <= 9 and a != b):
-        raise StrataError(f"The classes {a} and {b} must be two different numbers from 0 to 9.")
     if args.precision not in PRECISIONS:
         raise StrataError(f"The precision {args.precision!r} is not one of {', '.join(PRECISIONS)}.")
     for epsilon in args.robust_epsilon or ():
@@ -101,15 +98,18 @@ def measure(network: Network, card: dict[str, Any], args: argparse.Namespace) ->
     dataset = args.dataset or card.get("dataset")
     if dataset is None:
         raise StrataError(f"{args.file} has no card that names its data set; give --dataset.")
+    entry = datasets.get(dataset)
+    classes = _classes(entry, args.classes)
     asked = args.only or (*HEADLINES, AUDITED)
-    sample = _sample(dataset, args) if AUDITED in asked else None  # what is lacking is said before hours are spent
+    # What is lacking is said before hours are spent.
+    sample = _sample(dataset, classes, args) if AUDITED in asked else None
     data = sample[0] if sample and asked == [AUDITED] else datasets.fetch(dataset, "test")
     _try(network, data)
     if args.images is not None and args.images > len(data):
         raise StrataError(f"--images asks for {args.images:,} images, but {dataset} has {len(data):,} test images.")
     training = card.get("training", {})
     own = None if training.get("method") == "benign" else training.get("epsilon")
-    trained = own or USUAL_EPSILON[dataset]
+    trained = own or entry.epsilon
     grid = EpsilonGrid.parse(args.epsilon) if args.epsilon else EpsilonGrid(trained / 4, 2 * trained, 8)
     epsilons = [round(float(epsilon), 6) for epsilon in grid.values()]
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an eighth faster on the CPU
@@ -125,23 +125,21 @@ def measure(network: Network, card: dict[str, Any], args: argparse.Namespace) ->
             for name in asked
             if name != AUDITED
         }
-        pair = ClassPair(network, tuple(args.classes))
+        pair = ClassPair(network, classes)
         if sample is not None:
-            measured[AUDITED] = _audited(pair, *sample, args, bar)
+            measured[AUDITED] = _audited(pair, *sample, classes, args, bar)
         if args.only:
             made["seconds"] = round(time.monotonic() - begun, 1)
             return {name: part | made for name, part in measured.items()}
-        of_pair = order[np.isin(data.labels[order], args.classes)]
-        ten = _curves(network, _images(data, order[: args.grid_images]), epsilons, args, bar, "ten classes")
-        two = _curves(
-            pair, _pair_images(data, of_pair[: args.grid_images], args.classes), epsilons, args, bar, "class pair"
-        )
+        of_pair = order[np.isin(data.labels[order], classes)]
+        every = _curves(network, _images(data, order[: args.grid_images]), epsilons, args, bar, "all classes")
+        two = _curves(pair, _pair_images(data, of_pair[: args.grid_images], classes), epsilons, args, bar, "class pair")
     return {
         "split": "test",
         "source": data.source,
         **measured,
-        "ten_classes": ten,
-        "class_pair": {"classes": list(args.classes), **two},
+        "ten_classes": every,
+        "class_pair": {"classes": list(classes), **two},
         "seconds": round(time.monotonic() - begun, 1),
         **made,
     }
@@ -223,22 +221,34 @@ def _try(network: Network, data: datasets.Dataset) -> None:
         raise StrataError(f"The network takes images of {theirs}, those of {data.name} are {ours}; give --dataset.")
     with torch.no_grad():
         outputs = network(_images(data, np.arange(1))[0]).shape[1]
-    if outputs < CLASSES:
-        raise StrataError(f"The network has {outputs} outputs, but {data.name} has {CLASSES} classes.")
+    if outputs < (classes := len(datasets.get(data.name).class_names)):
+        raise StrataError(f"The network has {outputs} outputs, but {data.name} has {classes} classes.")
 
 
-def _sample(dataset: str, args: argparse.Namespace) -> tuple[datasets.Dataset, list[np.ndarray[Any, Any]]] | None:
+def _classes(entry: datasets.Entry, asked: Sequence[int] | None) -> tuple[int, int]:
+    """The class pair, the usual one where none is asked for."""
+    a, b = asked or entry.pair
+    last = len(entry.class_names) - 1
+    if not (0 <= a <= last and 0 <= b <= last and a != b):
+        raise StrataError(f"The classes {a} and {b} must be two different numbers from 0 to {last}.")
+    return a, b
+
+
+def _sample(
+    dataset: str, classes: Sequence[int], args: argparse.Namespace
+) -> tuple[datasets.Dataset, list[np.ndarray[Any, Any]]] | None:
     """The images of each class that an audit with this seed takes, and their data set; None where none are asked."""
     if not args.samples:
         return None
-    data = datasets.load(datasets.BUNDLED.get(dataset, dataset), "train")  # what a fresh installation audits
-    return data, [sample_indices(data.labels, label, args.samples, args.seed) for label in args.classes]
+    data = datasets.load(datasets.bundled(dataset), "train")  # what a fresh installation audits
+    return data, [sample_indices(data.labels, label, args.samples, args.seed) for label in classes]
 
 
 def _audited(
     pair: ClassPair,
     data: datasets.Dataset,
     indices: Sequence[np.ndarray[Any, Any]],
+    classes: Sequence[int],
     args: argparse.Namespace,
     bar: tqdm[Any],
 ) -> dict[str, Any]:
@@ -248,13 +258,13 @@ def _audited(
     """
     chosen = np.concatenate(indices)
     grid = EpsilonGrid().values()
-    as_pair = _pair_images(data, chosen, args.classes)
+    as_pair = _pair_images(data, chosen, classes)
     boundary = fab(pair, *as_pair, seed=args.seed, progress=_progress(bar, "FAB, audited images"))
     return {
         "dataset": data.name,
         "split": data.split,
         "seed": args.seed,
-        "classes": list(args.classes),
+        "classes": list(classes),
         "indices": [[int(i) for i in part] for part in indices],
         "fab_norms": [_numbers(part) for part in np.split(boundary.norms, [len(indices[0])])],
         "epsilon": [round(float(epsilon), 6) for epsilon in grid],

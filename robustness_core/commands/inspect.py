@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from robustness_core.datasets import NAMES
+from robustness_core import datasets
 from robustness_core.sandbox.parent import Limits, inspect
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="safetensors, a state_dict of torch, or ONNX")
     parser.add_argument("--architecture", help="a text such as `conv 16 4x4/2 p1, relu, flatten, fc 10`, or a name")
-    parser.add_argument("--dataset", help=f"{', '.join(NAMES)}, where the guess is wrong")
+    parser.add_argument("--dataset", help=f"{', '.join(datasets.REGISTRY)}, where the guess is wrong")
     parser.add_argument("--mean", type=float, nargs="+", help="of the normalisation, on pixels in [0, 1]")
     parser.add_argument("--std", type=float, nargs="+", help="of the normalisation")
     parser.add_argument("--input-shape", type=int, nargs=3, metavar=("C", "H", "W"))

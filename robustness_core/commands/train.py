@@ -22,7 +22,6 @@ from robustness_core.training.train import (
     HELD_OUT_STEPS,
     METHODS,
     PRECISIONS,
-    USUAL_EPSILON,
     EpochReport,
     Trained,
     TrainingSpec,
@@ -36,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--architecture", required=True, help="small, medium, large, or a text such as `flatten, fc 10`"
     )
-    parser.add_argument("--dataset", required=True, help=", ".join(datasets.NAMES))
+    parser.add_argument("--dataset", required=True, help=", ".join(datasets.REGISTRY))
     parser.add_argument("--method", required=True, help=", ".join(METHODS))
-    usual = ", ".join(f"{epsilon:g} for {name}" for name, epsilon in USUAL_EPSILON.items())
+    usual = ", ".join(f"{entry.epsilon:g} for {name}" for name, entry in datasets.REGISTRY.items())
     parser.add_argument("--epsilon", type=float, help=f"L2 budget on pixels in [0, 1] (default: {usual})")
     parser.add_argument("--epochs", type=int, default=_DEFAULT.epochs)
     parser.add_argument("--attack-steps", type=int, default=_DEFAULT.attack_steps, help="PGD steps a batch")
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
         architecture=args.architecture,
         dataset=args.dataset,
         method=args.method,
-        epsilon=USUAL_EPSILON.get(args.dataset, _DEFAULT.epsilon) if args.epsilon is None else args.epsilon,
+        epsilon=datasets.get(args.dataset).epsilon if args.epsilon is None else args.epsilon,
         epochs=args.epochs,
         attack_steps=args.attack_steps,
         beta=args.beta,

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from robustness_core import datasets
 from robustness_core.errors import StrataError
 from robustness_core.files import write_whole
 from robustness_core.networks.own_format import read_card
 
-TEST_IMAGES = 10_000  # of MNIST and of CIFAR-10
 ZOO = Path(__file__).resolve().parents[2] / "zoo"
 
 _HEAD = """# The zoo
@@ -24,8 +24,8 @@ its accuracies over a grid of budgets under PGD and FAB, and its layers. This fi
 precision of its passes; weights are float32 while they are trained. In adversarial training the budget rises linearly
 from 0 to ε over the first third and stays there.
 
-*Clean*, *robust* and *usual* are accuracies with the stored weights on all 10,000 test images, or on as many as are
-named, always the first of one random order, at the network's budget ε. *Robust* is under the project's L2 PGD, 40 steps
+*Clean*, *robust* and *usual* are accuracies with the stored weights on all test images, or on as many as are named,
+always the first of one random order, at the network's budget ε. *Robust* is under the project's L2 PGD, 40 steps
 that shrink from ε to 0: the strongest figure here. *Usual* is under L2 PGD as papers run it, 40 constant steps of
 2.5 ε / 40 with the last iterate judged: compare it with published figures, and believe *robust*. *Pair* is *robust*
 when only 3 and 7 (CIFAR-10: cat and horse) are asked for. The accuracies after each epoch in a card (`epochs`) are of
@@ -55,18 +55,19 @@ def row(checkpoint: Path, card: dict[str, Any]) -> str:
     pair, curve = "–", evaluation.get("class_pair", {"epsilon": []})
     if spec["epsilon"] in curve["epsilon"]:
         pair = f"{curve['pgd'][curve['epsilon'].index(spec['epsilon'])]:.1%} ({curve['images']} images)"
-    robust, usual = (_headline(evaluation.get(name)) for name in ("robust", "usual"))
+    whole = datasets.get(spec["dataset"]).sizes["test"]
+    robust, usual = (_headline(evaluation.get(name), whole) for name in ("robust", "usual"))
     size = f"{checkpoint.stat().st_size / 1e6:.1f} MB ({card['stored_as']})"
     cells = [card["name"], how, str(card["images"]), str(spec["epochs"]), f"{card['seconds']:.0f}"]
     return "| " + " | ".join([*cells, clean, robust, usual, pair, size]) + " |\n"
 
 
-def _headline(part: dict[str, Any] | None) -> str:
+def _headline(part: dict[str, Any] | None, whole: int) -> str:
     if part is None:
         return "–"
     budgets = zip(part["epsilon"], part["accuracy"], strict=True)
     figures = ", ".join(f"{accuracy:.2%} at ε = {epsilon:g}" for epsilon, accuracy in budgets)
-    return figures if part["images"] >= TEST_IMAGES else f"{figures} ({part['images']:,} images)"
+    return figures if part["images"] >= whole else f"{figures} ({part['images']:,} images)"
 
 
 def text(zoo: Path) -> str:

@@ -25,18 +25,10 @@ from robustness_core.training.attacks import half, pgd
 METHODS = ("benign", "pgd", "trades")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-# Channel means and deviations of the CIFAR-10 training images; digits go in as they are.
-_CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616))
-NORMALISATION = {"cifar10-2k": _CIFAR10, "cifar10": _CIFAR10}
-
-# The budgets of the paper: where a network has none of its own, it is measured at these.
-USUAL_EPSILON = {"mnist-5k": 2.0, "mnist": 2.0, "cifar10-2k": 0.5, "cifar10": 0.5}
-
 _MOMENTUM = 0.9
 _RAMP = 1 / 3  # share of the steps in which the budget grows from 0; at once, training stays at chance
 HELD_OUT = 500  # test images that are looked at after each epoch
 HELD_OUT_STEPS = 10
-CLASSES = 10  # of every data set
 
 
 @dataclass(frozen=True)
@@ -67,10 +59,6 @@ class TrainingSpec:
                 raise StrataError(sentence)
 
         require(self.method in METHODS, f"The method {self.method!r} is not one of {', '.join(METHODS)}.")
-        require(
-            self.dataset in datasets.NAMES,
-            f"The data set {self.dataset!r} is not one of {', '.join(datasets.NAMES)}.",
-        )
         require(
             math.isfinite(self.epsilon) and self.epsilon >= 0,
             f"The budget ε is {self.epsilon:g}; it must be 0 or more.",
@@ -205,11 +193,11 @@ def train(
 
     seen = hashlib.sha256(data.pixels[chosen].tobytes() + data.labels[chosen].tobytes()).hexdigest()
 
-    state = _start(spec, data.input_shape, seen)
+    state = _start(spec, seen)
     with torch.no_grad():
         outputs = state.network(pixels[:1]).shape[1]
-    if outputs < CLASSES:
-        raise StrataError(f"The architecture has {outputs} outputs; the data set {spec.dataset} has {CLASSES} classes.")
+    if outputs < (classes := len(datasets.get(spec.dataset).class_names)):
+        raise StrataError(f"The architecture has {outputs} outputs; the data set {spec.dataset} has {classes} classes.")
     if checkpoint is not None and checkpoint.is_file():
         _resume(state, spec, checkpoint)
     batches = math.ceil(images / spec.batch)
@@ -230,11 +218,12 @@ def train(
     return Trained(state.network.eval(), state.history, images, data.source)
 
 
-def _start(spec: TrainingSpec, input_shape: tuple[int, int, int], images: str) -> _State:
-    mean, std = NORMALISATION.get(spec.dataset, (None, None))
+def _start(spec: TrainingSpec, images: str) -> _State:
+    entry = datasets.get(spec.dataset)
+    mean, std = (None, None) if entry.input_shape[0] == 1 else entry.normalisation  # digits go in as they are
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        network = build(spec.architecture, input_shape, mean=mean, std=std)
+        network = build(spec.architecture, entry.input_shape, len(entry.class_names), mean=mean, std=std)
         start_weights(network)
     # An eighth faster on the CPU; torch's stubs do not know the keyword.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from robustness_core import datasets
 from robustness_core.__main__ import main
 from robustness_core.checkpoints import load, save
 from robustness_core.networks import build
+from robustness_core.optimal_loss.conflict_graph import input_distances
 
 torch.set_num_threads(1)
 
@@ -56,6 +58,27 @@ def test_the_json_is_what_other_programs_rely_on(network: Path, tmp_path: Path) 
     assert result["versions"]["torch"] == torch.__version__
     assert result["method"] == "balanced"
     assert result["method_version"] >= 1
+
+
+def test_a_data_set_of_one_row_is_audited(leaves: datasets.Entry, tmp_path: Path) -> None:
+    """Three classes, images that are not square, one split: nothing but the row in the registry knows of them."""
+    path = tmp_path / "leaves.safetensors"
+    torch.manual_seed(0)
+    save(build("conv 4 3x3/1, relu, flatten, fc 3", leaves.input_shape), path, None)
+    command = ["audit", "--network", str(path), "--samples", "3", "--m", "2", "--device", "cpu", "--json"]
+    assert main([*command, str(tmp_path / "out.json")]) == 0
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert (result["dataset"], tuple(result["classes"])) == ("leaves", leaves.pair)
+    data = leaves.open()
+    for label, side in zip(leaves.pair, ("left_indices", "right_indices"), strict=True):
+        assert data.labels[result[side]].tolist() == [label] * 3
+    assert [layer["features"] for layer in result["layers"]] == [4 * 3 * 5, 3]
+    half = input_distances(*(data.pixels[result[side]] for side in ("left_indices", "right_indices")))
+    for layer in result["layers"]:
+        (projection,) = layer["projections"]
+        assert np.all(projection["collided"])
+        assert (np.array(projection["distances"]) <= half * (1 + 1e-6)).all()
+        assert (np.array(projection["distances"]) > 0).all()
 
 
 def test_without_a_data_set_the_bundled_one_that_fits_is_taken(tmp_path: Path) -> None:

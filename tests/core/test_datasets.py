@@ -14,7 +14,8 @@ import pooch
 import pytest
 
 from robustness_core import datasets
-from robustness_core.datasets import DatasetError
+from robustness_core.datasets import cifar10, places
+from robustness_core.errors import DatasetError
 
 
 @pytest.fixture
@@ -85,26 +86,64 @@ def test_the_parts_of_the_bundled_photographs_are_apart() -> None:
 
 
 def test_a_damaged_sheet_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = (datasets._DATA / "cifar10-2k-test.png").read_bytes()
+    whole = (places.BUNDLED / "cifar10-2k-test.png").read_bytes()
     for content in (b"", b"no picture", whole[: len(whole) // 2], scratched(whole)):
         (tmp_path / "cifar10-2k-test.png").write_bytes(content)
-        monkeypatch.setattr(datasets, "_DATA", tmp_path)
+        monkeypatch.setattr(places, "BUNDLED", tmp_path)
         with pytest.raises(DatasetError, match=r"bundled images .*cifar10-2k-test.png cannot be read"):
-            datasets._read_sheet("test")
+            cifar10.read_bundled("test", cifar10.find_bundled("test"))
 
 
-@pytest.mark.parametrize("name", datasets.NAMES)
-def test_every_data_set_has_a_shape_and_names_of_its_classes(name: str) -> None:
-    assert len(datasets.CLASS_NAMES[name]) == 10
-    part = datasets.BUNDLED.get(name, name)
-    assert datasets.INPUT_SHAPES[name] == datasets.load(part).input_shape
-    assert datasets.CLASS_NAMES[name] == datasets.CLASS_NAMES[part]
+@pytest.mark.parametrize(("name", "split"), [(name, split) for name in datasets.REGISTRY for split in datasets.SPLITS])
+def test_a_row_says_what_its_files_hold(name: str, split: str) -> None:
+    """Of a data set that may be here in part, the images that are here; `fetch` is not called."""
+    entry = datasets.get(name)
+    if not entry.present(split):
+        pytest.skip(f"{name} ({split}) is not on this machine")
+    data = entry.open(split)
+    assert data.input_shape == entry.input_shape
+    assert np.unique(data.labels).tolist() == list(range(len(entry.class_names)))
+    assert len(data) == entry.sizes[split] or (name == "cifar10" and 0 < len(data) < entry.sizes[split])
+    assert (data.name, data.split) == (name, split)
+
+
+@pytest.mark.parametrize("entry", datasets.REGISTRY.values(), ids=datasets.REGISTRY)
+def test_a_row_agrees_with_itself(entry: datasets.Entry) -> None:
+    assert datasets.get(entry.name) is entry
+    assert len(set(entry.pair)) == 2
+    assert all(label in range(len(entry.class_names)) for label in entry.pair)
+    assert [len(values) for values in entry.normalisation] == [entry.input_shape[0]] * 2
+    assert min(entry.normalisation[1]) > 0 < entry.epsilon
+    if entry.part_of:  # what it is a part of stands in the registry, and is the same but for its size
+        whole = datasets.get(entry.part_of)
+        for same in ("title", "input_shape", "class_names", "normalisation", "epsilon", "pair"):
+            assert getattr(entry, same) == getattr(whole, same)
+        assert sum(entry.sizes.values()) < sum(whole.sizes.values())
+        assert datasets.bundled(whole.name) == datasets.bundled(entry.name) == entry.name
+        assert entry.download is None
+    else:
+        assert entry.url.startswith("https://")
+        assert entry.download is not None
+
+
+@pytest.mark.parametrize("name", ["mnist-5k", "cifar10-2k"])
+def test_the_usual_normalisation_is_that_of_the_images(name: str) -> None:
+    """Within what a part differs from the whole: about a percent."""
+    pixels = datasets.to_float(datasets.load(name).pixels).astype(np.float64)
+    mean, deviation = datasets.get(name).normalisation
+    np.testing.assert_allclose(pixels.mean((0, 2, 3)), mean, rtol=0.03)
+    np.testing.assert_allclose(pixels.std((0, 2, 3)), deviation, rtol=0.03)
 
 
 def test_a_network_is_offered_the_data_sets_that_fit_it() -> None:
-    assert datasets.fitting((1, 28, 28)) == ["mnist-5k", "mnist"]
-    assert datasets.fitting((3, 32, 32)) == ["cifar10-2k", "cifar10"]
-    assert datasets.fitting((3, 224, 224)) == list(datasets.NAMES)  # none fits; asking then says of which size they are
+    assert [entry.name for entry in datasets.fitting((1, 28, 28))] == ["mnist-5k", "mnist"]
+    assert [entry.name for entry in datasets.fitting([3, 32, 32])] == ["cifar10-2k", "cifar10"]
+    assert datasets.fitting((3, 224, 224)) == []
+
+
+def test_a_class_of_a_data_set_that_is_gone_is_called_by_its_number() -> None:
+    assert datasets.class_name("cifar10", 3) == "cat"
+    assert datasets.class_name("cifar10", 10) == datasets.class_name("gone", 10) == "10"
 
 
 def test_loaded_arrays_cannot_be_changed() -> None:
@@ -204,13 +243,13 @@ def test_a_part_of_cifar10_counts_in_the_given_folder_but_not_in_the_cache(folde
     for place, there in ((folder.parent / "cache", False), (folder, True)):
         (place / "cifar-10-batches-bin").mkdir(parents=True, exist_ok=True)
         (place / "cifar-10-batches-bin" / "data_batch_1.bin").write_bytes(bytes(3073 * 2))
-        assert datasets.at_hand("cifar10") is there
+        assert datasets.get("cifar10").present() is there
     assert len(datasets.load("cifar10")) == 2
 
 
 @pytest.mark.parametrize("part", [[], ["data_batch_1.bin"], ["data_batch_1.bin", "data_batch_4.bin"]])
 def test_only_fetch_downloads(folder: Path, monkeypatch: pytest.MonkeyPatch, part: list[str]) -> None:
-    """Whatever part of CIFAR-10 lies in the cache: `at_hand` says what `load` finds, and neither asks the network."""
+    """Whatever part of CIFAR-10 lies in the cache: `present` says what `load` finds, and neither asks the network."""
     asked: list[str] = []
     cache = folder.parent / "cache" / "cifar-10-batches-bin"
 
@@ -225,7 +264,7 @@ def test_only_fetch_downloads(folder: Path, monkeypatch: pytest.MonkeyPatch, par
     for name in part:
         cache.mkdir(parents=True, exist_ok=True)
         (cache / name).write_bytes(bytes(3073))
-    assert not datasets.at_hand("cifar10")
+    assert not datasets.get("cifar10").present()
     with pytest.raises(DatasetError, match=r"CIFAR-10 is not in STRATA_DATA nor in the cache"):
         datasets.load("cifar10")
     with pytest.raises(DatasetError, match=r"MNIST is not in STRATA_DATA nor in the cache"):
@@ -233,7 +272,7 @@ def test_only_fetch_downloads(folder: Path, monkeypatch: pytest.MonkeyPatch, par
     assert asked == []
     assert len(datasets.fetch("cifar10")) == 5
     assert len(asked) == 1
-    assert datasets.at_hand("cifar10")
+    assert datasets.get("cifar10").present()
     assert len(datasets.fetch("cifar10")) == 5
     assert len(asked) == 1
 
@@ -273,16 +312,16 @@ def test_the_bundled_photographs_come_first_of_their_class_in_the_official_files
         assert first.max() < 1194  # before the first image of the test set of which lossy copies are about
 
 
-def test_at_hand_says_whether_a_download_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_present_says_whether_a_download_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRATA_DATA", str(tmp_path))
     monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "cache"))
-    assert datasets.at_hand("mnist-5k")
-    assert datasets.at_hand("cifar10-2k", "test")
-    assert not datasets.at_hand("mnist")
-    assert not datasets.at_hand("cifar10", "test")
+    assert datasets.get("mnist-5k").present()
+    assert datasets.get("cifar10-2k").present("test")
+    assert not datasets.get("mnist").present()
+    assert not datasets.get("cifar10").present("test")
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     (folder / "test_batch.bin").write_bytes(bytes(3073))
-    assert datasets.at_hand("cifar10", "test")
-    assert not datasets.at_hand("cifar10", "train")
+    assert datasets.get("cifar10").present("test")
+    assert not datasets.get("cifar10").present("train")
     assert len(datasets.load("cifar10", "test")) == 1

@@ -17,6 +17,7 @@ from robustness_core import datasets
 from robustness_core.__main__ import main
 from robustness_core.commands import evaluate as command
 from robustness_core.commands import zoo
+from robustness_core.errors import DatasetError
 from robustness_core.networks import build, own_format
 from robustness_core.networks.own_format import read, read_card
 from robustness_core.spec import sample_indices
@@ -217,7 +218,7 @@ def test_what_is_lacking_is_said_before_anything_is_measured(
 
     def without_train(name: str, split: str = "train") -> datasets.Dataset:
         if split == "train":
-            raise datasets.DatasetError("The training images are elsewhere.")
+            raise DatasetError("The training images are elsewhere.")
         return load(name, split)
 
     def measured(*_: object) -> None:

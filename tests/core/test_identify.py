@@ -21,6 +21,7 @@ from robustness_core.__main__ import main
 from robustness_core.checkpoints import CheckpointError, containers, identify, load
 from robustness_core.checkpoints.report import _doubt as doubt_of
 from robustness_core.checkpoints.report import inspect
+from robustness_core.errors import DatasetError
 from robustness_core.sandbox import parent as sandbox
 from robustness_core.sandbox import untrusted
 from tests.core import hostile_files as hostile
@@ -222,7 +223,7 @@ def test_without_images_the_first_guess_is_taken_and_it_is_said(
     trained: dict[str, nn.Sequential], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*_: str) -> None:
-        raise datasets.DatasetError("The images are not here.")
+        raise DatasetError("The images are not here.")
 
     monkeypatch.setattr(datasets, "load", missing)
     path = tmp_path / "upload.pt"

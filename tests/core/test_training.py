@@ -117,7 +117,6 @@ def test_crops_are_windows_of_the_padded_image_some_mirrored() -> None:
     ("change", "sentence"),
     [
         ({"method": "fgsm"}, "The method 'fgsm' is not one of benign, pgd, trades"),
-        ({"dataset": "svhn"}, "The data set 'svhn' is not one of"),
         ({"epsilon": -0.5}, "The budget ε is -0.5; it must be 0 or more"),
         ({"epsilon": float("nan")}, "The budget ε is nan"),
         ({"beta": -1.0}, "The weight β is -1"),
@@ -145,7 +144,7 @@ def test_a_checkpoint_of_other_settings_or_images_or_damaged(tmp_path: Path, mon
     data = datasets.load("mnist-5k")
     others = datasets.Dataset("mnist-5k", "train", data.pixels[::-1], data.labels[::-1], data.source)
     with monkeypatch.context() as patched:
-        patched.setattr(training.datasets, "load", lambda *_: others)
+        patched.setattr(training.datasets, "fetch", lambda *_: others)
         with pytest.raises(StrataError, match="belongs to other images of mnist-5k than those at hand now"):
             train(spec, checkpoint)
     assert len(train(spec, checkpoint).history) == 1
@@ -304,6 +303,10 @@ def test_the_budget_unless_given_is_the_papers(
         ),
         (["--out", "/proc/net.safetensors"], "strata: '/proc/net.safetensors' cannot be written: "),
         (["--limit", "7000"], "strata: The limit is 7,000 images, but mnist-5k has 4,000 training images."),
+        (
+            ["--dataset", "svhn"],
+            "strata: There is no data set 'svhn': give one of mnist-5k, mnist, ",
+        ),
         (["--dataset", "mnist"], "strata: The data folder STRATA_DATA=/nowhere does not exist."),
     ],
 )

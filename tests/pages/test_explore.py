@@ -11,7 +11,7 @@ import pytest
 from benchmarks import synthetic
 from pages.parts.words import address
 from robustness_core import datasets
-from robustness_core.errors import DatasetError
+from robustness_core.errors import SpecError, StrataError
 from robustness_core.spec import AuditSpec, sample_indices
 from store import audits, workers
 from tests.pages.conftest import words
@@ -174,8 +174,7 @@ def test_running_audit_of_another_question_says_what_it_asks(db, open_screen) ->
         ({"layers": ""}, "Choose at least one layer"),
         (
             {"dataset": "mnist"},
-            "The data set mnist is not on this machine; name a folder that holds it in STRATA_DATA "
-            "and start again, or choose mnist-5k.",
+            "; give a folder that holds it as STRATA_DATA, or take mnist-5k.",
         ),
     ],
 )
@@ -204,22 +203,49 @@ def test_network_for_photographs_is_asked_about_the_bundled_ones(db, open_screen
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_screen_never_downloads_whatever_part_of_a_data_set_is_in_the_cache(
-    db, open_screen, tmp_path, monkeypatch, split
+@pytest.mark.parametrize("folder", ["cache", "given"])
+def test_screen_never_downloads_whatever_part_of_a_data_set_is_there(
+    db, open_screen, tmp_path, monkeypatch, split, folder
 ) -> None:
+    """A part in the cache is a download that was stopped, one in the folder that the user gave is what there is."""
+
     def retrieve(url: str, **_: object) -> None:
         raise AssertionError(f"{url} was asked for")
 
     monkeypatch.setattr(pooch, "retrieve", retrieve)
-    part = tmp_path / "cache" / "cifar-10-batches-bin" / "data_batch_1.bin"
+    (tmp_path / "given").mkdir()
+    monkeypatch.setenv("STRATA_DATA", str(tmp_path / "given"))
+    part = tmp_path / folder / "cifar-10-batches-bin" / "data_batch_1.bin"
     part.parent.mkdir(parents=True)
-    part.write_bytes(bytes(3073))  # a download that was stopped
+    part.write_bytes(bytes(3073))  # one image of class 0
+    present = datasets.get("cifar10").present(split)
+    assert present is (folder == "given" and split == "train")
+    absent = "CIFAR-10 is not in STRATA_DATA nor in the cache"
+    sentence = "larger than class 3, which has 0 images" if present else absent
     synthetic.network(db, input_shape=(3, 32, 32))
     screen = open_screen("explore", dataset="cifar10", split=split)
     assert not screen.exception
-    assert any("or choose cifar10-2k." in error.value.replace("\\", "") for error in screen.error)
-    with pytest.raises(DatasetError, match="CIFAR-10 is not in STRATA_DATA nor in the cache"):
+    assert any(sentence in error.value.replace("\\", "") for error in screen.error)
+    with pytest.raises(StrataError, match=sentence):
         audits.submit(db, synthetic.question().replace(dataset="cifar10", split=split))
+
+
+def test_a_data_set_of_one_row_has_its_own_classes_and_splits_on_the_screen(db, open_screen, leaves) -> None:
+    synthetic.network(db, input_shape=leaves.input_shape)
+    screen = open_screen("explore", m="3", S="4")
+    assert not screen.exception
+    boxes = {box.label: box for box in screen.selectbox}
+    assert boxes["Data set"].options == ["leaves"]
+    assert boxes["Class of x"].options == boxes["Class of x′"].options == ["0 ash", "1 beech", "2 cedar"]
+    assert (boxes["Class of x"].value, boxes["Class of x′"].value) == leaves.pair
+    assert boxes["Split"].options == ["train"]
+    screen.button[0].click().run()
+    (asked,) = audits.recent(db)
+    assert (asked.spec.sample.dataset, asked.spec.sample.classes) == ("leaves", leaves.pair)
+    with pytest.raises(SpecError, match=r"There is no class 3 in leaves: its classes are 0 to 2\."):
+        audits.submit(db, asked.spec.replace(classes=(2, 3)))
+    screen = open_screen("explore", a="7", m="3", S="4")
+    assert "The address names 7, which is not here; another is shown." in words(screen)
 
 
 def test_a_layer_smaller_than_m_is_left_out_and_named(db, open_screen) -> None:

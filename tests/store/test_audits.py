@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from robustness_core.spec import SeriesSpec, SpecError
+from robustness_core.errors import SpecError, StrataError
+from robustness_core.spec import SeriesSpec
 from store import Database, Fenced, StoreError, audits, networks, workers
 from store.records import AuditRecord, PairSpec
 from tests.store import world
@@ -60,7 +61,7 @@ BAD_AUDITS = [
 def test_a_question_that_cannot_be_answered_is_not_queued(
     db: Database, worker_id: int, changes: dict[str, object], sentence: str
 ) -> None:
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(StrataError) as caught:
         audits.submit(db, world.audit(**changes))
     assert sentence in str(caught.value)
     assert audits.recent(db) == []
@@ -86,7 +87,7 @@ def test_a_pair_that_does_not_exist_is_not_queued(
     db: Database, worker_id: int, changes: dict[str, object], sentence: str
 ) -> None:
     fields = {"series": PAIR.series, "left": PAIR.left, "right": PAIR.right} | changes
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(StrataError) as caught:
         audits.submit(db, PairSpec(**fields))  # type: ignore[arg-type]
     assert sentence in str(caught.value)
     assert audits.recent(db) == []

@@ -141,7 +141,7 @@ def test_audits_of_an_older_version_are_not_packed(
 def test_a_data_set_that_is_not_here_is_not_fetched(
     fresh: Database, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datasets, "at_hand", lambda name, split: False)
+    monkeypatch.setattr(datasets.Entry, "present", lambda entry, split: False)
     assert first_look.load(fresh, [network(fresh)], packed) == 0
 
 

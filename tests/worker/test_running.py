@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from robustness_core import datasets
+from robustness_core.errors import DatasetError
 from robustness_core.spec import AuditSpec, SeriesSpec, sample_indices
 from store import Database, StoreError, audits, distances, images, networks, tables, workers
 from store.records import ESTIMATE_FACTOR, AuditRecord, DistanceMatrix, PairSpec
@@ -361,9 +362,9 @@ def test_data_that_is_gone_fails_the_audit_in_a_sentence(
     asked = audits.submit(db, audit())
 
     def gone(*_: str) -> datasets.Dataset:
-        raise datasets.DatasetError("The folder of mnist is gone.")
+        raise DatasetError("The folder of mnist is gone.")
 
-    monkeypatch.setattr(datasets, "load", gone)
+    monkeypatch.setattr(datasets, "fetch", gone)
     fakes.worker(db, inline).run(wanted=lambda: False)
     assert audits.get(db, asked.id).error == "The folder of mnist is gone."
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustness_core.checkpoints.chain import FLAT, IMAGES
 from robustness_core.checkpoints.containers import shown
 from robustness_core.checkpoints.onnx.checks import check_model, dims, graph_input
 from robustness_core.checkpoints.onnx.constants import FOLDED
@@ -21,7 +22,7 @@ from robustness_core.errors import CheckpointError
 from robustness_core.networks import programs
 from robustness_core.networks.programs import INPUT, Step
 
-_IMAGES = {784: (1, 28, 28), 1024: (1, 32, 32), 3072: (3, 32, 32), 2352: (3, 28, 28)}  # flat sizes of images
+_FLAT = {1024: (1, 32, 32), 2352: (3, 28, 28), **FLAT}  # of images that are flat: their sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +93,9 @@ def _layouts(model: Any) -> list[_Layout]:
     sizes = dims(graph_input(model))
     rest = tuple(sizes[1:])
     if len(rest) == 3 and 0 in rest and rest[0] in (1, 3):  # open height and width
-        rest = (rest[0], *((28, 28) if rest[0] == 1 else (32, 32)))
+        rest = IMAGES[rest[0]]
     elif len(rest) == 3 and 0 in rest and rest[2] in (1, 3):
-        rest = (*((28, 28) if rest[2] == 1 else (32, 32)), rest[2])
+        rest = (*IMAGES[rest[2]][1:], rest[2])
     if not rest or 0 in rest or math.prod(rest) > 1 << 20:
         raise CheckpointError(
             f"The input of the ONNX graph has the sizes {sizes}; accepted are images N×C×H×W, N×H×W×C or N×(C·H·W)."
@@ -104,11 +105,11 @@ def _layouts(model: Any) -> list[_Layout]:
     if len(rest) == 3 and rest[2] in (1, 3) and min(rest[:2]) > 4:
         turn = Step("channels_last", "permute", (INPUT,), {"axes": (2, 3, 1)})
         return [_Layout((rest[2], rest[0], rest[1]), (turn,), "The graph wants its images channels last (NHWC).")]
-    if math.prod(rest) not in _IMAGES:
+    if math.prod(rest) not in _FLAT:
         raise CheckpointError(
             f"The input of the ONNX graph has the sizes {sizes}; accepted are images N×C×H×W, N×H×W×C or N×(C·H·W)."
         )
-    image = _IMAGES[math.prod(rest)]
+    image = _FLAT[math.prod(rest)]
     flat = Step("pixels", "reshape", (INPUT,), {"shape": rest})
     layouts = [_Layout(image, (flat,), f"The graph wants its images as {'×'.join(map(str, rest))} numbers each.")]
     if image[0] > 1:
