@@ -85,15 +85,15 @@ class Worker:
     def _work(self, audit: AuditRecord) -> None:
         try:
             AuditRun(self._db, audit, self._executor, self._keeper, self._settings, self._serve_urgent).run()
-        except StrataError as error:
-            log.error("audit=%d failed: %s", audit.id, error)
-            audits.fail(self._db, audit, str(error))
-            return
         except (StoreError, Stopped):
             raise
         except ExecutorError:
             audits.release(self._db, audit)
             raise
+        except StrataError as error:
+            log.error("audit=%d failed: %s", audit.id, error)
+            audits.fail(self._db, audit, str(error))
+            return
         except Exception as error:
             log.exception("audit=%d failed", audit.id)
             audits.fail(self._db, audit, f"The worker met an unexpected error ({type(error).__name__}); see its log.")
