@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+ACCEPTED = "accepted are safetensors, a state_dict saved by torch.save (.pt, .pth, .th) and ONNX"
+
 
 class StrataError(ValueError):
     """Something cannot be done as asked; its text is one sentence for the user."""
@@ -21,3 +25,14 @@ class NetworkError(StrataError):
 
 class CheckpointError(StrataError):
     """A file that is refused: what is wrong and what would be accepted."""
+
+
+def shown(name: object, longest: int = 60) -> str:
+    """A name out of a file, safe to print anywhere: markup, quotes and control characters are spelled as escapes."""
+    text = str(name)
+    return re.sub(r"[^\w .:/+-]", _escape, text[:longest]) + ("…" if len(text) > longest else "")
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import io
 import logging
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 from robustness_core import zoo
+from robustness_core.errors import CheckpointError
+from robustness_core.files import Description, read_card, read_header
 from store import Database, StoreError, networks
 from store.records import LayerRecord, NetworkRecord
 from worker import first_look
@@ -41,20 +42,22 @@ def seed(db: Database, executor: Executor, folder: Path = zoo.ZOO) -> list[Netwo
 def _register(db: Database, executor: Executor, path: Path) -> NetworkRecord:
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    card = _card(path)
+    card = read_card(path)
     known = networks.by_sha256(db, sha256)
     if known is not None:
         if known.source == "zoo" and known.card != card:  # measured again since
             networks.put_card(db, known.id, card)
         return known
-    said = _metadata(content)
+    said = Description.of(read_header(io.BytesIO(content))[0])
+    if said is None:
+        raise CheckpointError("it does not say its architecture.")
     file = NetworkFile(
         sha256=sha256,
         format="safetensors",
-        architecture=said["architecture"],
-        input_shape=tuple(json.loads(said["input_shape"])),
-        mean=_values(said.get("mean")),
-        std=_values(said.get("std")),
+        architecture=said.architecture,
+        input_shape=said.input_shape,
+        mean=said.mean,
+        std=said.std,
         content=content,
     )
     layers = [LayerRecord(**{**layer, "shape": tuple(layer["shape"])}) for layer in executor.layers(file)]
@@ -74,18 +77,3 @@ def _register(db: Database, executor: Executor, path: Path) -> NetworkRecord:
     )
     log.info("network=%s is on the shelf", record.name)
     return record
-
-
-def _card(path: Path) -> dict[str, Any]:
-    beside = path.with_suffix(".json")
-    return dict(json.loads(beside.read_text(encoding="utf-8"))) if beside.is_file() else {}
-
-
-def _metadata(content: bytes) -> dict[str, Any]:
-    """What a safetensors file says of itself: eight bytes of length, then a JSON header."""
-    length = int.from_bytes(content[:8], "little")
-    return dict(json.loads(content[8 : 8 + length])["__metadata__"])
-
-
-def _values(text: str | None) -> tuple[float, ...] | None:
-    return tuple(json.loads(text)) if text else None

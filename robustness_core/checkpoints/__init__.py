@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustness_core.checkpoints import containers
-from robustness_core.checkpoints.candidates import Candidate, candidates, check_normalisation, sha256
-from robustness_core.checkpoints.clean import clean_copy
+from robustness_core.checkpoints.candidates import Candidate, candidates, sha256
 from robustness_core.checkpoints.identify import choose
 from robustness_core.errors import CheckpointError
+from robustness_core.files import check_normalisation
 from robustness_core.networks import Network
-from robustness_core.networks.own_format import save
+from robustness_core.networks.saving import clean_copy, save
 
 __all__ = ["Candidate", "CheckpointError", "clean_copy", "load", "save", "sha256"]
 

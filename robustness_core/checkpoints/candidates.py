@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +14,11 @@ from robustness_core.checkpoints import chain, containers, families
 from robustness_core.checkpoints.containers import Contents, State, shown
 from robustness_core.checkpoints.onnx import importer
 from robustness_core.errors import CheckpointError, NetworkError
+from robustness_core.files import Description, Values, check_shape
 from robustness_core.networks import Network, build, programs
 
-Values = tuple[float, ...]
 _MANY, _FEW = 24, 6  # guesses about a chain, and about one of over _DEEP convolutions: each costs more there
 _DEEP = 7
-PROGRAM = "program"  # the key of a converted graph in the metadata of a safetensors file
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,16 +61,6 @@ def sha256(path: Path | str) -> str:
         raise CheckpointError(f"The file cannot be read: {error.strerror or 'unknown error'}.") from error
 
 
-def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
-    """Raises CheckpointError unless mean and std are both given or both not, finite, and std positive."""
-    if (mean is None) != (std is None):
-        raise CheckpointError("A normalisation needs both a mean and a std.")
-    if mean is None or std is None:
-        return
-    if not all(math.isfinite(value) for value in (*mean, *std)) or min(std, default=0.0) <= 0:
-        raise CheckpointError("The mean and std of a normalisation must be finite numbers, and the std above 0.")
-
-
 # ---------------------------------------------------------------------------------------------- ways to read a file
 
 
@@ -89,26 +76,17 @@ def candidates(
     In this order: the project's own file, an ONNX graph, the `architecture` given, a known family, a plain chain.
     Raises CheckpointError.
     """
-    shape = _shape(input_shape)
+    shape = None if input_shape is None else check_shape(input_shape)
     if contents.format == "onnx":
         return _from_onnx(contents.onnx, architecture)
     state = _state(contents, stage)
-    own = _own(contents.metadata, state, architecture)
-    if own is not None:
-        return [own]
+    said = Description.of(contents.metadata)
+    if said is not None:
+        return [_own(said, state)]
     tensors, normalisation = _split_normalisation(state.tensors)
     found = _from_weights(tensors, architecture, shape)
     says = normalisation is not None
     return [replace(c, normalisation=normalisation, says_normalisation=says, notes=state.notes) for c in found]
-
-
-def _shape(input_shape: Sequence[int] | None) -> tuple[int, int, int] | None:
-    if input_shape is None:
-        return None
-    sizes = tuple(int(size) for size in input_shape)
-    if len(sizes) != 3 or not all(0 < size <= 1024 for size in sizes):
-        raise CheckpointError("The input shape must be three sizes C, H, W from 1 to 1024, for example 1 28 28.")
-    return sizes
 
 
 def _state(contents: Contents, stage: str | None) -> State:
@@ -130,32 +108,20 @@ def _from_onnx(data: bytes, architecture: str | None) -> list[Candidate]:
     return same or found
 
 
-def _own(metadata: Mapping[str, str], state: State, architecture: str | None) -> Candidate | None:
-    """The network of a file that says its own architecture; None for any other file."""
-    if "architecture" not in metadata or "input_shape" not in metadata:
-        return None
-    try:
-        shape = _shape(json.loads(metadata["input_shape"]))
-        mean, std = (json.loads(metadata[key]) if metadata.get(key) else None for key in ("mean", "std"))
-        check_normalisation(mean, std)
-        given = mean is not None and std is not None
-        normalisation = (tuple(map(float, mean)), tuple(map(float, std))) if given else None  # type: ignore[arg-type]
-    except (ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            "The file names its architecture, but its input shape or normalisation is damaged."
-        ) from (error)
-    assert shape is not None
-    if PROGRAM in metadata:
-        made = _program(metadata[PROGRAM], state.tensors, shape)
+def _own(said: Description, state: State) -> Candidate:
+    """The network of a file of the project's own."""
+    shape = said.input_shape
+    if said.program is not None:
+        made = _program(said.program, state.tensors, shape)
     else:
         try:
-            made = _from_weights(
-                _in_named_order(state.tensors, metadata["architecture"], shape), metadata["architecture"], shape
-            )[0]
+            tensors = _in_named_order(state.tensors, said.architecture, shape)
+            made = _from_weights(tensors, said.architecture, shape)[0]
         except CheckpointError as error:  # whose text would quote the file
             raise CheckpointError(
                 "The architecture that the file names cannot be built, or does not fit its weights; save it again."
             ) from error
+    normalisation = None if said.mean is None or said.std is None else (said.mean, said.std)
     return replace(made, cost=0.0, normalisation=normalisation, says_normalisation=True, notes=state.notes)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import re
 import stat
@@ -18,16 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustness_core.checkpoints.pickle_reader import WANTED, Storage, TensorSpec, read_pickle, shown
-from robustness_core.errors import CheckpointError
+from robustness_core.checkpoints.pickle_reader import WANTED, Storage, TensorSpec, read_pickle
+from robustness_core.errors import ACCEPTED, CheckpointError, shown
+from robustness_core.files import MOST_TENSORS, check_count, read_header
 
 __all__ = ["ACCEPTED", "WANTED", "Contents", "State", "read", "shown"]
 
-ACCEPTED = "accepted are safetensors, a state_dict saved by torch.save (.pt, .pth, .th) and ONNX"
 LARGEST_FILE = 500 * 1024**2  # bytes
-_MOST_TENSORS = 5_000  # ResNet-110 has 660
 _LARGEST_PICKLE = 32 * 1024**2
-_LARGEST_HEADER = 8 * 1024**2  # of safetensors
 _DEEPEST = 8  # dictionaries within dictionaries that are searched for weights
 
 
@@ -123,72 +120,14 @@ def _guess(data: bytes) -> str:
 
 # ---------------------------------------------------------------------------------------------------- safetensors
 
-_SAFETENSORS_KINDS = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
-    "I16": "int16", "I8": "int8", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool",
-    "C64": "complex64",
-}  # fmt: skip
-
 
 def _read_safetensors(data: bytes) -> Contents:
-    damaged = CheckpointError(f"The safetensors file is damaged or cut short; {ACCEPTED}.")
-    (length,) = struct.unpack_from("<Q", data)
-    if length > len(data) - 8 or length > _LARGEST_HEADER:
-        raise damaged
-    try:
-        header = json.loads(data[8 : 8 + length].decode("utf-8"), object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError):
-        raise damaged from None
-    if not isinstance(header, dict):
-        raise damaged
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise damaged
-    _check_count(len(header))
-    tensors: dict[str, Tensor] = {}
-    body = memoryview(data)[8 + length :]
-    position = 0
-    for name, entry in sorted(header.items(), key=lambda item: _start(item[1])):
-        try:
-            kind, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        except (TypeError, KeyError, ValueError):
-            raise damaged from None
-        if not isinstance(kind, str) or kind not in _SAFETENSORS_KINDS:
-            raise CheckpointError(
-                f"The tensor {shown(name)} holds {shown(kind)} numbers; floats of 16, 32 or 64 bits are accepted."
-            )
-        if not isinstance(shape, list) or len(shape) > 8 or not all(_is_size(n) for n in (*shape, start, stop)):
-            raise damaged
-        # The tensors must fill the file without a gap or an overlap, so nothing can hide and nothing can expand.
-        if start != position or stop - start != math.prod(shape) * _width(_SAFETENSORS_KINDS[kind]):
-            raise damaged
-        if stop > len(body):
-            raise damaged
-        position = stop
-        tensors[name] = _from_bytes(body[start:stop], _SAFETENSORS_KINDS[kind]).reshape(shape)
-    if position != len(body):
-        raise damaged
-    order = sorted(tensors, key=natural)  # the format sorts names; numbers in them say the order of the layers
-    states = [({name: tensors[name] for name in order}, "")]
-    return Contents("safetensors", "safetensors", _accept(states), metadata)
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name appears twice")
-    return found
-
-
-def _start(entry: Any) -> int:
-    try:
-        return int(entry["data_offsets"][0])
-    except (TypeError, KeyError, ValueError, IndexError, OverflowError):
-        return -1
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40
+    metadata, places = read_header(io.BytesIO(data))
+    tensors = {}
+    for name in sorted(places, key=natural):  # the format sorts names; numbers in them say the order of the layers
+        kind, shape, place = places[name]
+        tensors[name] = _from_bytes(memoryview(data)[place], kind).reshape(shape)
+    return Contents("safetensors", "safetensors", _accept([(tensors, "")]), metadata)
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -250,7 +189,7 @@ def _read_zip(data: bytes) -> Contents:
 
 def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
     """Refuse a zip directory that lies, points out of the archive or unpacks to more than was uploaded."""
-    _check_count(len(entries) // 2)
+    check_count(len(entries) // 2)
     names = [entry.filename for entry in entries]
     if len(set(names)) != len(names):
         raise CheckpointError(f"The zip container lists a part twice; {ACCEPTED}.")
@@ -356,10 +295,10 @@ def _states(tree: Any, storage: Any) -> list[tuple[dict[str, Tensor], str]]:
         if depth > _DEEPEST:
             too_deep = True
             continue
-        items = list(node.items() if isinstance(node, dict) else enumerate(node))[: 4 * _MOST_TENSORS]
+        items = list(node.items() if isinstance(node, dict) else enumerate(node))[: 4 * MOST_TENSORS]
         named = {str(key): value for key, value in items if isinstance(key, str) and isinstance(value, TensorSpec)}
         if any(len(spec.size) >= 2 for spec in named.values()) and not _of_optimiser(path, named):
-            _check_count(len(named))
+            check_count(len(named))
             found.append((_likelihood(path), path, named))
         waiting.extend((value, f"{path}.{key}" if path else str(key), depth + 1) for key, value in items)
     if not found:
@@ -416,11 +355,6 @@ def _from_bytes(raw: memoryview, kind: str) -> Tensor:
 def _width(kind: str) -> int:
     widths = {"bytes": 1, "bool": 1, "bfloat16": 2, "complex64": 8, "complex128": 16}
     return widths[kind] if kind in widths else int(re.sub(r"\D", "", kind)) // 8
-
-
-def _check_count(count: int) -> None:
-    if count > _MOST_TENSORS:
-        raise CheckpointError(f"The file lists {count} tensors; at most {_MOST_TENSORS} are accepted.")
 
 
 # ------------------------------------------------------------------------------------------- from weights to float32

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import io
 import pickletools
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from robustness_core.errors import CheckpointError
+from robustness_core.errors import CheckpointError, shown
 
 _MOST_OPERATIONS = 4_000_000  # about four seconds; a state_dict needs some forty a tensor
 
 
 WANTED = "save the weights with torch.save(model.state_dict(), ...) or as safetensors"
-
-
-def shown(name: object, longest: int = 60) -> str:
-    """A name out of a file, safe to print anywhere: markup, quotes and control characters are spelled as escapes."""
-    text = str(name)
-    return re.sub(r"[^\w .:/+-]", _escape, text[:longest]) + ("…" if len(text) > longest else "")
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 @dataclass(frozen=True)

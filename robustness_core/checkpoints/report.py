@@ -10,7 +10,7 @@ from typing import Any
 
 from robustness_core import layers
 from robustness_core.checkpoints import containers
-from robustness_core.checkpoints.candidates import candidates, check_normalisation, sha256
+from robustness_core.checkpoints.candidates import candidates, sha256
 from robustness_core.checkpoints.identify import (
     CHANCE,
     FEWEST,
@@ -21,6 +21,7 @@ from robustness_core.checkpoints.identify import (
     cuts,
     tied_with_best,
 )
+from robustness_core.files import check_normalisation
 from robustness_core.networks import Network
 
 

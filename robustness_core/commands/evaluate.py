@@ -18,9 +18,8 @@ from tqdm import tqdm
 from robustness_core import datasets
 from robustness_core.engine.audit import versions
 from robustness_core.errors import StrataError
-from robustness_core.files import check_writable
+from robustness_core.files import card_file, check_writable, read_card, write_together
 from robustness_core.networks import Network
-from robustness_core.networks.own_format import read_card, save_card
 from robustness_core.sandbox import untrusted
 from robustness_core.spec import EpsilonGrid, sample_indices
 from robustness_core.training.evaluation import (
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     for sentence in guessed:
         print(f"strata: {sentence}", file=sys.stderr)
     card["evaluation"] = (card.get("evaluation", {}) if args.only else {}) | measure(network, card, args)
-    save_card(args.file, card)
+    write_together(card_file(args.file, card))
     print(_summary(args.file.stem, card["evaluation"]))
 
 

@@ -16,7 +16,7 @@ from robustness_core.engine.audit import versions
 from robustness_core.errors import StrataError
 from robustness_core.files import check_writable
 from robustness_core.networks import Network
-from robustness_core.networks.own_format import save
+from robustness_core.networks.saving import save
 from robustness_core.training.train import (
     HELD_OUT,
     HELD_OUT_STEPS,

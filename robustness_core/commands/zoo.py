@@ -9,8 +9,7 @@ from typing import Any
 
 from robustness_core import datasets
 from robustness_core.errors import StrataError
-from robustness_core.files import write_whole
-from robustness_core.networks.own_format import read_card
+from robustness_core.files import read_card, write_whole
 
 ZOO = Path(__file__).resolve().parents[2] / "zoo"
 

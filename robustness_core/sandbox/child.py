@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from robustness_core.errors import ACCEPTED, CheckpointError
+
 
 def main() -> int:
     request = json.load(sys.stdin)
@@ -28,7 +30,7 @@ def main() -> int:
 
 def _look(request: dict[str, Any], limits: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The report, or a refusal of one sentence. Nothing that reads files is imported before the limits hold."""
-    from robustness_core.checkpoints import CheckpointError, clean_copy, report
+    from robustness_core.checkpoints import clean_copy, report
 
     def understood() -> None:
         (folder / "understood").touch()
@@ -68,10 +70,7 @@ def _too_large(limits: dict[str, Any]) -> str:
 
 
 def _unexpected(error: Exception) -> str:
-    return (
-        f"The file could not be understood ({type(error).__name__}); accepted are safetensors, a state_dict saved by "
-        f"torch.save (.pt, .pth, .th) and ONNX."
-    )
+    return f"The file could not be understood ({type(error).__name__}); {ACCEPTED}."
 
 
 # --------------------------------------------------------------------------------------------------------- the limits

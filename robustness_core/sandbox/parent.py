@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from robustness_core import datasets
-from robustness_core.errors import CheckpointError
+from robustness_core.errors import ACCEPTED, CheckpointError
 
 ROOT = Path(__file__).resolve().parents[2]
 _LARGEST_ANSWER = 16 * 1024**2
 _REPORT = "answer.json"
 _COPY = "copy.safetensors"
 _UNDERSTOOD = "understood"  # the child leaves a file of this name once the upload is parsed
-_ACCEPTED = "accepted are safetensors, a state_dict saved by torch.save (.pt, .pth, .th) and ONNX"
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def _check_file(path: Path, limits: Limits) -> None:
     except ValueError:
         raise CheckpointError("The name of the file holds a zero byte; give it another name.") from None
     if not stat.S_ISREG(about.st_mode):
-        raise CheckpointError(f"This is not a file; {_ACCEPTED}.")
+        raise CheckpointError(f"This is not a file; {ACCEPTED}.")
     if about.st_size > limits.largest:
         raise CheckpointError(
             f"The file has {about.st_size / 1024**2:.0f} MB; at most {limits.largest / 1024**2:.0f} MB are accepted."
@@ -145,7 +144,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _answer(folder: Path, status: int | None, limits: Limits) -> dict[str, Any]:
     """What the child wrote; it is read as something that a hostile file may have written."""
     if status is None or status == -signal.SIGXCPU:
-        return {"refusal": f"Reading the file took over {limits.parsing:.0f} seconds, so it was refused; {_ACCEPTED}."}
+        return {"refusal": f"Reading the file took over {limits.parsing:.0f} seconds, so it was refused; {ACCEPTED}."}
     report = folder / _REPORT
     try:
         if report.is_symlink() or report.stat().st_size > _LARGEST_ANSWER:
@@ -157,8 +156,8 @@ def _answer(folder: Path, status: int | None, limits: Limits) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         pass
     if status == -signal.SIGKILL:
-        return {"refusal": f"Reading the file took too much memory or time, so it was refused; {_ACCEPTED}."}
-    return {"refusal": f"The file made its reader crash, so it was refused; {_ACCEPTED}."}
+        return {"refusal": f"Reading the file took too much memory or time, so it was refused; {ACCEPTED}."}
+    return {"refusal": f"The file made its reader crash, so it was refused; {ACCEPTED}."}
 
 
 def _move(made: Path, copy: Path) -> None:

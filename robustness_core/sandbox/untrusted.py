@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
-from safetensors import SafetensorError
-
 from robustness_core.checkpoints import load as load_here
+from robustness_core.files import described
 from robustness_core.networks import Network
 from robustness_core.sandbox import parent as sandbox
 
@@ -19,22 +17,12 @@ def load(path: Path, hints: Mapping[str, Any] | None = None) -> tuple[Network, t
     """The network in a file, and sentences about what was guessed to get it.
 
     Only a safetensors file of the project's own, which names its architecture, is read in this process, and that only
-    where no other normalisation than its own is asked for. `hints` are
-    those of `sandbox.inspect`. Cost: some seconds for any other file. Raises CheckpointError with one
-    sentence.
+    where no other normalisation than its own is asked for. `hints` are those of `sandbox.inspect`. Cost: some seconds
+    for any other file. Raises CheckpointError with one sentence.
     """
-    if _is_own(path) and not {"mean", "std"} & set(hints or {}):
+    if described(path) and not {"mean", "std"} & set(hints or {}):
         return load_here(path), ()
     with tempfile.TemporaryDirectory(prefix="strata-upload-") as folder:
         copy = Path(folder) / "copy.safetensors"
         report = sandbox.inspect(path, hints, copy=copy)
         return load_here(copy), tuple(str(warning) for warning in report["warnings"])
-
-
-def _is_own(path: Path) -> bool:
-    """Whether a file is safetensors that say their architecture; its header alone is read, by safetensors itself."""
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            return {"architecture", "input_shape"} <= set(file.metadata() or {})
-    except (OSError, SafetensorError):
-        return False

@@ -13,7 +13,7 @@ from pyautoattack.autopgd_base import APGDAttack
 from torch import nn
 
 from robustness_core import datasets
-from robustness_core.networks.own_format import read
+from robustness_core.checkpoints import load
 from robustness_core.training import attacks
 from robustness_core.training.evaluation import correct
 
@@ -129,7 +129,7 @@ def test_odd_budgets_and_steps_are_refused(epsilon: float, steps: int) -> None:
 
 
 def test_pgd_is_no_weaker_than_apgd_by_more_than_two_points() -> None:
-    network = read(ZOO / "mnist-small-pgd2.safetensors")
+    network = load(ZOO / "mnist-small-pgd2.safetensors")
     data = datasets.load("mnist-5k", "test")
     chosen = np.arange(0, 1000, 4)  # 25 digits a class
     pixels, labels = torch.from_numpy(datasets.to_float(data.pixels[chosen])), torch.from_numpy(data.labels[chosen])

@@ -15,11 +15,12 @@ from torch import nn
 
 from robustness_core import datasets
 from robustness_core.__main__ import main
+from robustness_core.checkpoints import load, save
 from robustness_core.commands import evaluate as command
 from robustness_core.commands import zoo
 from robustness_core.errors import DatasetError
-from robustness_core.networks import build, own_format
-from robustness_core.networks.own_format import read, read_card
+from robustness_core.files import read_card
+from robustness_core.networks import build
 from robustness_core.spec import sample_indices
 from robustness_core.training import evaluation
 from robustness_core.training.attacks import pgd
@@ -137,7 +138,7 @@ def test_the_command_measures_into_the_card(tmp_path: Path, capsys: pytest.Captu
     path = tmp_path / "net.safetensors"
     torch.manual_seed(0)
     network = build("flatten, fc 10", (1, 28, 28))
-    own_format.save(network, path, {"name": "net", "dataset": "mnist-5k", "training": {"epsilon": 0.5}})
+    save(network, path, {"name": "net", "dataset": "mnist-5k", "training": {"epsilon": 0.5}})
     words = [str(path), "--images", "40", "--grid-images", "30", "--fab-images", "5", "--samples", "3", "--steps", "4"]
     assert main(["evaluate", *words, "--epsilon", "0:1:3"]) == 0
     card = read_card(path)
@@ -186,7 +187,7 @@ def test_the_command_says_one_sentence(
     words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "net.safetensors"
-    own_format.save(build("flatten, fc 10", (1, 28, 28)), path)
+    save(build("flatten, fc 10", (1, 28, 28)), path)
     dataset = ["--dataset", "mnist-5k"] if words and "--dataset" not in words else []
     assert main(["evaluate", str(path), *dataset, *words]) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -205,7 +206,7 @@ def test_the_command_says_one_sentence(
 def test_a_network_that_does_not_fit_the_images(
     architecture: str, shape: tuple[int, int, int], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own_format.save(build(architecture, shape), tmp_path / "net.safetensors")
+    save(build(architecture, shape), tmp_path / "net.safetensors")
     assert main(["evaluate", str(tmp_path / "net.safetensors"), "--dataset", "mnist-5k"]) == 2
     assert sentence in capsys.readouterr().err
 
@@ -224,7 +225,7 @@ def test_what_is_lacking_is_said_before_anything_is_measured(
     def measured(*_: object) -> None:
         raise AssertionError("measured too early")
 
-    own_format.save(build("flatten, fc 10", (1, 28, 28)), path, {"dataset": "mnist-5k"})
+    save(build("flatten, fc 10", (1, 28, 28)), path, {"dataset": "mnist-5k"})
     monkeypatch.setattr(command, "accuracy", measured)
     monkeypatch.setattr(command.datasets, "load", without_train)
     assert main(["evaluate", str(path)]) == 2
@@ -234,7 +235,7 @@ def test_what_is_lacking_is_said_before_anything_is_measured(
 def test_audited_photographs_are_the_bundled_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that Explore's FAB line stands beside what a new installation audits."""
     path = tmp_path / "net.safetensors"
-    own_format.save(build("flatten, fc 10", (3, 32, 32)), path, {"dataset": "cifar10"})
+    save(build("flatten, fc 10", (3, 32, 32)), path, {"dataset": "cifar10"})
     assert main(["evaluate", str(path), "--only", "audited", "--samples", "2"]) == 0
     audited = read_card(path)["evaluation"]["audited"]
     assert (audited["dataset"], audited["split"], audited["classes"]) == ("cifar10-2k", "train", [3, 7])
@@ -247,7 +248,7 @@ def test_audited_photographs_are_the_bundled_ones(tmp_path: Path, monkeypatch: p
 def test_a_benign_network_is_measured_at_the_usual_budget(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     card = {"dataset": "mnist-5k", "training": {"method": "benign", "epsilon": 7.0}}
-    own_format.save(build("flatten, fc 10", (1, 28, 28)), path, card)
+    save(build("flatten, fc 10", (1, 28, 28)), path, card)
     assert main(["evaluate", str(path), "--only", "robust", "--images", "5", "--steps", "2"]) == 0
     assert read_card(path)["evaluation"]["robust"]["epsilon"] == [2.0]
 
@@ -256,7 +257,7 @@ def test_the_table_needs_cards(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["zoo", "--zoo", str(tmp_path)])
-    own_format.save(build("flatten, fc 10", (1, 28, 28)), tmp_path / "net.safetensors")
+    save(build("flatten, fc 10", (1, 28, 28)), tmp_path / "net.safetensors")
     assert zoo.main() == 2
     assert "net.safetensors has no card that says how it was trained." in capsys.readouterr().err
     assert not (tmp_path / "README.md").exists()
@@ -271,7 +272,7 @@ def test_cards_agree_with_a_fresh_measurement(card_file: Path) -> None:
     card = read_card(card_file)
     if card["dataset"] != "mnist-5k" and "STRATA_DATA" not in os.environ:
         pytest.skip("STRATA_DATA is not set: the test images of the card are not at hand")
-    network, data = read(card_file.with_suffix(".safetensors")), datasets.load(card["dataset"], "test")
+    network, data = load(card_file.with_suffix(".safetensors")), datasets.load(card["dataset"], "test")
     chosen = np.random.default_rng(0).permutation(len(data))[:500]
     pixels, labels = torch.from_numpy(datasets.to_float(data.pixels[chosen])), torch.from_numpy(data.labels[chosen])
     measured = card["evaluation"]
@@ -298,7 +299,7 @@ def test_fab_norms_of_cards_are_found_again(card_file: Path) -> None:
     """Two audited images a class: the norm that the card states, and an image of that norm that changes the answer."""
     card = read_card(card_file)
     audited = card["evaluation"]["audited"]
-    data, network = datasets.load(audited["dataset"], "train"), read(card_file.with_suffix(".safetensors"))
+    data, network = datasets.load(audited["dataset"], "train"), load(card_file.with_suffix(".safetensors"))
     chosen = [index for part in audited["indices"] for index in part[:2]]
     stated = [norm for part in audited["fab_norms"] for norm in part[:2]]
     labels = torch.tensor([0, 0, 1, 1])

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 
+from robustness_core.checkpoints import save
 from robustness_core.networks import build
-from robustness_core.networks.own_format import save
 from robustness_core.spec import AuditSpec
 from store import Database, audits, connect, distances, networks, supervisor, workers
 from store.database import PROJECT
