@@ -46,12 +46,13 @@ def small_multiples(
     lines: list[style.Part] = []
     for index, curves in enumerate(networks.values()):
         number = "" if index == 0 else str(index + 1)
-        place = {"xaxis": f"x{number}", "yaxis": f"y{number}", "x": epsilon, "mode": "lines"}
+        place = {"xaxis": f"x{number}", "yaxis": f"y{number}", "mode": "lines"}
         for curve, colour in zip(curves, style.palette(max(len(curves), 1), dark), strict=False):
             if curve.known:
                 layer = style.safe(curve.layer)
                 traces.append({
-                    **place, "y": curve.mean, "name": layer, "legendgroup": layer,
+                    **place, "x": curve.budgets(epsilon), "y": curve.finely(epsilon).mean,
+                    "name": layer, "legendgroup": layer,
                     "line": {"color": colour, "width": curve.width, "shape": "hv"},
                     "showlegend": same and layer not in named,
                     "hovertemplate": f"{style.safe(curve.label)}: %{{y:.4f}} nats at ε = %{{x:.2f}}<extra></extra>",
@@ -59,7 +60,8 @@ def small_multiples(
                 named.add(layer)
         if images is not None:
             traces.append({
-                **place, "y": images.mean, "line": {"color": grey, "dash": "dot", "width": 1.5, "shape": "hv"},
+                **place, "x": images.budgets(epsilon), "y": images.finely(epsilon).mean,
+                "line": {"color": grey, "dash": "dot", "width": 1.5, "shape": "hv"},
                 "hovertemplate": f"{input_name(images)}: %{{y:.4f}} nats at ε = %{{x:.2f}}<extra></extra>",
                 "showlegend": False,
             })  # fmt: skip

@@ -225,19 +225,13 @@ def _traces(epsilon: Floats, curve: Curve, colour: str, single: bool, dash: str 
     Between the budgets a line is drawn with all of its steps; what is said on hover is of the budgets.
     """
     name = style.safe(curve.label)
-    x, fine = curve.budgets(epsilon), curve.finely(epsilon)
+    fine = curve.finely(epsilon)
     line: style.Part = {"color": colour, "dash": dash or _dash(curve), "shape": "hv"}
     common: style.Part = {"legendgroup": f"{style.safe(curve.layer)} {curve.m}"}
 
     def drawn(y: Floats, at_budgets: Floats, name: str, width: float, **more: Any) -> list[style.Part]:
-        shown: style.Part = {**common, "x": x, "y": y, "mode": "lines", "name": name,
-                             "line": {**line, "width": width}, **more}  # fmt: skip
-        said: style.Part = {"hovertemplate": "%{y:.4f} nats"}
-        if not curve.steps:
-            return [{**shown, **said}]
-        unseen: style.Part = {**common, **said, "x": epsilon, "y": at_budgets, "mode": "markers", "name": name,
-                              "marker": {"color": colour, "size": 0.1}, "showlegend": False}  # fmt: skip
-        return [{**shown, "hoverinfo": "skip"}, unseen]
+        trace = {**common, "name": name, "line": {**line, "width": width}, **more}
+        return stepped(epsilon, curve, y, at_budgets, trace)
 
     if single:
         first, *others = curve.begun
@@ -250,13 +244,28 @@ def _traces(epsilon: Floats, curve: Curve, colour: str, single: bool, dash: str 
     mean = drawn(fine.mean, curve.mean, name, curve.width)
     if fine.band is None:
         return mean
-    low, high = (stairs(x, edge) for edge in fine.band)
+    low, high = (stairs(curve.budgets(epsilon), edge) for edge in fine.band)
     band: style.Part = {
         **common, "x": np.concatenate([high[0], low[0][::-1]]), "y": np.concatenate([high[1], low[1][::-1]]),
         "mode": "lines", "fill": "toself", "fillcolor": style.translucent(colour, 0.2), "line": {"width": 0},
         "hoverinfo": "skip", "showlegend": False, "name": f"{name}, band",
     }  # fmt: skip
     return [band, *mean]
+
+
+def stepped(epsilon: Floats, curve: Curve, y: Floats, at_budgets: Floats, trace: style.Part) -> list[style.Part]:
+    """A `trace` with its name and line, over all steps of a curve; what is said on hover is of `epsilon` (E,) alone.
+
+    y: (K,) at the budgets of the curve. at_budgets: (E,), the same at `epsilon`.
+    """
+    shown: style.Part = {**trace, "x": curve.budgets(epsilon), "y": y, "mode": "lines"}
+    said: style.Part = {"hovertemplate": "%{y:.4f} nats"}
+    if not curve.steps:
+        return [{**shown, **said}]
+    marker = {"color": trace["line"]["color"], "size": 0.1}
+    unseen: style.Part = {**trace, **said, "line": None, "x": epsilon, "y": at_budgets, "mode": "markers",
+                          "marker": marker, "showlegend": False}  # fmt: skip
+    return [{**shown, "hoverinfo": "skip"}, unseen]
 
 
 def _dash(curve: Curve) -> str:

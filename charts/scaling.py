@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from charts import style
-from charts.curves import Curve, Floats, frame, partly
+from charts.curves import Curve, Floats, frame, partly, stepped
 
 
 def distance_against_m(
@@ -152,15 +152,12 @@ def curves_by_m(
         if not curve.known:
             continue
         name = "no projection" if curve.m is None else f"m = {curve.m}"
-        common: style.Part = {"x": epsilon, "mode": "lines", "legendgroup": name}
-        if images:
-            traces.append({
-                **common, "y": images[place].mean, "name": f"input, {name}", "showlegend": False,
-                "line": {"color": colour, "width": 1.5, "dash": "dot", "shape": "hv"}, "hovertemplate": "%{y:.4f} nats",
-            })  # fmt: skip
         dash = "dash" if curve.m is None else "solid"
-        traces.append({
-            **common, "y": curve.mean, "name": name + partly([curve]), "hovertemplate": "%{y:.4f} nats",
-            "line": {"color": colour, "width": curve.width, "dash": dash, "shape": "hv"},
-        })  # fmt: skip
+        line: style.Part = {"color": colour, "width": curve.width, "dash": dash, "shape": "hv"}
+        dotted = {"name": f"input, {name}", "showlegend": False, "line": {**line, "width": 1.5, "dash": "dot"}}
+        for one, trace in ([(images[place], dotted)] if images else []) + [
+            (curve, {"name": name + partly([curve]), "line": line})
+        ]:
+            mean = one.finely(epsilon).mean
+            traces += stepped(epsilon, one, mean, one.mean, {"legendgroup": name, **trace})
     return frame(epsilon, traces, None, height=420, dark=dark)

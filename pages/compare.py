@@ -54,7 +54,18 @@ def main() -> None:
             return
         running = progress.active(db, {side.network.name for side in sides})
         specs = [side.spec for side in sides]
-        progress.follow(db, running, specs, lambda _, own: _draw(db, sides, idle=not own))
+        drawn: list[reading.Reading] = []
+
+        def draw(_: object, own: bool) -> None:
+            drawn[:] = _draw(db, sides, idle=not own)
+
+        progress.follow(db, running, specs, draw)
+        reading.prepare([one.layers for one in drawn], _mark(drawn))
+
+
+def _mark(readings: list[reading.Reading]) -> object:
+    """What decides the curves."""
+    return [(one.answer.spec.key, one.answer.known) for one in readings]
 
 
 def _ask(shelf: dict[str, NetworkRecord]) -> list[Side]:
@@ -138,9 +149,12 @@ class View:
         return found
 
 
-def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
+def _draw(db: Database, sides: list[Side], *, idle: bool) -> list[reading.Reading]:
+    """Everything that is shown; returns what the curves are drawn from."""
     answers = [known.answer(db, side.spec, side.network.sha256) for side in sides]
     readings = [reading.of(answer, side.network) for side, answer in zip(sides, answers, strict=True)]
+    if reading.prepared(_mark(readings)):
+        readings = [reading.exactly(one) for one in readings]
     parts = [_part(side, one) for side, one in zip(sides, readings, strict=True)]
     if idle:
         _standing(db, parts)
@@ -207,6 +221,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> None:
         {"networks": view.names},
         tables,
     )
+    return readings
 
 
 def _look(readings: list[reading.Reading], parts: list[export.Part]) -> View:

@@ -130,19 +130,7 @@ def main() -> None:
             )
         else:
             screen.link_button({"network": asked.network.name})
-        _prepare(view)
-
-
-def _prepare(view: View) -> None:
-    """Compute every step of the curves, at the end of the script, so that the screen is there before."""
-    if st.session_state.get("exact") == view.mark:
-        return
-    for one in view.drawn:
-        for layer in one.layers if reading.fine(one) else ():
-            for distances in layer.matrices:
-                reading.steps(distances)
-                st.session_state["exact"] = None  # here streamlit ends the script if the reader has done something
-    st.session_state["exact"] = view.mark
+        reading.prepare([one.layers for one in view.drawn], view.mark)
 
 
 def _view(db: Database, asked: question.Question) -> View:
@@ -168,7 +156,7 @@ def _live(view: View, running: AuditRecord | None, shown: Shown) -> None:
     def draw(moved: object, own: bool) -> None:
         if not moved:
             _standing(view)
-            _draw(view.exactly() if st.session_state.get("exact") == view.mark else view, shown)
+            _draw(view.exactly() if reading.prepared(view.mark) else view, shown)
             return
         mark = (moved, view.question.spec.key, screen.dark())
         kept = st.session_state.get("live_view")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,17 +77,23 @@ class Law:
 class View:
     """What is drawn: `measured` holds, for each of the `dimensions` that are wholly known, distances (N, L, R).
 
-    `images` is the mean distance of the images themselves, seen through each of the `dimensions`; `inputs` are the
-    images as a layer, beside each curve of the part.
+    `images` is the mean distance of the images themselves, seen through each of the `dimensions`; `layers` are the
+    layer at each m, whose curves are those of the part, and `inputs` the images, beside each.
     """
 
     layer: LayerRecord
     part: export.Part
-    inputs: list[reading.Layer]
+    layers: Sequence[reading.Layer]
+    inputs: Sequence[reading.Layer]
     dimensions: list[int]
     measured: list[NDArray[np.float64]]
     images: NDArray[np.float64]
     law: Law | None
+
+    @property
+    def mark(self) -> object:
+        """What decides the curves."""
+        return self.part.answer.spec.key, self.part.answer.known
 
     @property
     def means(self) -> list[NDArray[np.float64]]:
@@ -110,7 +117,14 @@ def main() -> None:
         if asked is None:
             return
         running = progress.active(db, {asked.network.name})
-        progress.follow(db, running, [asked.spec], lambda _, own: _draw(db, asked, idle=not own))
+        drawn: list[View] = []
+
+        def draw(_: object, own: bool) -> None:
+            drawn[:] = [_draw(db, asked, idle=not own)]
+
+        progress.follow(db, running, [asked.spec], draw)
+        for view in drawn:
+            reading.prepare([view.layers, view.inputs], view.mark)
 
 
 def _ask(shelf: list[NetworkRecord]) -> Asked | None:
@@ -141,16 +155,23 @@ def _view(db: Database, asked: Asked) -> View:
         lengths = spectra.lengths(db, spectrum.id, answer.left_ids, answer.right_ids)
         law = Law(spectrum, float(lengths.mean())) if np.isfinite(lengths).all() else None
     curves = known.curves(answer, asked.network.features)
-    inputs = [reading.images_of(asked.spec, asked.network, curve.m) for curve in curves]
+    layers: Sequence[reading.Layer] = [
+        reading.Layer(layer.name, curve, tuple(group[i].matrix.distance for i in curve.whole or curve.begun))
+        for curve, group in zip(curves, answer.groups.values(), strict=True)
+    ]
+    inputs: Sequence[reading.Layer] = [reading.images_of(asked.spec, asked.network, curve.m) for curve in curves]
+    if reading.prepared((asked.spec.key, answer.known)):
+        layers, inputs = reading.stepwise(layers), reading.stepwise(inputs)
     overlays = tuple(export.of_images(asked.spec.epsilon.values(), one.curve) for one in inputs)
-    part = export.Part(asked.network, answer, curves, overlays)
+    part = export.Part(asked.network, answer, [one.curve for one in layers], overlays)
     spec, pixels = asked.spec, int(np.prod(asked.network.input_shape))
     apart = 2 * data.input_distances(data.key(spec))
     through_m = input_space_mean(apart.mean(), list(groups), pixels)  # a mean over pairs: E d is linear in the norm
-    return View(layer, part, inputs, list(groups), measured, through_m, law)
+    return View(layer, part, layers, inputs, list(groups), measured, through_m, law)
 
 
-def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
+def _draw(db: Database, asked: Asked, *, idle: bool) -> View:
+    """Everything that is shown; returns what it was drawn from."""
     view = _view(db, asked)
     answer = view.part.answer
     link = {"network": asked.network.name}
@@ -160,7 +181,7 @@ def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
     if answer.known == 0:
         st.info("Nothing is known of this layer yet.")
         screen.link_button(link)
-        return
+        return view
     figures = _figures(view, dark=screen.dark())
     for key, (heading, figure, caption) in figures.items():
         st.subheader(heading, anchor=False)
@@ -169,6 +190,7 @@ def _draw(db: Database, asked: Asked, *, idle: bool) -> None:
     tables = {"Means": lambda: _table(view)} if view.dimensions else {}
     take_away.show(f"strata-scaling-{asked.spec.key[:8]}", lambda: [view.part], lambda: _report(view),
                    lambda: _panels(view), link, tables)  # fmt: skip
+    return view
 
 
 def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, Caption]]:

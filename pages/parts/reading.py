@@ -24,7 +24,7 @@ from store.records import NetworkRecord
 
 Floats = NDArray[np.float64]
 INPUT = "input"
-FINE = 60  # images a class up to which every step of a curve is drawn; of 100 that takes a second a projection
+STEPPED = 400_000  # pairs up to which every step of their curves is drawn: half a minute of work, once and aside
 ABOUT = {  # by whether all features are read
     False: "How robust a random readout of m mixtures of the features is: it rises and falls from layer to layer, and "
     "is no budget that adds up.",
@@ -91,22 +91,44 @@ def of(answer: known.Answer, network: NetworkRecord) -> Reading:
 
 
 def exactly(one: Reading) -> Reading:
-    """The same with every step of its curves, if all pairs are known and they are not too many.
+    """The same with every step of its curves, if all pairs are known and they are not too many."""
+    return replace(one, layers=stepwise(one.layers))
 
-    Cost: a twentieth of a second a projection of 20 images a class, a fifth of 50.
+
+def stepwise(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Layers with every step of their curves, if all pairs are known and they are not too many.
+
+    Cost: a twentieth of a second for a projection of 20 images a class, one second of 100.
     """
-    if not fine(one):
-        return one
-    layers = [
-        replace(layer, curve=replace(layer.curve, steps=tuple(steps(matrix) for matrix in layer.matrices)))
-        for layer in one.layers
-    ]
-    return replace(one, layers=tuple(layers))
+    if not _affordable(layers):
+        return tuple(layers)
+    return tuple(
+        replace(one, curve=replace(one.curve, steps=tuple(steps(matrix) for matrix in one.matrices))) for one in layers
+    )
 
 
-def fine(one: Reading) -> bool:
-    """Whether every step of the curves is drawn."""
-    return one.whole and one.answer.spec.sample.size <= FINE
+def _affordable(layers: Sequence[Layer]) -> bool:
+    whole = all(one.curve.known == one.curve.total for one in layers)
+    return whole and sum(matrix.size for one in layers for matrix in one.matrices) <= STEPPED
+
+
+def prepare(drawn: Sequence[Sequence[Layer]], mark: object) -> None:
+    """Compute every step of the curves, at the end of the script, so that the screen is there before.
+
+    `mark` stands for what is drawn: `prepared` says of it that the steps are at hand now.
+    """
+    if prepared(mark):
+        return
+    for layers in drawn:
+        for matrix in [matrix for one in layers for matrix in one.matrices] if _affordable(layers) else ():
+            steps(matrix)
+            st.session_state["exact"] = None  # here streamlit ends the script if the reader has done something
+    st.session_state["exact"] = mark
+
+
+def prepared(mark: object) -> bool:
+    """Whether every step of what `mark` stands for has been computed in this session."""
+    return bool(st.session_state.get("exact") == mark)
 
 
 def half_bars(reading: Reading) -> list[Bar]:

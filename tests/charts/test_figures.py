@@ -99,6 +99,21 @@ def test_steps_are_drawn_at_the_distances_themselves_and_hover_speaks_of_budgets
     assert (narrow.x[0], narrow.x[-1]) == (1.0, 2.0)
 
 
+def test_compare_and_scaling_draw_every_step_too() -> None:
+    distances = np.random.default_rng(1).uniform(0.3, 4, (6, 6))
+    one = curves.Curve("conv1", 9, 10, loss_curve(distances, EPSILON)[None], 36, 36, steps=(loss_steps(distances),))
+    between = np.linspace(0, 4, 997)
+    for figure in (
+        compare.small_multiples(EPSILON, {"a": [one]}, images=one),
+        scaling.curves_by_m(EPSILON, [one], [one]),
+    ):
+        lines = [trace for trace in figure.data if trace.mode == "lines" and trace.x[0] is not None]
+        assert len(lines) == 2
+        for line in lines:
+            place = np.searchsorted(line.x, between, side="right") - 1
+            np.testing.assert_allclose(np.asarray(line.y)[place], loss_curve(distances, between), atol=1e-11)
+
+
 def test_single_projections_share_one_legend_entry() -> None:
     figure = curves.layer_curves(EPSILON, [curve()], COLOURS, single=True)
     assert [trace.showlegend for trace in figure.data] == [True, False]

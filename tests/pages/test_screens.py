@@ -1,5 +1,7 @@
 """Every screen without a browser: empty, filled, while an audit runs, with a hostile network, with a wrong address."""
 
+import base64
+import json
 import re
 import sys
 from datetime import UTC, datetime
@@ -497,3 +499,32 @@ def test_start_stands_below_the_settings_and_says_what_is_known_already(db, open
     assert all(audit.state == "done" for audit in audits.recent(db))
     refused = open_screen(screen, **query, S="99999")
     assert refused.columns[0].button[0].disabled
+
+
+@pytest.mark.parametrize("screen", ["explore", "compare", "scaling"])
+def test_the_second_drawing_has_a_step_at_every_distance(db, open_screen, screen) -> None:
+    """Of 81 budgets there are as many points at first, all of them shared; then one for each step besides."""
+    synthetic.network(db, "a")
+    synthetic.network(db, "b")
+    for name in ("a", "b"):
+        synthetic.finish(db, synthetic.question(name, samples=4))
+    query = {"networks": ["a", "b"]} if screen == "compare" else {"network": "a"}
+    opened = open_screen(screen, **query, S="4", **({"one": "conv1", "ms": ["10"]} if screen == "scaling" else {}))
+
+    def points() -> set[int]:
+        figures = [figure for figure in map(lambda one: json.loads(one.proto.spec), opened.get("plotly_chart"))
+                   if "budget" in str(figure["layout"].get("xaxis", {}).get("title"))]  # fmt: skip
+        traces = [trace for figure in figures for trace in figure["data"] if trace.get("line", {}).get("shape") == "hv"]
+        return {len(numbers(trace["x"])) for trace in traces}
+
+    assert points() == {81}
+    opened.run()
+    assert not opened.exception
+    assert 81 not in points()
+
+
+def numbers(values: object) -> list[float]:
+    """Numbers of a figure, which plotly may have packed."""
+    if isinstance(values, dict):
+        return list(np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]))
+    return list(values)
