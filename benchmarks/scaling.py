@@ -29,7 +29,6 @@ from sqlalchemy import text
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import synthetic
 from robustness_core import checkpoints, datasets
 from robustness_core.checkpoints.families import PreActivationBlock, PreActivationNet, ResidualBlock, ResNet
 from robustness_core.engine.audit import run_audit
@@ -39,6 +38,7 @@ from robustness_core.spec import AuditSpec, SeriesSpec
 from robustness_core.zoo import ZOO
 from store import Database, audits, connect, distances, images, workers
 from store.database import PROJECT
+from testing import synthetic
 from worker.executors import Executor, ExecutorError, open_executor
 from worker.tasks import Distances, NetworkFile, Task
 

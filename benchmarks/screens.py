@@ -17,29 +17,22 @@ import asyncio
 import itertools
 import os
 import re
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import store
-from benchmarks import synthetic
 from robustness_core import datasets
 from robustness_core.spec import sample_indices
 from store import audits, networks
+from testing import synthetic
+from testing.browser import dashboard, launch
 
-ROOT = Path(__file__).resolve().parent.parent
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-FLAGS += ["--disable-background-networking", "--disable-component-update"]
 PAIR_OPEN = "location.search.includes('pair=')"
 BIG, LARGE = "made-up-big", 100  # 7 layers x 10,000 pairs a projection
 
@@ -55,13 +48,11 @@ def main() -> None:
         began = time.perf_counter()
         count = fill(url, args.distances)
         report(f"filling the store with {count:,} distances", time.perf_counter() - began, None)
-        with dashboard(url, Path(folder), args.port) as process, sync_playwright() as playwright:
-            path = shutil.which("chromium")
-            if path is None:
-                sys.exit("Chromium is missing: install it with `apt-get install chromium`.")
-            browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        settings = {**os.environ, "STRATA_DATABASE": url, "STRATA_WORKER": "none"}
+        with dashboard(settings, Path(folder), port=args.port) as (_, process), sync_playwright() as playwright:
+            browser = launch(playwright)
             measure(browser, Relay(args.port))
-            megabytes = memory(process.pid)
+            megabytes = memory(process)
             print(f"{'memory of the web process':<72}{megabytes:8.0f} MB    (bound 400 MB)")
             browser.close()
 
@@ -97,28 +88,6 @@ def keep_collisions(db: store.Database) -> None:
     )
     for first, second in itertools.product(left, right):
         synthetic.keep_collisions(db, spec, network.sha256, first, second)
-
-
-@contextmanager
-def dashboard(url: str, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The dashboard over the database `url`, without a worker."""
-    environment = {**os.environ, "STRATA_DATABASE": url, "STRATA_WORKER": "none"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)],
-            cwd=ROOT, env=environment, stdout=log, stderr=log,
-        )  # fmt: skip
-        try:
-            for _ in range(600):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield process
-        finally:
-            process.terminate()
-            process.wait(20)
 
 
 class Relay:

@@ -28,6 +28,7 @@ from robustness_core.layers import cuts, extractor
 from robustness_core.projection import project
 from robustness_core.spec import PRESETS, sample_indices
 from robustness_core.zoo import find
+from testing.oracles import tiny_relu, tiny_relu_distance
 
 SEED = 12345  # of the measured pairs and projections; the tuning used seeds below 1000
 Row = tuple[Tensor, float, float, float]  # distances, mean passes, seconds a pair, share verified
@@ -175,8 +176,6 @@ def raw_pass(f: nn.Module, left: Tensor, right: Tensor, batch: int, layout: torc
 
 def tiny(cases: int) -> None:
     """Distance / truth on tiny ReLU networks: n0 = 4, 4 hidden units, m = 2, standard normal."""
-    from tests.core.oracles import tiny_relu, tiny_relu_distance
-
     generator = torch.Generator().manual_seed(SEED)
     problems = []
     for _ in range(cases):

@@ -25,9 +25,8 @@ from robustness_core.spec import AuditSpec
 from store import Database, StoreError, audits, connect, distances, maintenance, networks
 from store.database import PROJECT
 from store.records import AuditRecord, LayerRecord
-from worker.tasks import NetworkFile, layers
+from worker.tasks import layers
 
-ARCHITECTURE = "conv 4 4x4/4, relu, flatten, fc 10"
 ROWS = """
     SELECT series.key, l."index", r."index", distance, residual, collided, passes FROM distances
     JOIN series ON series.id = series_id JOIN images l ON l.id = left_id JOIN images r ON r.id = right_id
@@ -51,18 +50,14 @@ def spec(number: int) -> AuditSpec:
 
 def prepare(url: str) -> Database:
     """A database with a tiny, untrained network on its shelf."""
-    import torch  # here, since the asking process, which is started often, needs none
-
-    from robustness_core.checkpoints import clean_copy
-    from robustness_core.networks import build
+    from testing.networks import tiny_file  # here, since the asking process, which is started often, needs no torch
 
     db = connect(url)
-    torch.manual_seed(0)
-    content = clean_copy(build(ARCHITECTURE, (1, 28, 28), mean=[0.13], std=[0.31]))
-    file = NetworkFile("a" * 64, "safetensors", ARCHITECTURE, (1, 28, 28), (0.13,), (0.31,), content)
+    file = tiny_file()
+    assert file.content is not None
     networks.register(
-        db, name="tiny", sha256=file.sha256, source="upload", format=file.format, architecture=ARCHITECTURE,
-        input_shape=file.input_shape, mean=file.mean, std=file.std, card={}, weights=content,
+        db, name="tiny", sha256=file.sha256, source="upload", format=file.format, architecture=file.architecture,
+        input_shape=file.input_shape, mean=file.mean, std=file.std, card={}, weights=file.content,
         layers=[LayerRecord(**{**layer, "shape": tuple(layer["shape"])}) for layer in layers(file)],
     )  # fmt: skip
     return db

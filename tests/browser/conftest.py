@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 import store
-from benchmarks import synthetic
-from robustness_core.spec import AuditSpec
 from store import audits, networks
+from store.database import PROJECT
+from testing import synthetic
+from testing.browser import ARTEFACTS, TINY, dashboard, environment, launch
 
-ROOT = Path(__file__).resolve().parents[2]
-ARTEFACTS = ROOT / "artefacts"
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-TINY = AuditSpec.of(
-    "mnist-small-pgd2",
-    dataset="mnist-5k",
-    classes=(3, 7),
-    samples=4,
-    layers=("conv1", "conv1.pre", "logits"),
-    m=(2,),
-    preset="fast",
-)
+WORKER = [sys.executable, "-m", "worker", "--device", "cpu", "--executor", "local:1"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,56 +33,13 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="session")
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.fail("Chromium is missing: install it with `apt-get install chromium`.", pytrace=False)
     try:
-        opened = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-    except Error as error:
-        pytest.fail(f"Chromium at {path} does not start: {error.message.splitlines()[0]}", pytrace=False)
+        opened = launch(playwright)
+    except RuntimeError as error:
+        pytest.fail(str(error), pytrace=False)
     expect.set_options(timeout=30_000)  # other work may share the machine
     yield opened
     opened.close()
-
-
-def environment(url: str, folder: Path) -> dict[str, str]:
-    return {
-        **{name: value for name, value in os.environ.items() if name != "STRATA_DATA"},
-        "STRATA_DATABASE": url,
-        "STRATA_WORKER": "none",
-        "STRATA_CACHE": str(folder / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-def serve(url: str, folder: Path, *, worker: str = "none") -> Iterator[str]:
-    """Run the dashboard over the database `url` until the generator is closed; gives its address.
-
-    `worker`: the setting STRATA_WORKER; with an empty one the dashboard has a worker of its own.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = (folder / "dashboard.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)],
-        cwd=ROOT, env=environment(url, folder) | {"STRATA_WORKER": worker}, stdout=log, stderr=log,
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5):
-                    break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    pytest.fail(f"The dashboard did not start: {(folder / 'dashboard.log').read_text()[-800:]}")
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
-        log.close()
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +53,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Dat
     assert audits.recent(db)[0].state == "done"
     synthetic.network(db)
     synthetic.finish(db, synthetic.question(samples=24))
-    yield from ((db, address) for address in serve(db.url, folder))
+    with dashboard(environment(db.url, folder), folder) as (address, _):
+        yield db, address
     db.close()
 
 
@@ -122,15 +62,16 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Dat
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Database, str]]:
     folder = tmp_path_factory.mktemp("empty")
     db = store.connect(f"sqlite:///{folder / 'strata.db'}")
-    yield from ((db, address) for address in serve(db.url, folder))
+    with dashboard(environment(db.url, folder), folder) as (address, _):
+        yield db, address
     assert networks.all(db) == []
     db.close()
 
 
 def work(db: store.Database, folder: Path, *arguments: str) -> None:
     """Let a real worker do what is asked, in a process of its own."""
-    command = [sys.executable, "-m", "worker", "--device", "cpu", "--executor", "local:1", *arguments]
-    subprocess.run(command, cwd=ROOT, env=environment(db.url, folder), check=True, timeout=170, capture_output=True)
+    settings = environment(db.url, folder)
+    subprocess.run([*WORKER, *arguments], cwd=PROJECT, env=settings, check=True, timeout=170, capture_output=True)
 
 
 @pytest.fixture
@@ -139,11 +80,9 @@ def worker(filled: tuple[store.Database, str], tmp_path: Path) -> Iterator[Calla
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:
-        command = [sys.executable, "-m", "worker", "--device", "cpu", "--executor", "local:1"]
+        settings = environment(filled[0].url, tmp_path)
         with (tmp_path / "worker.log").open("wb") as log:
-            started.append(
-                subprocess.Popen(command, cwd=ROOT, env=environment(filled[0].url, tmp_path), stdout=log, stderr=log)
-            )
+            started.append(subprocess.Popen(WORKER, cwd=PROJECT, env=settings, stdout=log, stderr=log))
 
     yield start
     for process in started:
@@ -171,14 +110,3 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
     if report.when == "call":
         item.failed = report.failed  # type: ignore[attr-defined]
     return report
-
-
-def shoot(page: Page, name: str) -> None:
-    """A screenshot of the whole screen, however long."""
-    ARTEFACTS.mkdir(exist_ok=True)
-    width = page.viewport_size["width"]
-    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-    page.set_viewport_size({"width": width, "height": min(max(height, 600), 6000)})
-    page.wait_for_timeout(300)  # figures take the new size
-    page.screenshot(path=ARTEFACTS / f"{name}.png", animations="disabled")
-    page.set_viewport_size({"width": width, "height": 1000})

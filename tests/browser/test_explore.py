@@ -12,18 +12,10 @@ from playwright.sync_api import Page, expect
 from pages.parts import shell
 from robustness_core.spec import AuditSpec
 from store import audits
-from tests.browser.conftest import TINY, shoot
+from testing.browser import KNOWN_TINY, TINY, settled, shoot
 
 MATRIX = ".st-key-figure_matrix .nsewdrag"
 ASK_TINY = "network=mnist-small-pgd2&layers=conv1&layers=logits&S=4&m=2&preset=fast&N=2"
-KNOWN_TINY = "network=mnist-small-pgd2&layers=conv1&layers=conv1.pre&layers=logits&S=4&m=2&preset=fast&pre=true"
-
-
-def settled(page: Page) -> None:
-    """Wait until the script has run to its end."""
-    page.wait_for_selector("h1")
-    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
-    expect(page.locator(".stApp[data-test-script-state=running]")).to_have_count(0)
 
 
 def cell(page: Page, row: float, column: float, size: int) -> None:

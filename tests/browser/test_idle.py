@@ -12,13 +12,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import store
-from benchmarks import synthetic
 from robustness_core.spec import AuditSpec
 from store import audits, networks, supervisor, workers
-from tests.browser.conftest import serve
-from tests.browser.test_explore import settled
-from tests.browser.test_links import explore
-from tests.waiting import until
+from testing import synthetic
+from testing.browser import dashboard, environment, explore, settled
+from testing.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +25,8 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Data
     folder = tmp_path_factory.mktemp("idle")
     db = store.connect(f"sqlite:///{folder / 'strata.db'}")
     synthetic.network(db)
-    yield from ((db, address) for address in serve(db.url, folder))
+    with dashboard(environment(db.url, folder), folder) as (address, _):
+        yield db, address
     db.close()
 
 
@@ -73,7 +72,8 @@ def test_a_screen_is_drawn_anew_only_when_something_has_changed(page: Page, quie
 def attended(tmp_path: Path) -> Iterator[tuple[store.Database, str]]:
     """A dashboard with a worker of its own, and nothing known."""
     db = store.connect(f"sqlite:///{tmp_path / 'strata.db'}")
-    yield from ((db, address) for address in serve(db.url, tmp_path, worker=""))
+    with dashboard(environment(db.url, tmp_path) | {"STRATA_WORKER": ""}, tmp_path) as (address, _):
+        yield db, address
     supervisor.stop(db)
     until(lambda: not supervisor.lives(db))
     db.close()

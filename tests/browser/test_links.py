@@ -11,13 +11,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import store
-from benchmarks import synthetic
 from pages.parts import words
 from robustness_core import datasets
 from robustness_core.spec import EpsilonGrid, sample_indices
 from store import audits
-from tests.browser.conftest import serve
-from tests.browser.test_explore import settled
+from testing import synthetic
+from testing.browser import dashboard, environment, explore, settled
 
 NETWORKS = ("first-made-up", "second-made-up", "third-made-up")
 # Nothing at its default, and no two of them alike.
@@ -49,7 +48,8 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Da
     synthetic.finish(db, ASKED)
     layers = tuple(layer.name for layer in synthetic.SMALL)
     synthetic.keep_collisions(db, ASKED.replace(layers=layers), shelf[ASKED.network].sha256, *PAIR)
-    yield from ((db, address) for address in serve(db.url, folder))
+    with dashboard(environment(db.url, folder), folder) as (address, _):
+        yield db, address
     db.close()
 
 
@@ -62,10 +62,6 @@ def _first_images() -> tuple[int, int]:
 
 
 PAIR = _first_images()
-
-
-def explore(spec: object, **more: str) -> str:
-    return "explore?" + urlencode({**words.address(spec), **more}, doseq=True)  # type: ignore[arg-type]
 
 
 def seen(page: Page) -> dict[str, object]:

@@ -6,12 +6,8 @@ import base64
 import importlib
 import json
 import re
-import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,9 +17,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 import store
-from benchmarks import synthetic
 from store import audits
-from tests.browser.conftest import ROOT, environment
+from testing import synthetic
+from testing.browser import dashboard, environment, free_port
 
 pytest.importorskip("joserfc", reason="the login needs the packages of requirements-cluster.txt")
 jwk, jwt = importlib.import_module("joserfc.jwk"), importlib.import_module("joserfc.jwt")
@@ -93,9 +89,7 @@ def guarded(provider: str, tmp_path: Path) -> Iterator[tuple[store.Database, str
     """A dashboard with a login, and its store."""
     db = store.connect(f"sqlite:///{tmp_path / 'strata.db'}")
     synthetic.network(db)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     secrets = tmp_path / "secrets.toml"
     secrets.write_text(
         "[auth]\n"
@@ -104,33 +98,12 @@ def guarded(provider: str, tmp_path: Path) -> Iterator[tuple[store.Database, str
         'client_id = "strata"\nclient_secret = "the-secret"\n'
         f'server_metadata_url = "{provider}/.well-known/openid-configuration"\n'
     )
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    with (tmp_path / "dashboard.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--secrets.files", str(secrets)],
-            cwd=ROOT, env=environment(db.url, tmp_path), stdout=log, stderr=log,
-        )  # fmt: skip
-        try:
-            end = time.monotonic() + 60
-            while not _healthy(port):
-                assert time.monotonic() < end, (tmp_path / "dashboard.log").read_text()[-800:]
-                time.sleep(0.1)
-            yield db, f"http://localhost:{port}"
-        finally:
-            process.terminate()
-            process.wait(20)
+    with dashboard(environment(db.url, tmp_path), tmp_path, "--secrets.files", str(secrets), port=port):
+        yield db, f"http://localhost:{port}"
     db.close()
     said = (tmp_path / "dashboard.log").read_text()
     assert "the-secret" not in said
     assert "0123456789abcdef" not in said
-
-
-def _healthy(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5):
-            return True
-    except OSError:
-        return False
 
 
 def test_in_asked_as_somebody_and_out(browser: Browser, guarded: tuple[store.Database, str]) -> None:

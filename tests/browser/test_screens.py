@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Error, FloatRect, Locator, Page, expect
 
-from benchmarks import synthetic
 from store import audits, networks
-from tests.browser.conftest import shoot
-from tests.browser.test_explore import KNOWN_TINY, settled
+from testing import synthetic
+from testing.browser import KNOWN_TINY, settled, shoot
 
 SCREENS = {
     "home": "",

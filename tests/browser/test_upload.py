@@ -14,15 +14,15 @@ from playwright.sync_api import Page, expect
 from safetensors.torch import load_file
 
 import store
-from benchmarks import synthetic
 from robustness_core.spec import AuditSpec
 from store import audits, networks
-from tests.browser.conftest import ROOT, serve, shoot
-from tests.browser.test_explore import settled
-from tests.core import hostile_files as hostile
-from tests.waiting import until
+from store.database import PROJECT
+from testing import hostile_files as hostile
+from testing import synthetic
+from testing.browser import dashboard, environment, settled, shoot
+from testing.waiting import until
 
-BUNDLED = ROOT / "zoo" / "mnist-small-pgd2.safetensors"
+BUNDLED = PROJECT / "zoo" / "mnist-small-pgd2.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Data
     """An empty store of this module's own, and the dashboard over it."""
     folder = tmp_path_factory.mktemp("shelf")
     db = store.connect(f"sqlite:///{folder / 'strata.db'}")
-    yield from ((db, address) for address in serve(db.url, folder))
+    with dashboard(environment(db.url, folder), folder) as (address, _):
+        yield db, address
     db.close()
 
 
@@ -88,7 +89,7 @@ def test_a_good_file_becomes_a_network_that_can_be_audited(page: Page, shelf) ->
     assert set(asked.spec.search.layers) <= {layer.name for layer in added.layers}
 
 
-PHOTOGRAPHS = ROOT / "zoo" / "cifar10-medium-pgd0.5.safetensors"
+PHOTOGRAPHS = PROJECT / "zoo" / "cifar10-medium-pgd0.5.safetensors"
 
 
 def test_an_upload_for_photographs_is_measured_and_its_normalisation_corrected(page: Page, shelf) -> None:

@@ -25,7 +25,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 @given(seed=st.integers(0, 10**6), radius=st.floats(1e-3, 1e3), scale=st.floats(1e-3, 1e3))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_projection_is_the_closest_point_of_the_ball(seed: int, radius: float, scale: float) -> None:
     images = torch.randn(5, 2, 3, 4, generator=generator(seed), dtype=torch.float64) * scale
     images[0] = 0
@@ -43,7 +43,7 @@ def test_unit_scales_each_image_alone_and_keeps_zero() -> None:
 
 
 @given(seed=st.integers(0, 10**6), epsilon=st.floats(0.01, 5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_starts_and_results_stay_in_ball_and_box(seed: int, epsilon: float) -> None:
     torch.manual_seed(seed)
     network = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 3))

@@ -66,7 +66,7 @@ step = st.builds(
 plain = st.lists(st.tuples(step, st.sampled_from(["", "maxpool 2/2", "avgpool 2/2"])), min_size=1, max_size=3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(plain)
 def test_every_guess_fits_and_gives_a_network_of_the_same_shapes(steps: list[tuple[str, str]]) -> None:
     text = ", ".join(word for pair in steps for word in pair if word) + ", flatten, fc 10"

@@ -12,7 +12,7 @@ from torch import nn
 from robustness_core import checkpoints
 from robustness_core.checkpoints import CheckpointError, clean_copy, load, save, sha256
 from robustness_core.networks import build
-from tests.core import hostile_files as hostile
+from testing import hostile_files as hostile
 
 TEXT = "conv 4 4x4/2 p1, relu, conv 8 4x4/2 p1, relu, flatten, fc 16, relu, fc 10"
 UPLOADS = Path(os.environ.get("STRATA_DATA", "/nowhere")).parent / "uploads"
@@ -114,18 +114,6 @@ def test_a_clean_copy_holds_nothing_else_of_the_file(tmp_path: Path) -> None:
     images = torch.rand(3, 1, 28, 28)
     with torch.no_grad():
         assert torch.equal(load(copy)(images), network(images))
-
-
-def test_a_clean_copy_of_a_family_is_read_without_hints(tmp_path: Path) -> None:
-    from tests.core.test_families import NETWORKS, ready, weights
-
-    original = ready(NETWORKS["wrn-10-2"])
-    path, copy = tmp_path / "upload.pt", tmp_path / "copy.safetensors"
-    path.write_bytes(hostile.zipped(weights(original)))
-    copy.write_bytes(clean_copy(load(path, architecture="wrn-10-2")))
-    images = torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        torch.testing.assert_close(load(copy)(images), original(images), rtol=1e-4, atol=1e-4)
 
 
 @needs_uploads

@@ -17,7 +17,7 @@ from robustness_core.layers import extractor
 from robustness_core.networks import build
 from robustness_core.projection import project
 from robustness_core.spec import METHODS, PRESETS, TOLERANCE
-from tests.core.oracles import affine_distance, grid_distance, tiny_relu, tiny_relu_distance
+from testing.oracles import affine_distance, grid_distance, tiny_relu, tiny_relu_distance
 
 torch.set_num_threads(1)
 BOTH = pytest.mark.parametrize("method", METHODS)
@@ -147,7 +147,7 @@ def test_features_that_outnumber_both_images_collide_only_at_the_midpoint() -> N
 # --- what always holds -----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),
     method=st.sampled_from(sorted(METHODS)),
@@ -360,7 +360,7 @@ def test_a_wide_spectrum_behind_an_activation_hides_nothing() -> None:
 
 
 @BOTH
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000), mismatch=st.floats(1e-6, 1e-2))
 def test_pairs_that_nearly_collide_are_found_near(method: str, seed: int, mismatch: float) -> None:
     """m = 1: x' is moved until its features agree with those of x up to g = |b| mismatch, a and b their gradients.

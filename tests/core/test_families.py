@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustness_core import checkpoints, layers
-from robustness_core.checkpoints import CheckpointError, chain, families
+from robustness_core.checkpoints import CheckpointError, chain, clean_copy, families, load
 from robustness_core.checkpoints.containers import Contents, State
 from robustness_core.networks import Network, build
-from tests.core.layouts import PreActBlock
+from testing import hostile_files as hostile
+from testing.layouts import PreActBlock, ready
 
 Make = Callable[[], nn.Module]
 
@@ -176,16 +178,6 @@ NETWORKS: dict[str, Make] = {
 }
 
 
-def ready(make: Make) -> nn.Module:
-    torch.manual_seed(0)
-    network = make().eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean, -0.1, 0.1)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
-    return network
-
-
 def weights(network: nn.Module) -> dict[str, Tensor]:
     return {k: t.detach().clone() for k, t in network.state_dict().items() if not k.endswith("num_batches_tracked")}
 
@@ -259,3 +251,13 @@ def test_vgg_is_recognised(name: str, norm: bool) -> None:
     order = chain.in_order(chain.parts(tensors))
     assert order is not None
     assert families.texts(order) == [(name + ("-bn" if norm else ""), (3, 32, 32), text)]
+
+
+def test_a_clean_copy_of_a_family_is_read_without_hints(tmp_path: Path) -> None:
+    original = ready(NETWORKS["wrn-10-2"])
+    path, copy = tmp_path / "upload.pt", tmp_path / "copy.safetensors"
+    path.write_bytes(hostile.zipped(weights(original)))
+    copy.write_bytes(clean_copy(load(path, architecture="wrn-10-2")))
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(load(copy)(images), original(images), rtol=1e-4, atol=1e-4)

@@ -19,7 +19,7 @@ from robustness_core import checkpoints
 from robustness_core.__main__ import main
 from robustness_core.checkpoints import CheckpointError, containers
 from robustness_core.sandbox import parent as sandbox
-from tests.core import hostile_files as hostile
+from testing import hostile_files as hostile
 
 # Torch warns of what it is asked to write here: old containers, TorchScript, sparse and quantised tensors.
 with pytest.warns():

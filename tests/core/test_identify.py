@@ -24,8 +24,8 @@ from robustness_core.checkpoints.report import inspect
 from robustness_core.errors import DatasetError
 from robustness_core.sandbox import parent as sandbox
 from robustness_core.sandbox import untrusted
-from tests.core import hostile_files as hostile
-from tests.core import layouts
+from testing import hostile_files as hostile
+from testing import layouts
 
 UPLOADS = Path(os.environ.get("STRATA_DATA", "/nowhere")).parent / "uploads"
 needs_uploads = pytest.mark.skipif(not UPLOADS.is_dir(), reason="the uploads beside STRATA_DATA are not here")

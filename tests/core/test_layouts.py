@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from robustness_core import checkpoints
 from robustness_core.checkpoints import CheckpointError, containers
-from tests.core import layouts
-from tests.core.layouts import prefixed
+from testing import layouts
+from testing.layouts import prefixed
 
 # Shapes do not tell these apart from a more usual network: the right one is among those offered.
 OFFERED = {"resnet18 of torchvision, 3×3 stem and pool", "resnet18 of torchvision, 7×7 stem, no pool"}

@@ -20,7 +20,8 @@ from robustness_core import layers
 from robustness_core.checkpoints import CheckpointError
 from robustness_core.checkpoints.onnx import importer, operations
 from robustness_core.networks import Network, programs
-from tests.core.hostile_files import linear, model
+from testing.hostile_files import linear, model
+from testing.layouts import ready
 
 UPLOADS = Path(os.environ.get("STRATA_DATA", "/nowhere")).parent / "uploads"
 needs_uploads = pytest.mark.skipif(not UPLOADS.is_dir(), reason="the uploads beside STRATA_DATA are not here")
@@ -110,16 +111,6 @@ def export(network: nn.Module, options: dict[str, Any]) -> bytes:
     return target.getvalue()
 
 
-def ready(name: str) -> nn.Module:
-    torch.manual_seed(0)
-    network = NETWORKS[name]().eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean, -0.1, 0.1)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
-    return network
-
-
 _TODAY = (
     "batch norm, maximum pool",
     "activations",
@@ -149,7 +140,7 @@ _EARLY = ("opset 7", "opset 9")
 def test_outputs_and_gradients_are_those_of_the_exported_network(name: str, exported: str) -> None:
     if exported == "torch today":
         pytest.importorskip("onnxscript", reason="torch's exporter needs onnxscript")
-    network = ready(name)
+    network = ready(NETWORKS[name])
     imported = importer.convert(export(network, EXPORTS[exported]))[0]
     assert imported.input_shape == (1, 28, 28)
     body = imported.body()
@@ -166,7 +157,7 @@ def test_outputs_and_gradients_are_those_of_the_exported_network(name: str, expo
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_steps_survive_storage_and_can_be_cut_into_layers(name: str) -> None:
-    imported = importer.convert(export(ready(name), EXPORTS["opset 13, open batch"]))[0]
+    imported = importer.convert(export(ready(NETWORKS[name]), EXPORTS["opset 13, open batch"]))[0]
     again = programs.from_json(programs.to_json(imported.steps))
     other = importer.Imported(again, imported.weights, imported.input_shape, ())
     images = torch.rand(3, 1, 28, 28)
@@ -180,7 +171,7 @@ def test_steps_survive_storage_and_can_be_cut_into_layers(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_layers_have_names_that_a_person_recognises() -> None:
-    imported = importer.convert(export(ready("batch norm, maximum pool"), EXPORTS["opset 13, open batch"]))[0]
+    imported = importer.convert(export(ready(NETWORKS["batch norm, maximum pool"]), EXPORTS["opset 13, open batch"]))[0]
     network = Network(imported.body(), (1, 28, 28), architecture="")
     assert [cut.name for cut in layers.cuts(network, (1, 28, 28)) if cut.main] == ["conv1", "pool1", "logits"]
 

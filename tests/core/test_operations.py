@@ -20,7 +20,7 @@ from torch.nn.modules import activation
 from robustness_core import layers, operations
 from robustness_core.checkpoints.onnx import importer
 from robustness_core.networks import build, programs
-from tests.core.hostile_files import model
+from testing.hostile_files import model
 
 SHAPE = (3, 6, 6)
 NO_ACTIVATIONS = {

@@ -79,7 +79,7 @@ def test_hand_solved_graphs(name: str, method: str) -> None:
     assert result.violation <= tolerance
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(graphs)
 def test_flow_agrees_with_the_convex_program(conflicts: np.ndarray) -> None:
     flow, program = optimal_loss(conflicts), optimal_loss(conflicts, method="cvxpy")
@@ -90,7 +90,7 @@ def test_flow_agrees_with_the_convex_program(conflicts: np.ndarray) -> None:
 positive = st.floats(0.05, 20)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(graphs, st.data())
 def test_flow_agrees_with_the_convex_program_for_weights(conflicts: np.ndarray, data: st.DataObject) -> None:
     rows, columns = conflicts.shape
@@ -105,7 +105,7 @@ def test_flow_agrees_with_the_convex_program_for_weights(conflicts: np.ndarray, 
     assert flow.violation < 1e-9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**31), st.integers(1, 60), st.integers(1, 60), st.floats(0, 1))
 def test_the_certificate_holds_on_geometric_graphs(seed: int, rows: int, columns: int, quantile: float) -> None:
     distances = geometric_distances(seed, rows, columns)
@@ -130,7 +130,7 @@ def test_a_bad_solution_has_a_gap() -> None:
     assert _result(graph, (ones, ones), (ones, half), (2 * ones, 2 * ones), 0.5).violation == pytest.approx(0.5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(graphs, st.integers(0, 2**31))
 def test_one_q_minimises_the_brier_loss_too(conflicts: np.ndarray, seed: int) -> None:
     """Isotonic regression: no feasible direction improves Σ (1 - q)² either, in q's own dual certificate."""
@@ -146,7 +146,7 @@ def test_one_q_minimises_the_brier_loss_too(conflicts: np.ndarray, seed: int) ->
     assert own == pytest.approx(least, abs=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.integers(1, 30))
 def test_on_a_line_it_is_pool_adjacent_violators(seed: int, size: int) -> None:
     """Thresholds of one coordinate give a chain order: then scipy's isotonic regression is the answer."""
@@ -166,7 +166,7 @@ def test_on_a_line_it_is_pool_adjacent_violators(seed: int, size: int) -> None:
     np.testing.assert_allclose(1 - result.right, value[~side], atol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(graphs, st.integers(0, 2**31))
 def test_the_order_and_the_side_of_the_images_do_not_matter(conflicts: np.ndarray, seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -177,7 +177,7 @@ def test_the_order_and_the_side_of_the_images_do_not_matter(conflicts: np.ndarra
     assert optimal_loss(conflicts.T).cross_entropy == pytest.approx(plain.cross_entropy, abs=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(graphs, st.data())
 def test_a_whole_weight_is_that_many_copies(conflicts: np.ndarray, data: st.DataObject) -> None:
     rows, columns = conflicts.shape
@@ -226,7 +226,7 @@ def test_the_certificate_holds_on_a_large_graph(quantile: float) -> None:
     assert result.zero_one == pytest.approx(matched / 1300, abs=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**31), st.integers(1, 25), st.integers(1, 25), st.booleans())
 def test_the_curve_is_the_loss_of_every_budget(seed: int, rows: int, columns: int, weighted: bool) -> None:
     distances = geometric_distances(seed, rows, columns)

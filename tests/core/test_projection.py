@@ -11,7 +11,7 @@ from robustness_core.errors import StrataError
 from robustness_core.mixtures import seen_distances
 from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.projection import draw, project
-from tests.core import oracles
+from testing import oracles
 
 
 def test_the_same_seed_gives_the_same_matrix_and_another_seed_another() -> None:

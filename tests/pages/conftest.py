@@ -8,8 +8,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import store
+from testing.screens import opened
 
-ROOT = Path(__file__).resolve().parents[2]
 Open = Callable[..., AppTest]
 
 
@@ -30,20 +30,5 @@ def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def open_screen(db: store.Database) -> Open:
-    """open_screen("explore", network="x", layers=["a", "b"]) opens a screen at an address."""
-
-    def opened(name: str, **query: str | list[str]) -> AppTest:
-        screen = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-        for key, value in query.items():
-            screen.query_params[key] = value
-        if name != "home":
-            screen.switch_page(f"pages/{name}.py")
-        return screen.run()
-
+    """`testing.screens.opened` over the store `db`."""
     return opened
-
-
-def words(screen: AppTest) -> str:
-    """All text of a screen that a reader sees, one string."""
-    kinds = ("title", "subheader", "markdown", "caption", "info", "error", "success", "warning", "text")
-    return "\n".join(str(element.value) for kind in kinds for element in screen.get(kind))

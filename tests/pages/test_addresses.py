@@ -3,9 +3,10 @@
 import ast
 from pathlib import Path
 
-from benchmarks import synthetic
 from pages.parts import filters
-from tests.pages.conftest import ROOT, words
+from store.database import PROJECT
+from testing import synthetic
+from testing.screens import words
 
 
 def bound(path: Path) -> set[str]:
@@ -20,7 +21,7 @@ def bound(path: Path) -> set[str]:
 
 
 def test_every_name_that_a_widget_writes_into_an_address_is_known() -> None:
-    written = set().union(*(bound(path) for path in (ROOT / "pages").rglob("*.py")))
+    written = set().union(*(bound(path) for path in (PROJECT / "pages").rglob("*.py")))
     assert {"network", "S", "idea", "minus"} < written
     assert written <= filters.NAMES
 
@@ -41,4 +42,4 @@ def test_points_of_the_plane_stand_in_the_address_and_are_known(open_screen) -> 
 
 
 def test_screens_are_those_of_the_navigation() -> None:
-    assert set(filters.SCREENS) == {path.stem for path in (ROOT / "pages").glob("*.py")} - {"__init__"}
+    assert set(filters.SCREENS) == {path.stem for path in (PROJECT / "pages").glob("*.py")} - {"__init__"}

@@ -8,13 +8,13 @@ import pandas as pd
 import pooch
 import pytest
 
-from benchmarks import synthetic
 from pages.parts.words import address
 from robustness_core import datasets
 from robustness_core.errors import SpecError, StrataError
 from robustness_core.spec import AuditSpec, sample_indices
 from store import audits, workers
-from tests.pages.conftest import words
+from testing import synthetic
+from testing.screens import words
 
 NAME = "small-made-up"
 

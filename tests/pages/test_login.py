@@ -8,10 +8,10 @@ import pytest
 import streamlit.user_info
 from streamlit.testing.v1 import AppTest
 
-from benchmarks import synthetic
 from pages.parts import login
 from store import audits
-from tests.pages.conftest import ROOT, words
+from testing import screens, synthetic
+from testing.screens import labels, words
 
 AUTH = {
     "redirect_uri": "http://localhost:8501/oauth2callback",
@@ -33,17 +33,7 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def opened(name: str, settings: dict[str, Any] | None = None, auth: dict[str, Any] = AUTH) -> AppTest:
-    screen = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    screen.secrets["auth"] = auth
-    if settings is not None:
-        screen.secrets["strata"] = settings
-    if name != "home":
-        screen.switch_page(f"pages/{name}.py")
-    return screen.run()
-
-
-def labels(screen: AppTest) -> list[str]:
-    return [button.label for button in screen.button]
+    return screens.opened(name, {"auth": auth} | ({} if settings is None else {"strata": settings}))
 
 
 @pytest.mark.parametrize("name", SCREENS)

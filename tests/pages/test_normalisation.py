@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import synthetic
 from pages.parts import captions, export, known, report, upload, words
 from robustness_core import checkpoints, datasets, zoo
 from robustness_core.networks import Network
 from robustness_core.spec import sample_indices
 from store import audits, networks
-from tests.pages.conftest import words as text_of
+from testing import synthetic
+from testing.screens import words as text_of
 
 DOUBT = "others answer as well within the noise (MNIST)"
 SENTENCE = f"The normalisation of small-made-up (none) is not settled: {DOUBT}"

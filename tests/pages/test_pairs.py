@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import synthetic
 from pages.parts import pair
 from store import audits, workers
 from store.records import CollisionRecord, DistanceMatrix
-from tests.pages.conftest import words
+from testing import synthetic
+from testing.screens import words
 
 LAYERS = ["conv1", "conv2", "fc1", "logits"]
 

@@ -5,23 +5,17 @@ import hashlib
 import re
 import shlex
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import synthetic
 from pages.parts import report
 from robustness_core import zoo
 from robustness_core.commands import audit as command
 from robustness_core.spec import EpsilonGrid
-from store.records import NetworkRecord
-
-MADE_UP = NetworkRecord(
-    1, "made-up", "a" * 64, "upload", "torch", "fc 10", (1, 28, 28), None, None, synthetic.SMALL,
-    {"inspected": {"sha256": "e" * 64}}, "", (), datetime(2026, 1, 1, tzinfo=UTC),
-)  # fmt: skip
+from testing import synthetic
+from testing.synthetic import MADE_UP
 
 
 def _asked_by(text: str) -> argparse.Namespace:

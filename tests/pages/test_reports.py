@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import synthetic
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.optimal_loss.statistics import half_budget
 from robustness_core.spec import METHODS
 from store import audits, images, networks, spectra
-from tests.pages.conftest import words
+from testing import synthetic
+from testing.screens import words
 
 LAW = {"network": "small-made-up", "one": "conv1.pre", "ms": ["1", "2", "5"], "S": "4", "N": "2"}
 

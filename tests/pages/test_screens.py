@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pytest
 
-from benchmarks import synthetic
 from charts import sparkline
 from pages.parts import data, upload, words
 from pages.parts import screen as parts
@@ -20,7 +19,8 @@ from robustness_core.errors import CheckpointError
 from robustness_core.spec import AuditSpec, EpsilonGrid
 from store import audits, images, networks, shipped, workers
 from store.records import DistanceMatrix, LayerRecord, PairSpec
-from tests.pages.conftest import words as text_of
+from testing import synthetic
+from testing.screens import words as text_of
 
 SCREENS = ("home", "explore", "pairs", "compare", "scaling", "audits", "networks", "learn")
 EVIL = "<b>x</b> [link](http://evil) **y** $z$ :red[w]"

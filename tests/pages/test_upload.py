@@ -10,8 +10,8 @@ import pytest
 from pages.parts import upload
 from robustness_core.sandbox import parent as sandbox
 from store import networks
+from store.database import PROJECT
 from store.records import LayerRecord
-from tests.pages.conftest import ROOT
 
 LAYERS = (LayerRecord("logits", (10,), 10, True, True),)
 
@@ -83,5 +83,5 @@ def test_a_name_typed_just_before_the_click_is_taken(db, open_screen, asked) -> 
 
 def test_web_server_takes_files_as_large_as_are_looked_at() -> None:
     """One limit: a larger one here would send a file that is refused, a smaller one would refuse a good file."""
-    settings = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
+    settings = tomllib.loads((PROJECT / ".streamlit" / "config.toml").read_text())
     assert settings["server"]["maxUploadSize"] * 2**20 == sandbox.Limits().largest

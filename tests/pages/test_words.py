@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pages.parts import words
-from tests.pages.test_report_words import MADE_UP
+from testing.synthetic import MADE_UP
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from store import supervisor, workers
 from store.database import PROJECT
-from tests.pages.conftest import words
-from tests.waiting import until
+from testing.screens import labels, words
+from testing.waiting import until
 
 
 @pytest.fixture
@@ -39,10 +39,6 @@ def beside(monkeypatch: pytest.MonkeyPatch, db, tmp_path: Path):
     for process in supervisor._started[before:]:
         process.kill()
         process.wait()
-
-
-def labels(screen: AppTest) -> list[str]:
-    return [button.label for button in screen.button]
 
 
 def press(screen: AppTest, label: str) -> None:

@@ -6,33 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from store import audits, connect, distances, maintenance, spectra, tables, workers
-from tests.store import world
+from store import audits, connect, distances, maintenance, spectra, tables
+from testing import world
 
 
 def main() -> None:
     target = Path(__file__).parent / "released" / f"{tables.REVISION}.db"
     scratch = target.with_suffix(".scratch")
     db = connect(str(scratch), clock=world.Clock())
-    network = world.network(db)
-    spec = world.audit(layers=("conv1",))
-    audits.submit(db, spec, requested_by="Ada")
-    running = audits.claim(db, workers.register(db, "cpu", {"torch": "2.13.0"}).id)
-    assert running is not None
+    running = world.running(db, layers=("conv1",))
     left, right = world.some_images(db, 4), world.some_images(db, 4, start=4, label=7)
-    series = distances.series(db, spec.search.series(network.sha256)[0])
+    series = distances.series(db, world.audit().search.series(world.SHA256)[0])
     world.block(db, running, series.id, left, right)
     spectra.record(
-        db,
-        network_id=network.id,
-        layer="conv1.pre",
-        frobenius=3.0,
-        r4=7.0,
-        exact=True,
-        left_ids=left,
-        right_ids=right,
+        db, network_id=1, layer="conv1.pre", frobenius=3.0, r4=7.0, exact=True, left_ids=left, right_ids=right,
         lengths=np.full((4, 4), 2.5),
-    )
+    )  # fmt: skip
     audits.finish(db, running)
     maintenance.backup(db, target)
     db.close()

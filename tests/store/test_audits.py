@@ -11,10 +11,9 @@ from robustness_core.errors import SpecError, StrataError
 from robustness_core.spec import SeriesSpec
 from store import Database, Fenced, StoreError, audits, networks, workers
 from store.records import AuditRecord, PairSpec
-from tests.store import world
+from testing import world
 
-SHA = "tiny".ljust(64, "0")
-PAIR = PairSpec((SeriesSpec(SHA, "conv1", 5, 0),), ("mnist-5k", "train", 3), ("mnist-5k", "train", 900))
+PAIR = PairSpec((SeriesSpec(world.SHA256, "conv1", 5, 0),), ("mnist-5k", "train", 3), ("mnist-5k", "train", 900))
 
 
 @pytest.fixture
@@ -74,8 +73,8 @@ def test_an_empty_shelf_says_so(db: Database) -> None:
 
 BAD_PAIRS = [
     ({"series": (SeriesSpec("0" * 64, "conv1", 5, 0),)}, "not on the shelf any more"),
-    ({"series": (SeriesSpec(SHA, "conv9", 5, 0),)}, "no layer 'conv9'"),
-    ({"series": (SeriesSpec(SHA, "logits", 11, 0),)}, "m = 11 does not fit the 10 features"),
+    ({"series": (SeriesSpec(world.SHA256, "conv9", 5, 0),)}, "no layer 'conv9'"),
+    ({"series": (SeriesSpec(world.SHA256, "logits", 11, 0),)}, "m = 11 does not fit the 10 features"),
     ({"right": ("mnist-5k", "train", 4000)}, "no image 4000 in mnist-5k"),
     ({"right": ("imagenet", "train", 0)}, "no data set 'imagenet'"),
     ({"right": ("mnist-5k", "train", -1)}, "no image -1 in mnist-5k"),

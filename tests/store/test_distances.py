@@ -8,24 +8,20 @@ import numpy as np
 import pytest
 
 from robustness_core.spec import SeriesSpec
-from store import Database, Fenced, StoreError, audits, distances, images, workers
+from store import Database, Fenced, StoreError, audits, distances, images
 from store.records import AuditRecord, PairRecord
-from tests.store import world
+from testing import world
 
 
 @pytest.fixture
 def running(db: Database) -> AuditRecord:
     """A running audit on the network `tiny`."""
-    world.network(db)
-    audits.submit(db, world.audit())
-    claimed = audits.claim(db, workers.register(db, "two cores", {"torch": "2.13"}).id)
-    assert claimed is not None
-    return claimed
+    return world.running(db)
 
 
 @pytest.fixture
 def series_id(db: Database, running: AuditRecord) -> int:
-    return distances.series(db, SeriesSpec("tiny".ljust(64, "0"), "conv1", 5, 0)).id
+    return distances.series(db, SeriesSpec(world.SHA256, "conv1", 5, 0)).id
 
 
 def test_images_are_stored_once_and_come_back_in_order(db: Database) -> None:
@@ -47,7 +43,7 @@ def test_images_are_stored_once_and_come_back_in_order(db: Database) -> None:
 
 def test_a_series_is_made_once(db: Database) -> None:
     world.network(db)
-    spec = SeriesSpec("tiny".ljust(64, "0"), "conv1", 5, 0)
+    spec = SeriesSpec(world.SHA256, "conv1", 5, 0)
     assert distances.find(db, spec) is None
     made = distances.series(db, spec)
     assert distances.series(db, spec) == made == distances.find(db, spec)
@@ -90,8 +86,8 @@ def test_blocks_in_any_order_fill_the_matrix(db: Database, running: AuditRecord,
 
 def test_many_matrices_in_one_query_equal_each_alone(db: Database, running: AuditRecord, series_id: int) -> None:
     left, right = world.some_images(db, 4), world.some_images(db, 3, start=50, label=7)
-    other = distances.series(db, SeriesSpec("tiny".ljust(64, "0"), "logits", 5, 0)).id
-    empty = distances.series(db, SeriesSpec("tiny".ljust(64, "0"), "logits", 6, 0)).id
+    other = distances.series(db, SeriesSpec(world.SHA256, "logits", 5, 0)).id
+    empty = distances.series(db, SeriesSpec(world.SHA256, "logits", 6, 0)).id
     world.block(db, running, series_id, left, right)
     world.block(db, running, other, left[:2], right)
     together = distances.matrices(db, [series_id, other, empty], left, right[:2])
@@ -182,14 +178,9 @@ def test_reading_200_by_200_is_quick(db: Database, running: AuditRecord, series_
     assert min(seconds) < 0.5  # 0.1 s measured; a reader that asks row by row takes seconds
 
 
-def test_counts_are_those_of_the_matrices(db: Database) -> None:
-    network = world.network(db)
-    spec = world.audit()
-    audits.submit(db, spec)
-    running = audits.claim(db, workers.register(db, "cpu", {}).id)
-    assert running is not None
+def test_counts_are_those_of_the_matrices(db: Database, running: AuditRecord) -> None:
     left, right = world.some_images(db, 3), world.some_images(db, 3, start=10, label=7)
-    first, second = (distances.series(db, one).id for one in spec.search.series(network.sha256))
+    first, second = (distances.series(db, one).id for one in world.audit().search.series(world.SHA256))
     world.block(db, running, first, left[:2], right)
     assert distances.counts(db, [first, second], left) == {first: 6, second: 0}
     assert distances.counts(db, [first], left[1:]) == {first: 3}

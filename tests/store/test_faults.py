@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,24 +17,7 @@ from sqlalchemy import create_engine, event, text
 
 from store import Database, StoreError, connect, networks, tables
 from store.database import PROJECT, default_url, parse_url
-from tests.store import world
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A sound database with one network in it."""
-    path = tmp_path / "strata.db"
-    database = connect(str(path))
-    world.network(database)
-    database.close()
-    return path
-
-
-@pytest.fixture
-def sqlite_db(file: Path) -> Iterator[Database]:
-    database = connect(str(file))
-    yield database
-    database.close()
+from testing import world
 
 
 def test_the_setting_is_a_url_or_a_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

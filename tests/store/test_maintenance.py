@@ -11,19 +11,15 @@ import numpy as np
 import pytest
 from sqlalchemy import select, text
 
-from store import Database, StoreError, audits, connect, distances, maintenance, networks, tables, workers
+from store import Database, StoreError, audits, connect, distances, maintenance, networks, tables
 from store.__main__ import main
-from tests.store import world
+from testing import world
 
 
 def fill(db: Database) -> None:
-    network = world.network(db)
-    spec = world.audit()
-    audits.submit(db, spec)
-    running = audits.claim(db, workers.register(db, "cpu", {"torch": "2.13"}).id)
-    assert running is not None
+    running = world.running(db)
     left, right = world.some_images(db, 4), world.some_images(db, 4, start=50, label=7)
-    series = distances.series(db, spec.search.series(network.sha256)[0])
+    series = distances.series(db, world.audit().search.series(world.SHA256)[0])
     world.block(db, running, series.id, left, right)
     picture = np.zeros((1, 28, 28), np.float32)
     distances.put_collision(db, series.id, left[0], right[0], picture, picture, {"left": [1.0]})

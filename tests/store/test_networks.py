@@ -6,7 +6,7 @@ import pytest
 
 from store import Database, Fenced, StoreError, audits, distances, networks, workers
 from store.records import Dependents
-from tests.store import world
+from testing import world
 
 
 def test_a_network_comes_back_as_it_was_registered(db: Database, clock: world.Clock) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from robustness_core.spec import SeriesSpec
 from store import Database, audits, connect, distances, images, workers
-from tests.store import world
+from testing import world
 
 PROCESSES = 4
 
@@ -33,7 +33,7 @@ def _write_and_read(url: str, number: int) -> int:
     right = images.put(db, "mnist-5k", "train", range(30, 60), [7] * 30, pixels)
     audit = audits.claim(db, workers.register(db, "cpu", {}).id)
     assert audit is not None
-    series = distances.series(db, SeriesSpec("tiny".ljust(64, "0"), "conv1", 5, 0))
+    series = distances.series(db, SeriesSpec(world.SHA256, "conv1", 5, 0))
     order: Sequence[int] = np.random.default_rng(number).permutation(30).tolist()
     new = 0
     for row in order:  # all processes race for the same pairs
@@ -59,7 +59,7 @@ def test_racing_writers_lose_and_double_nothing(db: Database, url: str) -> None:
     with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
         new = list(pool.map(_write_and_read, [url] * PROCESSES, range(PROCESSES)))
     assert sum(new) == 900
-    series = distances.find(db, SeriesSpec("tiny".ljust(64, "0"), "conv1", 5, 0))
+    series = distances.find(db, SeriesSpec(world.SHA256, "conv1", 5, 0))
     assert series is not None
     left = list(images.ids(db, "mnist-5k", "train", range(30)).values())
     right = list(images.ids(db, "mnist-5k", "train", range(30, 60)).values())

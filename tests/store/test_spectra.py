@@ -7,7 +7,7 @@ import pytest
 
 from store import Database, StoreError, maintenance, networks, spectra
 from store.database import count_rows
-from tests.store import world
+from testing import world
 
 
 def record(db: Database, network_id: int, left: list[int], right: list[int], **changes: object) -> None:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,6 @@ import pytest
 from store import Database, connect, supervisor, workers
 from store.__main__ import main
 from store.database import PROJECT
-
-
-@pytest.fixture
-def sqlite_db(tmp_path: Path) -> Iterator[Database]:
-    database = connect(str(tmp_path / "strata.db"))
-    yield database
-    database.close()
 
 
 @pytest.fixture

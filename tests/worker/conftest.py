@@ -1,4 +1,4 @@
-"""A database with the network `tiny`, and a worker whose blocks run in this process."""
+"""A database with the network `tiny`, a worker whose blocks run in this process, and a real network to compute with."""
 
 from __future__ import annotations
 
@@ -8,22 +8,16 @@ from pathlib import Path
 import pytest
 
 from store import Database, connect
-from tests.store.conftest import postgresql, shared_postgresql_url, url
-from tests.store.world import Clock, network
-from tests.worker.fakes import Inline
-
-__all__ = ["postgresql", "shared_postgresql_url", "url"]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from testing import world
+from testing.fakes import Inline
+from testing.networks import tiny_file
+from worker.tasks import NetworkFile
 
 
 @pytest.fixture
-def db(tmp_path: Path, clock: Clock) -> Iterator[Database]:
+def db(tmp_path: Path, clock: world.Clock) -> Iterator[Database]:
     database = connect(str(tmp_path / "strata.db"), clock=clock)
-    network(database)
+    world.network(database)
     yield database
     database.close()
 
@@ -31,3 +25,8 @@ def db(tmp_path: Path, clock: Clock) -> Iterator[Database]:
 @pytest.fixture
 def inline() -> Inline:
     return Inline()
+
+
+@pytest.fixture(scope="session")
+def network() -> NetworkFile:
+    return tiny_file()

@@ -14,24 +14,14 @@ import pytest
 import torch
 
 from robustness_core import datasets
-from robustness_core.checkpoints import clean_copy
 from robustness_core.collision import find_collisions
 from robustness_core.layers import cuts, extractor
-from robustness_core.networks import build
 from robustness_core.projection import project
-from robustness_core.spec import TOLERANCE, SeriesSpec
+from robustness_core.spec import TOLERANCE
 from store.database import PROJECT
+from testing.networks import task, tiny
 from worker import compute, tasks
 from worker.tasks import Distances, Estimates, Failure, Machine, NeedsContent, NetworkFile, Task
-
-ARCHITECTURE = "conv 4 4x4/4, relu, flatten, fc 10"
-
-
-@pytest.fixture(scope="module")
-def network() -> NetworkFile:
-    torch.manual_seed(0)
-    tiny = build(ARCHITECTURE, (1, 28, 28), mean=[0.13], std=[0.31])
-    return NetworkFile("a" * 64, "safetensors", ARCHITECTURE, (1, 28, 28), (0.13,), (0.31,), clean_copy(tiny))
 
 
 @pytest.fixture(autouse=True)
@@ -41,13 +31,6 @@ def _fresh_process() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-
-
-def task(network: NetworkFile, layer: str = "conv1", pairs: int = 20) -> Task:
-    data = datasets.load("mnist-5k")
-    left, right = (data.pixels[data.labels == label][:pairs] for label in (3, 7))
-    series = SeriesSpec(network.sha256, layer, 5, 1)
-    return Task("distances", network, series, 196 if layer == "conv1" else 10, left, right)
 
 
 def part(whole: Task, places: np.ndarray) -> Task:
@@ -75,10 +58,8 @@ def test_a_distance_depends_on_its_pair_alone_to_the_last_bit(network: NetworkFi
 def test_the_distances_are_those_of_the_science(network: NetworkFile) -> None:
     whole = task(network, pairs=16)
     given = answer(whole)
-    torch.manual_seed(0)
-    tiny = build(ARCHITECTURE, (1, 28, 28), mean=[0.13], std=[0.31])
     images = (torch.from_numpy(datasets.to_float(side)) for side in (whole.left, whole.right))
-    found = find_collisions(project(extractor(tiny, "conv1"), 196, 5, 1), *images)
+    found = find_collisions(project(extractor(tiny(), "conv1"), 196, 5, 1), *images)
     np.testing.assert_allclose(given.distance, found.distance.numpy(), rtol=1e-4)
     assert given.collided.all()
     assert (given.residual <= TOLERANCE).all()
@@ -89,8 +70,6 @@ def test_the_kept_collisions_are_those_of_the_closest_pairs(network: NetworkFile
     whole = replace(task(network), keep=3)
     given = answer(whole)
     assert [kept.place for kept in given.kept] == np.argsort(given.distance)[:3].tolist()
-    torch.manual_seed(0)
-    tiny = build(ARCHITECTURE, (1, 28, 28), mean=[0.13], std=[0.31])
     for kept in given.kept:
         left, right = (datasets.to_float(side[kept.place][None])[0] for side in (whole.left, whole.right))
         moved = [np.linalg.norm(kept.left.astype(float) - left), np.linalg.norm(kept.right.astype(float) - right)]
@@ -98,7 +77,7 @@ def test_the_kept_collisions_are_those_of_the_closest_pairs(network: NetworkFile
         images = {"left": left, "right": right, "collision_left": kept.left, "collision_right": kept.right}
         assert kept.predictions.keys() == images.keys()
         for name, image in images.items():
-            logits = tiny(torch.from_numpy(image)[None])[0].tolist()
+            logits = tiny()(torch.from_numpy(image)[None])[0].tolist()
             np.testing.assert_allclose(kept.predictions[name], logits, rtol=1e-4, atol=1e-5)
 
 
@@ -144,9 +123,7 @@ def test_a_process_says_what_it_is_and_reads_layers(network: NetworkFile) -> Non
     assert said.device.startswith("cpu")
     assert said.versions["torch"] == torch.__version__
     assert said.batch == compute.BATCH["cpu"]
-    torch.manual_seed(0)
-    tiny = build(ARCHITECTURE, (1, 28, 28), mean=[0.13], std=[0.31])
-    assert [layer["name"] for layer in tasks.layers(network)] == [cut.name for cut in cuts(tiny, (1, 28, 28))]
+    assert [layer["name"] for layer in tasks.layers(network)] == [cut.name for cut in cuts(tiny(), (1, 28, 28))]
 
 
 def test_a_warm_process_has_loaded_what_a_block_needs(network: NetworkFile, tmp_path: Path) -> None:

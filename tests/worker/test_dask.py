@@ -18,15 +18,13 @@ import pytest
 
 from store import Database, audits
 from store.database import PROJECT
-from tests.store.world import audit
-from tests.worker import fakes, search
-from tests.worker.test_compute import network, task
-from tests.worker.test_running import expected, matrix, series
+from testing import fakes, search
+from testing.fakes import expected, matrix, series
+from testing.networks import task
+from testing.world import audit
 from worker import tasks
 from worker.executors import Compute, DaskExecutor, ExecutorError, LocalExecutor, open_executor
 from worker.tasks import Distances, Machine, NetworkFile, Task
-
-__all__ = ["network"]
 
 pytest.importorskip("distributed", reason="Dask is not installed (requirements-cluster.txt)")
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,14 @@ import numpy as np
 import psutil
 import pytest
 
-from robustness_core.spec import SeriesSpec
 from store import Database, audits, workers
 from store.database import PROJECT
-from tests.store.world import audit
-from tests.worker import fakes, search
+from testing import fakes, search
+from testing.search import task
+from testing.waiting import until
+from testing.world import audit
 from worker.executors import ExecutorError, LocalExecutor, open_executor
-from worker.tasks import Answer, Distances, Machine, NetworkFile, Task
+from worker.tasks import Answer, Distances, Machine, Task
 
 
 @pytest.fixture
@@ -38,19 +39,6 @@ def executor(folder: Path) -> Iterator[LocalExecutor]:
     local = LocalExecutor([Machine(), Machine(place=1)], partial(search.faulty, folder))
     yield local
     local.close()
-
-
-def task(layer: str = "conv1") -> Task:
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 28, 28, 1), dtype=np.uint8)
-    network = NetworkFile("0" * 64, "safetensors", "", (1, 28, 28), None, None)
-    return Task("distances", network, SeriesSpec("0" * 64, layer, 5, 0), 196, *pixels)
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_each_process_takes_one_task_at_a_time(executor: LocalExecutor) -> None:
@@ -76,7 +64,7 @@ def test_an_idle_worker_has_all_its_processes_ready(executor: LocalExecutor, mon
     monkeypatch.setattr("worker.tasks.warm", search.warm)
     executor.submit(task()).result(timeout=60)
     executor.warm()
-    _wait(lambda: executor.free(urgent=True) == 3)
+    until(lambda: executor.free(urgent=True) == 3)
     executor.warm()
     assert executor.free(urgent=True) == 3
 
@@ -104,7 +92,7 @@ def test_a_hung_process_is_ended(executor: LocalExecutor, folder: Path) -> None:
     (folder / "conv1").write_text("hang")
     before = set(psutil.Process().children())
     future = executor.submit(task("conv1"))
-    _wait(future.running)
+    until(future.running)
     (process,) = set(psutil.Process().children()) - before
     executor.abandon(future)
     assert not process.is_running()
@@ -172,8 +160,7 @@ def test_an_audit_that_kills_its_processes_fails_and_others_go_on(
 def test_no_process_outlives_a_killed_worker() -> None:
     code = (
         "import numpy as np, psutil, time\n"
-        "from tests.worker import search\n"
-        "from tests.worker.test_executors import task\n"
+        "from testing import search\nfrom testing.search import task\n"
         "from worker.executors import LocalExecutor, Machine\n"
         "if __name__ == '__main__':\n"
         "    local = LocalExecutor([Machine(), Machine()], search.compute)\n"
@@ -186,7 +173,7 @@ def test_no_process_outlives_a_killed_worker() -> None:
         children = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(children) >= 2
         os.kill(parent.pid, signal.SIGKILL)
-    _wait(lambda: not any(_alive(pid) for pid in children))
+    until(lambda: not any(_alive(pid) for pid in children))
 
 
 def _alive(pid: int) -> bool:

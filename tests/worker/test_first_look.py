@@ -12,10 +12,9 @@ from robustness_core import datasets
 from robustness_core.spec import METHODS
 from store import Database, StoreError, audits, connect, networks
 from store.shipped import HOST
-from tests.store.world import audit, network
-from tests.worker import fakes
-from tests.worker.fakes import Inline
-from tests.worker.test_running import matrix, series
+from testing import fakes
+from testing.fakes import Inline, matrix, series
+from testing.world import SHA256, audit, network
 from worker import first_look
 
 
@@ -36,7 +35,7 @@ def fresh(tmp_path: Path) -> Database:
 
 
 def test_a_new_installation_knows_what_was_shipped(db: Database, fresh: Database, packed: Path) -> None:
-    shelf = network(fresh, name="another name", sha256="tiny".ljust(64, "0"))
+    shelf = network(fresh, name="another name", sha256=SHA256)
     assert first_look.load(fresh, [shelf], packed) == 2
     for asked in (audit(samples=3, projections=2), audit(samples=5)):
         for one in series(db, asked):

@@ -8,11 +8,10 @@ import numpy as np
 
 from robustness_core import datasets
 from store import Database, audits, images, networks, spectra
-from tests.store.world import audit
-from tests.worker import fakes, search
-from tests.worker.fakes import Inline
-from tests.worker.test_compute import network, task  # noqa: F401 (a fixture)
-from tests.worker.test_running import sample
+from testing import fakes, search
+from testing.fakes import Inline, sample
+from testing.networks import task
+from testing.world import audit
 from worker import tasks
 from worker.tasks import Failure, Machine, NetworkFile, Norms
 
@@ -67,10 +66,10 @@ def test_an_audit_finishes_although_its_norms_fail(db: Database) -> None:
     assert (over.state, over.done) == ("done", 4)
 
 
-def test_the_closed_form_agrees_with_the_norms(network: NetworkFile) -> None:  # noqa: F811
+def test_the_closed_form_agrees_with_the_norms(network: NetworkFile) -> None:
     """One projection with m = 5 strays from √m‖L(x − x')‖ / (2‖L‖_F) by about 1 / √(2m), in the mean of 5 pairs."""
-    asked = replace(task(network, "conv1.pre", 5), features=196)
-    norms = tasks.run(tasks.Task("norms", network, asked.series, 196, asked.left, asked.right), Machine())
+    asked = task(network, "conv1.pre", 5)
+    norms = tasks.run(replace(asked, kind="norms"), Machine())
     found = tasks.run(asked, Machine())
     assert isinstance(norms, Norms)
     assert isinstance(found, tasks.Distances)

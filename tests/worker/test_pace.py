@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from store.records import LayerRecord, NetworkRecord
-from tests.store import world
+from testing import synthetic, world
 from worker.pace import Pace, Part
 
 LAYERS = (
@@ -22,12 +24,7 @@ BLOCK = 16
 
 @pytest.fixture(scope="module")
 def network() -> NetworkRecord:
-    from datetime import UTC, datetime
-
-    return NetworkRecord(
-        id=1, name="made-up", sha256="0" * 64, source="zoo", format="safetensors", architecture="", tags=(), note="",
-        input_shape=(1, 28, 28), mean=None, std=None, layers=LAYERS, card={}, created=datetime.now(UTC),
-    )  # fmt: skip
+    return replace(synthetic.MADE_UP, layers=LAYERS)
 
 
 def run(network: NetworkRecord, costs: dict[Part, list[float]], side_by_side: int):

@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from robustness_core.checkpoints import save
-from robustness_core.networks import build
 from robustness_core.spec import AuditSpec
 from store import Database, audits, connect, distances, networks, supervisor, workers
 from store.database import PROJECT
 from store.records import AuditRecord
-from tests.waiting import until
+from testing.networks import tiny
+from testing.waiting import until
 from worker.executors import LocalExecutor
 from worker.seed import seed
 from worker.tasks import Machine
@@ -38,9 +37,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with a tiny real network on its shelf; each test takes a copy."""
     folder = tmp_path_factory.mktemp("prepared")
-    torch.manual_seed(0)
-    tiny = build("conv 4 4x4/4, relu, flatten, fc 10", (1, 28, 28), mean=[0.13], std=[0.31])
-    save(tiny, folder / "tiny.safetensors", {"note": "untrained"})
+    save(tiny(), folder / "tiny.safetensors", {"note": "untrained"})
     (folder / "broken.safetensors").write_bytes(b"not a network")
     db = connect(str(folder / "strata.db"))
     executor = LocalExecutor([Machine()])

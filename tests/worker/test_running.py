@@ -12,41 +12,13 @@ import pytest
 
 from robustness_core import datasets
 from robustness_core.errors import DatasetError
-from robustness_core.spec import AuditSpec, SeriesSpec, sample_indices
+from robustness_core.spec import SeriesSpec
 from store import Database, StoreError, audits, distances, images, networks, tables, workers
-from store.records import ESTIMATE_FACTOR, AuditRecord, DistanceMatrix, PairSpec
-from tests.store.world import Clock, audit
-from tests.worker import fakes, search
-from tests.worker.fakes import Inline
+from store.records import ESTIMATE_FACTOR, AuditRecord, PairSpec
+from testing import fakes, search
+from testing.fakes import Inline, expected, matrix, sample, series
+from testing.world import SHA256, Clock, audit
 from worker.tasks import Answer, Estimates, Failure, Machine, Task
-
-
-def sample(spec: AuditSpec) -> tuple[np.ndarray, np.ndarray]:
-    data = datasets.load("mnist-5k")
-    left, right = (
-        sample_indices(data.labels, label, spec.sample.size, spec.sample.seed) for label in spec.sample.classes
-    )
-    return left, right
-
-
-def matrix(db: Database, spec: AuditSpec, series: SeriesSpec) -> DistanceMatrix:
-    found = distances.find(db, series)
-    assert found is not None
-    left, right = ([images.ids(db, "mnist-5k", "train", side)[i] for i in side] for side in sample(spec))
-    return distances.matrix(db, found.id, left, right)
-
-
-def expected(spec: AuditSpec, layer: str) -> np.ndarray:
-    pixels = datasets.load("mnist-5k").pixels
-    left, right = sample(spec)
-    a, b = (grid.ravel() for grid in np.meshgrid(left, right, indexing="ij"))
-    return search.distance(pixels[a], pixels[b], layer).reshape(len(left), len(right))
-
-
-def series(db: Database, spec: AuditSpec) -> list[SeriesSpec]:
-    network = networks.by_name(db, spec.network)
-    assert network is not None
-    return spec.search.series(network.sha256)
 
 
 def test_an_audit_is_worked_to_its_end(db: Database, inline: Inline) -> None:
@@ -135,7 +107,7 @@ def test_the_collisions_of_the_closest_pairs_are_kept(db: Database, inline: Inli
 
 def _pair(db: Database, *layers: str) -> PairSpec:
     left, right = sample(audit())
-    specs = tuple(SeriesSpec("tiny".ljust(64, "0"), layer, 5, 0) for layer in layers)
+    specs = tuple(SeriesSpec(SHA256, layer, 5, 0) for layer in layers)
     return PairSpec(specs, ("mnist-5k", "train", int(left[3])), ("mnist-5k", "train", int(right[2])))
 
 

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from robustness_core.checkpoints import save
-from robustness_core.networks import build
 from store import Database, StoreError, networks
-from tests.worker.fakes import Inline
+from testing.fakes import Inline
+from testing.networks import tiny
 from worker.executors import ExecutorError
 from worker.seed import seed
 from worker.tasks import NetworkFile
@@ -22,7 +22,7 @@ from worker.tasks import NetworkFile
 def zoo(tmp_path: Path) -> Path:
     folder = tmp_path / "zoo"
     folder.mkdir()
-    save(build("conv 4 4x4/4, relu, flatten, fc 10", (1, 28, 28)), folder / "good.safetensors", {"clean": 0.5})
+    save(tiny(), folder / "good.safetensors", {"clean": 0.5})
     return folder
 
 

@@ -8,10 +8,9 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 
 from store import audits, connect
-from tests.store.world import audit, network
-from tests.worker import fakes
-from tests.worker.fakes import Inline
-from tests.worker.test_running import expected, matrix, series
+from testing import fakes
+from testing.fakes import Inline, expected, matrix, series
+from testing.world import audit, network
 
 
 def work(url: str) -> int:

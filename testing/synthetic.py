@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,10 @@ SMALL = (
     LayerRecord("fc1", (100,), 100, False, True),
     LayerRecord("logits", (10,), 10, False, True),
 )
+MADE_UP = NetworkRecord(
+    1, "made-up", "a" * 64, "upload", "torch", "fc 10", (1, 28, 28), None, None, SMALL,
+    {"inspected": {"sha256": "e" * 64}}, "", (), datetime(2026, 1, 1, tzinfo=UTC),
+)  # fmt: skip
 
 
 def network(

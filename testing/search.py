@@ -7,17 +7,38 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from worker.tasks import Answer, Description, Distances, Estimates, Failure, Kept, Machine, NeedsContent, Norms, Task
+from robustness_core.spec import SeriesSpec
+from worker.tasks import (
+    Answer,
+    Description,
+    Distances,
+    Estimates,
+    Failure,
+    Kept,
+    Machine,
+    NeedsContent,
+    NetworkFile,
+    Norms,
+    Task,
+)
 
 
-def distance(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any], layer: str) -> np.ndarray[Any, Any]:
+def distance(left: NDArray[np.uint8], right: NDArray[np.uint8], layer: str) -> NDArray[np.float64]:
     """Half the distance of the images, plus something of the layer: (B, H, W, C) uint8 -> (B,)."""
     apart = (left.astype(float) - right).reshape(len(left), -1) / 255
-    return np.linalg.norm(apart, axis=1) / 2 + len(layer)
+    half: NDArray[np.float64] = np.linalg.norm(apart, axis=1) / 2
+    return half + len(layer)
+
+
+def task(layer: str = "conv1") -> Task:
+    """Three pairs of images of noise."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 28, 28, 1), dtype=np.uint8)
+    network = NetworkFile("0" * 64, "safetensors", "", (1, 28, 28), None, None)
+    return Task("distances", network, SeriesSpec("0" * 64, layer, 5, 0), 196, *pixels)
 
 
 def compute(task: Task, machine: Machine) -> Answer:

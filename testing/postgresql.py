@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def binaries() -> Path | None:
@@ -27,7 +28,7 @@ def running() -> Iterator[str]:
     assert folder is not None
     home = Path(tempfile.mkdtemp(prefix="strata-pg-"))  # short: the path of a socket has at most 107 characters
     # The server refuses to run as root, which is who runs tests in a container.
-    who = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    who: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
     if who:
         shutil.chown(home, "postgres", "postgres")
 

@@ -1,14 +1,16 @@
 """Exact answers that the searches are held against, each computed in a way of its own."""
 
 import itertools
+from importlib import import_module
+from typing import Any
 
-import cvxpy
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
 Floats = npt.NDArray[np.float64]
+cvxpy: Any = import_module("cvxpy")  # it has no types
 
 
 def affine_distance(H: Floats, difference: Floats) -> float:
@@ -34,8 +36,7 @@ def tiny_relu_distance(network: nn.Sequential, x: Floats, y: Floats) -> float:
     least of all pairs is exact up to the solver's 1e-8. Pairs that cannot beat the best so far are left out: moving x
     into a pattern alone costs at least its distance to that cell.
     """
-    H, k = (p.detach().double().numpy() for p in network[1].parameters())
-    A = network[3].weight.detach().double().numpy()
+    H, k, A = (p.detach().double().numpy() for p in network.parameters())
     patterns = [np.array(p, dtype=float) for p in itertools.product((0, 1), repeat=len(k))]
     to_x, to_y = (sorted((_distance_to_cell(H, k, p, point), i) for i, p in enumerate(patterns)) for point in (x, y))
     best = float(np.linalg.norm(x - y) / 2)
@@ -46,7 +47,7 @@ def tiny_relu_distance(network: nn.Sequential, x: Floats, y: Floats) -> float:
     return best
 
 
-def _cell(H: Floats, k: Floats, pattern: Floats, point: cvxpy.Variable) -> cvxpy.Constraint:
+def _cell(H: Floats, k: Floats, pattern: Floats, point: Any) -> Any:
     return cvxpy.multiply(2 * pattern - 1, H @ point + k) >= 0
 
 

@@ -42,7 +42,7 @@ class Small(nn.Module):
         self.fc = nn.Linear(784, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.fc(images.flatten(1))
+        return self.fc(images.flatten(1))  # type: ignore[no-any-return]
 
 
 def chain() -> nn.Sequential:
@@ -390,7 +390,9 @@ def graphs() -> dict[str, bytes]:
         ),
         "Tile": linear(n("Tile", ["x", "big"], ["a"]), source="a", tensors={"big": big}),
         "Expand": linear(n("Expand", ["x", "big"], ["a"]), source="a", tensors={"big": big}),
-        "Resize": linear(n("Resize", ["x", "", "s"], ["a"]), source="a", tensors={"s": np.float32([1, 1, 1e6, 1e6])}),
+        "Resize": linear(
+            n("Resize", ["x", "", "s"], ["a"]), source="a", tensors={"s": np.array([1, 1, 1e6, 1e6], np.float32)}
+        ),
         "a constant that grows": linear(
             n("Add", ["p", "q"], ["r"]), n("Add", ["r", "x"], ["a"]), source="a",
             tensors={"p": np.zeros((1 << 14, 1), np.float32), "q": np.zeros((1, 1 << 14), np.float32)},

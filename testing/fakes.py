@@ -1,4 +1,4 @@
-"""An executor in the process of the test, and a worker with settings for tests."""
+"""An executor in the process of the test, a worker with settings for tests, and what it must find."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from store import Database, workers
-from tests.worker import search
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness_core import datasets
+from robustness_core.spec import AuditSpec, SeriesSpec, sample_indices
+from store import Database, distances, images, networks, workers
+from store.records import DistanceMatrix
+from testing import search
 from worker.loop import Worker
 from worker.running import Settings
 from worker.tasks import Answer, Description, Machine, NetworkFile, Task
+
+Indices = NDArray[np.int64]
 
 
 class Inline:
@@ -63,3 +71,34 @@ class Inline:
 def worker(db: Database, executor: Any, **settings: Any) -> Worker:
     options = {"batch": 4, "block_seconds": 0.08, "poll_seconds": 0.0, "estimate_pairs": 64, **settings}
     return Worker(db, executor, workers.register(db, "this process", {"torch": "none"}), Settings(**options))
+
+
+def sample(spec: AuditSpec) -> tuple[Indices, Indices]:
+    """The images of a question of mnist-5k."""
+    data = datasets.load("mnist-5k")
+    left, right = (
+        sample_indices(data.labels, label, spec.sample.size, spec.sample.seed) for label in spec.sample.classes
+    )
+    return left, right
+
+
+def matrix(db: Database, spec: AuditSpec, series: SeriesSpec) -> DistanceMatrix:
+    """What the store knows of a series and the images of a question."""
+    found = distances.find(db, series)
+    assert found is not None
+    left, right = ([images.ids(db, "mnist-5k", "train", side.tolist())[i] for i in side] for side in sample(spec))
+    return distances.matrix(db, found.id, left, right)
+
+
+def expected(spec: AuditSpec, layer: str) -> NDArray[np.float64]:
+    """What `search.compute` finds at a layer."""
+    pixels = datasets.load("mnist-5k").pixels
+    left, right = sample(spec)
+    a, b = (grid.ravel() for grid in np.meshgrid(left, right, indexing="ij"))
+    return search.distance(pixels[a], pixels[b], layer).reshape(len(left), len(right))
+
+
+def series(db: Database, spec: AuditSpec) -> list[SeriesSpec]:
+    network = networks.by_name(db, spec.network)
+    assert network is not None
+    return spec.search.series(network.sha256)

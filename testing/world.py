@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from robustness_core.spec import AuditSpec
-from store import Database, distances, images, networks
+from store import Database, audits, distances, images, networks, workers
 from store.records import AuditRecord, LayerRecord, NetworkRecord
 
+ARCHITECTURE = "conv 4 4x4/4, relu, flatten, fc 10"  # `testing.networks` builds it
+SHA256 = "tiny".ljust(64, "0")
 LAYERS = (
     LayerRecord("conv1.pre", (4, 7, 7), 196, affine=True, main=False),
     LayerRecord("conv1", (4, 7, 7), 196, affine=False, main=True),
@@ -39,7 +41,7 @@ def network(
         sha256=sha256 or name.ljust(64, "0"),
         source="zoo",
         format="safetensors",
-        architecture="conv 4 4x4/4, relu, flatten, fc 10",
+        architecture=ARCHITECTURE,
         input_shape=input_shape,
         mean=(0.1307,),
         std=(0.3081,),
@@ -52,6 +54,15 @@ def network(
 def audit(**changes: object) -> AuditSpec:
     spec = AuditSpec.of("tiny", dataset="mnist-5k", classes=(3, 7), samples=4, layers=("conv1", "logits"), m=(5,))
     return spec.replace(**changes)
+
+
+def running(db: Database, **changes: object) -> AuditRecord:
+    """An audit of the network `tiny`, both put there, which a worker has claimed."""
+    network(db)
+    audits.submit(db, audit(**changes), requested_by="Ada")
+    claimed = audits.claim(db, workers.register(db, "two cores", {"torch": "2.13"}).id)
+    assert claimed is not None
+    return claimed
 
 
 def some_images(db: Database, count: int, *, start: int = 0, label: int = 3) -> list[int]:
@@ -77,4 +88,4 @@ def block(
         "passes": b * 1.0,
         "worker_id": audit.worker.id,
     }
-    return distances.record(db, **{**values, **changes})  # type: ignore[arg-type]
+    return distances.record(db, **{**values, **changes})
