@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,8 +33,8 @@ from robustness_core.networks import build
 from robustness_core.spec import AuditSpec, SeriesSpec
 from robustness_core.zoo import ZOO
 from store import Database, audits, connect, distances, images, workers
-from store.database import PROJECT
 from testing import synthetic
+from testing.processes import cluster
 from worker.executors import Executor, ExecutorError, open_executor
 from worker.tasks import Distances, NetworkFile, Task
 
@@ -83,7 +79,7 @@ def size() -> None:
 
 def blocks(count: int = 40) -> None:
     file, task = _task(pairs=16)
-    with _cluster() as address:
+    with tempfile.TemporaryDirectory(prefix="strata-dask-") as folder, cluster(Path(folder)) as (address, _):
         for name, setting in (("local:1", "local:1"), ("Dask, two workers", address)):
             executor = _open(setting)
             try:
@@ -130,34 +126,6 @@ def _open(setting: str) -> Executor:
             if time.monotonic() > end:
                 raise
             time.sleep(1)
-
-
-@contextmanager
-def _cluster() -> Iterator[str]:
-    """The address of a Dask scheduler with two worker processes on this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"tcp://127.0.0.1:{port}"
-    common = ["--no-dashboard", "--host", "127.0.0.1"]
-    worker = ["distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", *common]
-    commands = (["distributed.cli.dask_scheduler", "--no-show", "--port", str(port), *common], worker, worker)
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": "ignore"}
-    with tempfile.TemporaryDirectory(prefix="strata-dask-") as folder, ExitStack() as stack:
-        running = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-m", *command], cwd=folder, env=environment,
-                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                )
-            )
-            for command in commands
-        ]  # fmt: skip
-        try:
-            yield address
-        finally:
-            for process in reversed(running):
-                process.kill()
 
 
 # ------------------------------------------------------------------------------------- the database as it grows

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, Error, Page, Playwright, expect
 
+import store
 from pages.parts import words
 from robustness_core.spec import AuditSpec
 from store.database import PROJECT
+from testing.processes import free_port
 
 ARTEFACTS = PROJECT / "artefacts"
 FLAGS = (
@@ -41,13 +42,6 @@ def launch(playwright: Playwright) -> Browser:
         return playwright.chromium.launch(executable_path=path, args=FLAGS)
     except Error as error:
         raise RuntimeError(f"Chromium at {path} does not start: {error.message.splitlines()[0]}") from error
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def environment(url: str, folder: Path) -> dict[str, str]:
@@ -85,6 +79,14 @@ def dashboard(
     finally:
         process.terminate()
         process.wait(20)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[store.Database, str]]:
+    """An empty store in a folder, and the address of a dashboard over it that starts no worker."""
+    with closing(store.connect(f"sqlite:///{folder / 'strata.db'}")) as db:
+        with dashboard(environment(db.url, folder), folder) as (address, _):
+            yield db, address
 
 
 def settled(page: Page) -> None:

@@ -14,7 +14,7 @@ import store
 from store import audits, networks
 from store.database import PROJECT
 from testing import synthetic
-from testing.browser import ARTEFACTS, TINY, dashboard, environment, launch
+from testing.browser import ARTEFACTS, TINY, environment, launch, served
 
 WORKER = [sys.executable, "-m", "worker", "--device", "cpu", "--executor", "local:1"]
 
@@ -46,26 +46,21 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Database, str]]:
     """A store with the bundled network and a tiny real audit of it, and made-up ones; and the dashboard over it."""
     folder = tmp_path_factory.mktemp("filled")
-    db = store.connect(f"sqlite:///{folder / 'strata.db'}")
-    work(db, folder, "seed")
-    audits.submit(db, TINY)
-    work(db, folder, "--once")
-    assert audits.recent(db)[0].state == "done"
-    synthetic.network(db)
-    synthetic.finish(db, synthetic.question(samples=24))
-    with dashboard(environment(db.url, folder), folder) as (address, _):
+    with served(folder) as (db, address):
+        work(db, folder, "seed")
+        audits.submit(db, TINY)
+        work(db, folder, "--once")
+        assert audits.recent(db)[0].state == "done"
+        synthetic.network(db)
+        synthetic.finish(db, synthetic.question(samples=24))
         yield db, address
-    db.close()
 
 
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Database, str]]:
-    folder = tmp_path_factory.mktemp("empty")
-    db = store.connect(f"sqlite:///{folder / 'strata.db'}")
-    with dashboard(environment(db.url, folder), folder) as (address, _):
+    with served(tmp_path_factory.mktemp("empty")) as (db, address):
         yield db, address
-    assert networks.all(db) == []
-    db.close()
+        assert networks.all(db) == []
 
 
 def work(db: store.Database, folder: Path, *arguments: str) -> None:

@@ -15,19 +15,16 @@ import store
 from robustness_core.spec import AuditSpec
 from store import audits, networks, supervisor, workers
 from testing import synthetic
-from testing.browser import dashboard, environment, explore, settled
-from testing.waiting import until
+from testing.browser import dashboard, environment, explore, served, settled
+from testing.processes import until
 
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Database, str]]:
     """A network of which nothing is known, no worker, and the dashboard."""
-    folder = tmp_path_factory.mktemp("idle")
-    db = store.connect(f"sqlite:///{folder / 'strata.db'}")
-    synthetic.network(db)
-    with dashboard(environment(db.url, folder), folder) as (address, _):
+    with served(tmp_path_factory.mktemp("idle")) as (db, address):
+        synthetic.network(db)
         yield db, address
-    db.close()
 
 
 def test_idle_tab_follows_what_is_done_elsewhere(page: Page, quiet) -> None:

@@ -16,7 +16,7 @@ from robustness_core import datasets
 from robustness_core.spec import EpsilonGrid, sample_indices
 from store import audits
 from testing import synthetic
-from testing.browser import dashboard, environment, explore, settled
+from testing.browser import explore, served, settled
 
 NETWORKS = ("first-made-up", "second-made-up", "third-made-up")
 # Nothing at its default, and no two of them alike.
@@ -40,17 +40,14 @@ SEEN = """() => ({
 @pytest.fixture(scope="module")
 def made_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Database, str]]:
     """Three networks of which two audits are done, and a pair kept at every layer; no worker."""
-    folder = tmp_path_factory.mktemp("links")
-    db = store.connect(f"sqlite:///{folder / 'strata.db'}")
-    shelf = {name: synthetic.network(db, name) for name in NETWORKS}
-    synthetic.finish(db, SCALED)
-    synthetic.finish(db, OTHER)
-    synthetic.finish(db, ASKED)
-    layers = tuple(layer.name for layer in synthetic.SMALL)
-    synthetic.keep_collisions(db, ASKED.replace(layers=layers), shelf[ASKED.network].sha256, *PAIR)
-    with dashboard(environment(db.url, folder), folder) as (address, _):
+    with served(tmp_path_factory.mktemp("links")) as (db, address):
+        shelf = {name: synthetic.network(db, name) for name in NETWORKS}
+        synthetic.finish(db, SCALED)
+        synthetic.finish(db, OTHER)
+        synthetic.finish(db, ASKED)
+        layers = tuple(layer.name for layer in synthetic.SMALL)
+        synthetic.keep_collisions(db, ASKED.replace(layers=layers), shelf[ASKED.network].sha256, *PAIR)
         yield db, address
-    db.close()
 
 
 def _first_images() -> tuple[int, int]:

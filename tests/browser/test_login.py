@@ -19,7 +19,8 @@ from playwright.sync_api import Browser, expect
 import store
 from store import audits
 from testing import synthetic
-from testing.browser import dashboard, environment, free_port
+from testing.browser import dashboard, environment
+from testing.processes import free_port
 
 pytest.importorskip("joserfc", reason="the login needs the packages of requirements-cluster.txt")
 jwk, jwt = importlib.import_module("joserfc.jwk"), importlib.import_module("joserfc.jwt")

@@ -19,8 +19,8 @@ from store import audits, networks
 from store.database import PROJECT
 from testing import hostile_files as hostile
 from testing import synthetic
-from testing.browser import dashboard, environment, settled, shoot
-from testing.waiting import until
+from testing.browser import served, settled, shoot
+from testing.processes import until
 
 BUNDLED = PROJECT / "zoo" / "mnist-small-pgd2.safetensors"
 
@@ -28,11 +28,8 @@ BUNDLED = PROJECT / "zoo" / "mnist-small-pgd2.safetensors"
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Database, str]]:
     """An empty store of this module's own, and the dashboard over it."""
-    folder = tmp_path_factory.mktemp("shelf")
-    db = store.connect(f"sqlite:///{folder / 'strata.db'}")
-    with dashboard(environment(db.url, folder), folder) as (address, _):
+    with served(tmp_path_factory.mktemp("shelf")) as (db, address):
         yield db, address
-    db.close()
 
 
 def state_dict(file: Path = BUNDLED, layers: Sequence[str] = ("conv1", "conv2", "fc1", "logits")) -> bytes:

@@ -330,7 +330,8 @@ def test_pair_of_the_address_is_asked_for_and_failure_is_said(db, open_screen) -
     assert len(audits.recent(db, kind="pair")) == 1
 
 
-def test_stored_pair_is_shown_stepped_through_and_opened_in_pairs(db, open_screen) -> None:
+def stored_pair(db, open_screen):
+    """The table of closest pairs, and Explore with the first of them open, its images in the store."""
     network = synthetic.network(db)
     spec = synthetic.question(layers=["conv1", "logits"])
     synthetic.finish(db, spec)
@@ -338,12 +339,19 @@ def test_stored_pair_is_shown_stepped_through_and_opened_in_pairs(db, open_scree
     first = (int(closest.iloc[0]["x"]), int(closest.iloc[0]["x′"]))
     synthetic.keep_collisions(db, spec, network.sha256, *first)
     screen = open_screen("explore", layers=["conv1", "logits"], pair=f"{first[0]}-{first[1]}")
+    return closest, screen
+
+
+def test_stored_pair_is_shown_stepped_through_and_opened_in_pairs(db, open_screen) -> None:
+    closest, screen = stored_pair(db, open_screen)
     assert not screen.exception
     assert words(screen).count("says **7** (100%)") == 4
     assert "Number 1 by distance" in words(screen)
     assert audits.recent(db, kind="pair") == []
     link = next(link.proto for link in screen.get("page_link") if "Open in Pairs" in link.proto.label)
-    assert {"layer=conv1", f"pair={first[0]}-{first[1]}", "S=20"} <= set(link.query_string.split("&"))
+    assert {"layer=conv1", f"pair={closest.iloc[0]['x']}-{closest.iloc[0]['x′']}", "S=20"} <= set(
+        link.query_string.split("&")
+    )
     next(button for button in screen.button if button.label == "Farther").click().run()
     second = closest.iloc[1]
     assert screen.query_params["pair"] == f"{second['x']}-{second['x′']}"
@@ -529,13 +537,7 @@ def test_misclassified_images_are_marked_and_left_out_at_a_click(db, open_screen
 
 
 def test_pair_says_which_of_its_images_is_misclassified(db, open_screen) -> None:
-    network = synthetic.network(db)
-    spec = synthetic.question(layers=["conv1", "logits"])
-    synthetic.finish(db, spec)
-    closest = open_screen("explore", layers=["conv1", "logits"]).dataframe[2].value
-    first = (int(closest.iloc[0]["x"]), int(closest.iloc[0]["x′"]))
-    synthetic.keep_collisions(db, spec, network.sha256, *first)
-    screen = open_screen("explore", layers=["conv1", "logits"], pair=f"{first[0]}-{first[1]}")
+    _, screen = stored_pair(db, open_screen)
     assert "Without any attack the network errs on x." in words(screen)  # it calls both 7
 
 

@@ -13,8 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from store import supervisor, workers
 from store.database import PROJECT
+from testing.processes import until
 from testing.screens import labels, words
-from testing.waiting import until
 
 
 @pytest.fixture

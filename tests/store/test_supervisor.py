@@ -82,21 +82,27 @@ def test_a_stopped_worker_is_not_started_again_until_somebody_starts_it(sqlite_d
     supervisor._started[-1].wait()
 
 
+def attended_until_killed(db: Database, *arguments: str) -> None:
+    """Assert that the database is attended from the word of a Python process to its end."""
+    screens = subprocess.Popen(
+        [sys.executable, *arguments], cwd=PROJECT, env={**os.environ, "STRATA_WORKER": "none"},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert screens.stdout is not None
+    assert screens.stdout.readline() == "attending\n"
+    assert supervisor.attended(db)
+    screens.kill()
+    screens.communicate()
+    assert not supervisor.attended(db)
+
+
 def test_a_worker_is_wanted_as_long_as_a_process_with_screens_lives(sqlite_db: Database) -> None:
     assert not supervisor.attended(sqlite_db)
     program = (
         "import sys; from store import connect, supervisor; supervisor.attend(connect(sys.argv[1])); "
         "print('attending', flush=True); sys.stdin.read()"
     )
-    screens = subprocess.Popen(
-        [sys.executable, "-c", program, sqlite_db.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert screens.stdout is not None
-    assert screens.stdout.readline() == "attending\n"
-    assert supervisor.attended(sqlite_db)
-    screens.kill()
-    screens.communicate()
-    assert not supervisor.attended(sqlite_db)
+    attended_until_killed(sqlite_db, "-c", program, sqlite_db.url)
 
 
 def test_a_command_is_attended_from_its_start_with_a_worker_beside_it(
@@ -119,18 +125,8 @@ def test_a_command_is_attended_from_its_start_with_a_worker_beside_it(
 
 
 def test_attendance_lasts_from_the_command_to_the_end_of_what_it_becomes(sqlite_db: Database) -> None:
-    screens = subprocess.Popen(
-        [sys.executable, "-m", "store", "--database", sqlite_db.url, "attend",
-         sys.executable, "-c", "import sys; print('shown', flush=True); sys.stdin.read()"],
-        cwd=PROJECT, env={**os.environ, "STRATA_WORKER": "none"},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert screens.stdout is not None
-    assert screens.stdout.readline() == "shown\n"
-    assert supervisor.attended(sqlite_db)
-    screens.kill()
-    screens.communicate()
-    assert not supervisor.attended(sqlite_db)
+    screens = [sys.executable, "-c", "import sys; print('attending', flush=True); sys.stdin.read()"]
+    attended_until_killed(sqlite_db, "-m", "store", "--database", sqlite_db.url, "attend", *screens)
     assert not supervisor.log_path(sqlite_db).exists()  # no worker was started
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +13,10 @@ import psutil
 import pytest
 
 from store import Database, audits
-from store.database import PROJECT
 from testing import fakes, search
 from testing.fakes import expected, matrix, series
 from testing.networks import task
+from testing.processes import Cluster, cluster
 from testing.world import audit
 from worker import tasks
 from worker.executors import Compute, DaskExecutor, ExecutorError, LocalExecutor, open_executor
@@ -30,24 +26,9 @@ pytest.importorskip("distributed", reason="Dask is not installed (requirements-c
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """The address of a scheduler and its two worker processes, without nannies: what dies stays dead."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path, "env": environment}
-    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--no-show"]
-    scheduler += ["--host", "127.0.0.1", "--port", address.rpartition(":")[2]]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
-    worker += ["--no-dashboard", "--host", "127.0.0.1"]
-    with ExitStack() as stack:
-        processes = [stack.enter_context(subprocess.Popen(command, **quiet)) for command in (scheduler, worker, worker)]  # type: ignore[call-overload]
-        try:
-            yield address, processes[1:]
-        finally:
-            for process in reversed(processes):
-                process.kill()
+def two_workers(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path) as running:
+        yield running
 
 
 def connect_when_ready(address: str, workers: int, compute: Compute) -> DaskExecutor:
@@ -64,10 +45,8 @@ def connect_when_ready(address: str, workers: int, compute: Compute) -> DaskExec
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_an_audit_finishes_although_a_worker_of_the_cluster_dies(
-    db: Database, cluster: tuple[str, list[subprocess.Popen[bytes]]]
-) -> None:
-    address, processes = cluster
+def test_an_audit_finishes_although_a_worker_of_the_cluster_dies(db: Database, two_workers: Cluster) -> None:
+    address, processes = two_workers
     executor = connect_when_ready(address, 2, search.compute)
     try:
         assert executor.free() == 4
@@ -95,10 +74,8 @@ def test_an_audit_finishes_although_a_worker_of_the_cluster_dies(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_a_scheduler_that_went_away_ends_the_worker_and_leaves_the_queue(
-    db: Database, cluster: tuple[str, list[subprocess.Popen[bytes]]]
-) -> None:
-    executor = connect_when_ready(cluster[0], 1, search.compute)
+def test_a_scheduler_that_went_away_ends_the_worker_and_leaves_the_queue(db: Database, two_workers: Cluster) -> None:
+    executor = connect_when_ready(two_workers[0], 1, search.compute)
     try:
         scheduler = next(
             process for process in psutil.Process().children() if "dask_scheduler" in str(process.cmdline())
@@ -114,10 +91,8 @@ def test_a_scheduler_that_went_away_ends_the_worker_and_leaves_the_queue(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_the_cluster_computes_the_same_bits_as_this_machine(
-    cluster: tuple[str, list[subprocess.Popen[bytes]]], network: NetworkFile
-) -> None:
-    executor = connect_when_ready(cluster[0], 1, tasks.run)
+def test_the_cluster_computes_the_same_bits_as_this_machine(two_workers: Cluster, network: NetworkFile) -> None:
+    executor = connect_when_ready(two_workers[0], 1, tasks.run)
     local = LocalExecutor([Machine()])
     try:
         for one in (executor, local):

@@ -19,8 +19,8 @@ import pytest
 from store import Database, audits, workers
 from store.database import PROJECT
 from testing import fakes, search
+from testing.processes import until
 from testing.search import task
-from testing.waiting import until
 from testing.world import audit
 from worker.executors import ExecutorError, LocalExecutor, open_executor
 from worker.tasks import Answer, Distances, Machine, Task

@@ -22,7 +22,7 @@ from store import Database, audits, connect, distances, networks, supervisor, wo
 from store.database import PROJECT
 from store.records import AuditRecord
 from testing.networks import tiny
-from testing.waiting import until
+from testing.processes import until
 from worker.executors import LocalExecutor
 from worker.seed import seed
 from worker.tasks import Machine
