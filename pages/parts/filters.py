@@ -8,9 +8,11 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from robustness_core.spec.fields import BUDGETS, FIELDS
+
 # Keys of widgets, by screen. Screens that share a key mean the same by it; each checks what depends on its network.
-_FORM = ("dataset", "a", "b", "S", "left_out", "m", "N", "full", "method", "preset", "seed", "from_projection", "split")
-_BUDGETS = ("from", "to", "budgets", "at")
+_FORM = (*(key for name, field in FIELDS.items() if name != "layers" for key in field.keys), "full")
+_BUDGETS = (*(key for field in BUDGETS.values() for key in field.keys), "at")
 KEPT = {
     "Explore": ("network", "pre", "layers", "layer", "projection", *_FORM, *_BUDGETS),
     "Pairs": ("network", "layer", "projection", *_FORM),

@@ -14,36 +14,24 @@ from numpy.typing import NDArray
 from pages.parts import screen, words
 from robustness_core import datasets
 from robustness_core.errors import SpecError, StrataError
-from robustness_core.spec import METHODS, PRESETS, AuditSpec, EpsilonGrid, too_large_words
+from robustness_core.spec import AuditSpec, EpsilonGrid, too_large_words
+from robustness_core.spec.fields import BUDGETS, FIELDS, Field
 from store.records import NetworkRecord
 
 BOUND: Final = "query-params"
-METHOD_HELP = (
-    "balanced: the project's search, closer and cheaper. algorithm1: the paper's linearise-and-project, as printed."
-)
-PRESET_HELP = (
-    "How long each pair is searched, in passes: runs of both images through the network, forward or backward. With "
-    "balanced fast takes some 60, default 110 and thorough 270. A longer search finds closer collisions."
-)
-SAMPLES_HELP = "Images of each class; all S² pairs are searched. A larger sample contains the smaller one."
-M_HELP = (
-    "Rows of the random projection: the nj features of a layer are read through m random mixtures of them. A layer "
-    "with fewer than m features is left out."
-)
-N_HELP = "Random projections of each layer; curves are their means, and 5 or more say how far these can be trusted."
-SEED_HELP = "Draws the images of the sample and the first projection; the next projections have the seeds that follow."
-SPLIT_HELP = (
-    "train: images that a network may have been trained on, the bundled ones were. test: images it has not seen."
-)
 FULL_HELP = "Reads all nj features of a layer, as Bhagoji et al. 2023 do: what no classifier on it can undo. Slower."
 
 
 HALF, LOSS = "ε½", "loss at ε"  # a number of each layer
 
-# Least and largest of the numbers in an address; those in FRACTIONS need not be whole.
-LIMITS = {"S": (1, math.inf), "m": (1, math.inf), "N": (1, 1000), "seed": (0, math.inf), "from": (0, math.inf),
-          "to": (0, math.inf), "budgets": (2, 2001)}  # fmt: skip
-FRACTIONS = ("from", "to")
+# The numbers that an address may give, by their words there; those of _FRACTIONS need not be whole.
+_NUMBERS = {
+    field.keys[0]: field
+    for field in (*FIELDS.values(), *BUDGETS.values())
+    if field.least is not None and len(field.keys) == 1
+}
+_FRACTIONS = ("from", "to")
+_USUAL = (EpsilonGrid().start, EpsilonGrid().stop, EpsilonGrid().count)
 SHIPPED = ("mnist-medium-pgd2", "mnist-medium-trades2")  # of zoo/first-look.npz
 
 
@@ -113,7 +101,7 @@ def ask(shelf: Sequence[NetworkRecord]) -> Question | None:
 
 def _say_if_no_number() -> None:
     """Say which numbers of an address cannot be; streamlit drops them when it makes their widgets."""
-    given = {key: st.query_params.get(key) for key in LIMITS if key not in st.session_state}
+    given = {key: st.query_params.get(key) for key in _NUMBERS if key not in st.session_state}
     strange = {key: text for key, text in given.items() if text is not None and not _can_be(key, text)}
     if strange:
         told = ", ".join(f"{key} = {text}" for key, text in strange.items())
@@ -126,8 +114,7 @@ def _can_be(key: str, text: str) -> bool:
         value = float(text)
     except ValueError:
         return False
-    least, most = LIMITS[key]
-    return least <= value <= most and math.isfinite(value) and (key in FRACTIONS or text.isdecimal())
+    return math.isfinite(value) and _NUMBERS[key].may_be(value) and (key in _FRACTIONS or text.isdecimal())
 
 
 class Form:
@@ -138,35 +125,19 @@ class Form:
         _say_if_no_number()
         self.dataset, self.classes = _choose_images(input_shape)
         with st.container(horizontal=True, gap="small"):
-            samples = st.number_input("Sample S", 1, None, 20, key="S", bind=BOUND, width=88, help=SAMPLES_HELP)
-            m = st.number_input("m", 1, None, 10, key="m", bind=BOUND, width=88, help=M_HELP) if one_m else 1
-            projections = st.number_input("N", 1, 1000, 1, key="N", bind=BOUND, width=88, help=N_HELP)
+            samples = _number(FIELDS["samples"], width=88)
+            m = _number(FIELDS["m"], width=88) if one_m else 1
+            projections = _number(FIELDS["projections"], width=88)
         self._trouble = st.empty()
         with st.expander("Method, seed, ε range" if budgets else "Method, seed"):
             self.full = one_m and st.toggle("No projection", key="full", bind=BOUND, help=FULL_HELP)
-            forget("method", list(METHODS))
-            self.method = st.selectbox("Method", list(METHODS), key="method", bind=BOUND, help=METHOD_HELP)
-            forget("preset", PRESETS)
-            self.preset = st.selectbox("Preset", PRESETS, index=1, key="preset", bind=BOUND, help=PRESET_HELP)
-            seed = st.number_input("Seed", 0, None, 0, key="seed", bind=BOUND, help=SEED_HELP)
-            self.first = st.text_input(
-                "Seed of the projections",
-                key="from_projection",
-                bind=BOUND,
-                placeholder="the same",
-                help="To draw other projections for the same images, or other images for the same projections.",
-            )
-            self.left_out = st.text_input(
-                "Images left out",
-                key="left_out",
-                bind=BOUND,
-                placeholder="none",
-                help="Numbers of images that the next ones of the sample replace, for example misclassified ones.",
-            )
-            splits = list(datasets.get(self.dataset).sizes)
-            forget("split", splits)
-            self.split = st.selectbox("Split", splits, key="split", bind=BOUND, help=SPLIT_HELP)
-            start, stop, count = _choose_budgets() if budgets else (0.0, 8.0, 81)
+            self.method = _choice(FIELDS["method"])
+            self.preset = _choice(FIELDS["preset"])
+            seed = _number(FIELDS["seed"])
+            self.first = _text(FIELDS["projection_seed"], placeholder="the same")
+            self.left_out = _text(FIELDS["left_out"], placeholder="none")
+            self.split = _choice(FIELDS["split"], tuple(datasets.get(self.dataset).sizes))
+            start, stop, count = (_number(field) for field in BUDGETS.values()) if budgets else _USUAL
             self._trouble_below = st.empty()
         self._too_large: list[str] = []
         self._numbers = (samples, m, projections, seed, start, stop, count)
@@ -223,11 +194,26 @@ class Form:
         return None
 
 
-def _choose_budgets() -> tuple[float, float, int]:
-    start = st.number_input("Smallest ε", 0.0, None, 0.0, 0.5, key="from", bind=BOUND)
-    stop = st.number_input("Largest ε", 0.0, None, 8.0, 0.5, key="to", bind=BOUND)
-    count = st.number_input("Number of budgets", 2, 2001, 81, key="budgets", bind=BOUND)
-    return start, stop, count
+def _number(field: Field, **more: Any) -> Any:
+    """A number, between the ends of its field; a fractional one moves by halves."""
+    kind = type(field.default)
+    for name, end in (("min_value", field.least), ("max_value", field.most)):
+        more[name] = None if end is None else kind(end)
+    more |= {"step": 0.5 if kind is float else 1, "help": field.help or None}
+    return st.number_input(field.label, value=field.default, key=field.keys[0], bind=BOUND, **more)
+
+
+def _text(field: Field, placeholder: str) -> str:
+    return st.text_input(field.label, key=field.keys[0], bind=BOUND, placeholder=placeholder, help=field.help)
+
+
+def _choice(field: Field, options: Sequence[str] = ()) -> str:
+    """One of the field's options, or of those given in their place."""
+    (key,) = field.keys
+    offered = options or field.options
+    forget(key, offered)
+    place = offered.index(field.default) if field.default in offered else 0
+    return st.selectbox(field.label, offered, place, key=key, bind=BOUND, help=field.help)
 
 
 def _choose_layers(network: NetworkRecord) -> tuple[str, ...]:

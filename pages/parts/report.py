@@ -18,6 +18,7 @@ import plotly.graph_objects as go
 from pages.parts import export, words
 from robustness_core import zoo
 from robustness_core.spec import AuditSpec
+from robustness_core.spec.fields import FIELDS
 from store.records import NetworkRecord
 
 _STYLE = """body{font-family:system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#0f1218;
@@ -164,23 +165,10 @@ def command(spec: AuditSpec, network: NetworkRecord, suffix: str = "") -> str:
     if not bundled:  # which command and upload would guess each for itself
         mean, std = network.mean or (0.0,), network.std or (1.0,)
         said += ["--mean", *map(_exactly, mean), "--std", *map(_exactly, std)]
-    said += ["--dataset", spec.sample.dataset]
-    said += ["--classes", *spec.sample.classes, "--samples", spec.sample.size, "--layers", ",".join(spec.search.layers)]
-    said += ["--m", *("none" if m is None else m for m in spec.search.m), "--projections", spec.search.projections]
-    said += ["--leave-out", *spec.sample.left_out] if spec.sample.left_out else []
-    said += [] if spec.search.seed == spec.sample.seed else ["--projection-seed", spec.search.seed]
-    said += [
-        "--seed",
-        spec.sample.seed,
-        "--method",
-        spec.search.method,
-        "--preset",
-        spec.search.preset,
-        "--split",
-        spec.sample.split,
-    ]
-    start, stop = _exactly(spec.epsilon.start), _exactly(spec.epsilon.stop)
-    said += ["--epsilon", f"{start}:{stop}:{spec.epsilon.count}", "--json", f"{name}{suffix}.json"]
+    for field in FIELDS.values():
+        if words := field.words(spec):
+            said += [field.flag, *words]
+    said += ["--json", f"{name}{suffix}.json"]
     line = shlex.join(str(word) for word in said)
     return line if bundled else f"# {file} stands for {_which_file(network)}\n{line}"
 

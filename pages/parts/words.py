@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from pages.parts import data, screen
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec
+from robustness_core.spec.fields import BUDGETS, FIELDS
 from store.records import AuditRecord, NetworkRecord
 
 Layers = Mapping[str, tuple[str, ...]]
-
-_BUDGETS = ("from", "to", "budgets")  # a pair needs no budgets
 
 
 def main_layers(shelf: Sequence[NetworkRecord]) -> Layers:
@@ -64,25 +63,15 @@ def address(spec: AuditSpec) -> dict[str, str | list[str]]:
     query: dict[str, str | list[str]] = {
         "network": spec.network,
         "layers": list(spec.search.layers),
-        "dataset": spec.sample.dataset,
         "a": class_label(spec.sample.dataset, spec.sample.classes[0]),
         "b": class_label(spec.sample.dataset, spec.sample.classes[1]),
-        "S": str(spec.sample.size),
-        "N": str(spec.search.projections),
-        "seed": str(spec.sample.seed),
-        "method": spec.search.method,
-        "preset": spec.search.preset,
-        "split": spec.sample.split,
-        "from": str(spec.epsilon.start),
-        "to": str(spec.epsilon.stop),
-        "budgets": str(spec.epsilon.count),
     }
+    for field in (*FIELDS.values(), *BUDGETS.values()):
+        said = " ".join(map(str, field.words(spec)))
+        if len(field.keys) == 1 and said and field.keys[0] not in (*query, "m"):
+            query[field.keys[0]] = said
     if any(layer.endswith(".pre") for layer in spec.search.layers):
         query["pre"] = "true"
-    if spec.sample.left_out:
-        query["left_out"] = " ".join(str(number) for number in spec.sample.left_out)
-    if spec.search.seed != spec.sample.seed:
-        query["from_projection"] = str(spec.search.seed)
     return {**query, "full": "true"} if m is None else {**query, "m": str(m)}
 
 
@@ -90,7 +79,8 @@ def address_of_pair(
     spec: AuditSpec, layer: str, projection: int, pair: tuple[int, int]
 ) -> dict[str, str | list[str]]:  # fmt: skip
     """The query of the address at which Pairs shows two images; `projection` counts from 1."""
-    asked = {name: value for name, value in address(spec).items() if name not in ("layers", "pre", *_BUDGETS)}
+    budgets = {key for field in BUDGETS.values() for key in field.keys}
+    asked = {name: value for name, value in address(spec).items() if name not in ("layers", "pre", *budgets)}
     return {**asked, "layer": layer, "projection": str(projection), "pair": f"{pair[0]}-{pair[1]}"}
 
 

@@ -16,7 +16,8 @@ from robustness_core.errors import SpecError, StrataError
 from robustness_core.files import check_writable, write_whole
 from robustness_core.layers import cuts, main_layers
 from robustness_core.sandbox import untrusted
-from robustness_core.spec import METHODS, PRESETS, AuditSpec, EpsilonGrid, too_large_words
+from robustness_core.spec import AuditSpec, EpsilonGrid, too_large_words
+from robustness_core.spec.fields import FIELDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,19 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--architecture", help="the architecture text of a file that does not say its own")
     parser.add_argument("--mean", type=float, nargs="+", help="of the file's normalisation, on pixels in [0, 1]")
     parser.add_argument("--std", type=float, nargs="+", help="of the file's normalisation")
-    parser.add_argument("--dataset", help=f"{', '.join(datasets.REGISTRY)} (default: the bundled one that fits)")
-    parser.add_argument("--split", default="train", help=", ".join(datasets.SPLITS))
-    parser.add_argument("--classes", type=int, nargs=2, metavar=("LEFT", "RIGHT"), help="(default: the usual pair)")
-    parser.add_argument("--samples", type=int, default=20, help="images of each class; S^2 pairs")
-    parser.add_argument("--leave-out", type=int, nargs="+", default=[], help="numbers of images that others replace")
-    parser.add_argument("--layers", default="all", help="names with commas between, or all")
-    parser.add_argument("--m", nargs="+", default=["10"], help="projection dimensions; none for no projection")
-    parser.add_argument("--projections", type=int, default=1, help="random projections of each layer")
-    parser.add_argument("--seed", type=int, default=0, help="of the images drawn, and of the first projection")
-    parser.add_argument("--projection-seed", type=int, help="of the first projection alone, to vary one and not both")
-    parser.add_argument("--method", default="balanced", help=", ".join(METHODS))
-    parser.add_argument("--preset", default="default", help=", ".join(PRESETS))
-    parser.add_argument("--epsilon", default="0:8:81", help="start:stop:count")
+    for field in FIELDS.values():
+        says = f"{field.help} One of {', '.join(field.options)}." if field.options else field.help
+        parser.add_argument(field.flag, dest=field.name, help=says, **{"default": field.default, **field.argument})
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     parser.add_argument("--memory", type=float, help="GiB that a batch of pairs may use")
     parser.add_argument("--json", type=Path, metavar="OUT.json", help="write the whole result here; - prints it")
@@ -50,24 +41,13 @@ def run(args: argparse.Namespace) -> None:
     for sentence in guessed:
         print(f"strata: {sentence}", file=sys.stderr)
     names = main_layers(network, network.input_shape)
+    asked = {name: getattr(args, name) for name in FIELDS if name != "epsilon"}
     fitting = datasets.fitting(network.input_shape) or list(datasets.REGISTRY.values())
     dataset = datasets.get(args.dataset or fitting[0].name)
-    spec = AuditSpec.of(
-        network=args.network,
-        dataset=dataset.name,
-        split=args.split,
-        classes=tuple(args.classes or dataset.pair),
-        samples=args.samples,
-        layers=tuple(names if args.layers == "all" else filter(None, map(str.strip, args.layers.split(",")))),
-        m=tuple(_dimension(text) for text in args.m),
-        projections=args.projections,
-        seed=args.seed,
-        projection_seed=args.projection_seed,
-        left_out=tuple(args.leave_out),
-        method=args.method,
-        preset=args.preset,
-        epsilon=EpsilonGrid.parse(args.epsilon),
-    )
+    asked |= {"dataset": dataset.name, "classes": args.classes or dataset.pair}
+    asked["layers"] = names if args.layers == "all" else [*filter(None, map(str.strip, args.layers.split(",")))]
+    asked["m"] = [_dimension(text) for text in args.m]
+    spec = AuditSpec.of(args.network, **asked, epsilon=EpsilonGrid.parse(args.epsilon))
     if args.json is not None and str(args.json) != "-":
         check_writable(args.json)
     sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}

@@ -11,6 +11,8 @@ import numpy as np
 from robustness_core.errors import SpecError
 from robustness_core.spec.checks import is_int, require
 
+MOST_BUDGETS = 2001
+
 
 @dataclass(frozen=True)
 class EpsilonGrid:
@@ -28,8 +30,8 @@ class EpsilonGrid:
             f"The largest ε ({self.stop:g}) must be above the smallest ({self.start:g}).",
         )
         require(
-            is_int(self.count) and 2 <= self.count <= 2001,
-            f"The number of budgets is {self.count}; it must be a whole number from 2 to 2001.",
+            is_int(self.count) and 2 <= self.count <= MOST_BUDGETS,
+            f"The number of budgets is {self.count}; it must be a whole number from 2 to {MOST_BUDGETS}.",
         )
 
     @classmethod
@@ -42,6 +44,12 @@ class EpsilonGrid:
             raise
         except ValueError:
             raise SpecError(f"The ε range {text!r} must read start:stop:count, for example 0:8:81.") from None
+
+    @property
+    def text(self) -> str:
+        """What `parse` reads, every digit kept."""
+        start, stop = (f"{end:g}" if float(f"{end:g}") == end else repr(end) for end in (self.start, self.stop))
+        return f"{start}:{stop}:{self.count}"
 
     def values(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """The budgets, (count,), with 12 digits at most: 0.3, not 0.30000000000000004; both ends are exact."""
