@@ -1,6 +1,6 @@
 """Sessions that read and ask at once, first alone, then while a worker writes: `python -m benchmarks.load`.
 
-Each of ten processes does, over and over, what a screen does: the shelf, the queue, all matrices of an audit, the
+Each of ten processes does, over and over, what a screen does: the networks, the queue, all matrices of an audit, the
 closest pairs, and now and then a new audit or a note. Prints the times of a screen, errors and lost updates.
 """
 

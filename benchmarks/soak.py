@@ -49,7 +49,7 @@ def spec(number: int) -> AuditSpec:
 
 
 def prepare(url: str) -> Database:
-    """A database with a tiny, untrained network on its shelf."""
+    """A database with a tiny, untrained network."""
     from testing.networks import tiny_file  # here, since the asking process, which is started often, needs no torch
 
     db = connect(url)

@@ -34,16 +34,16 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--executor", default="local:2")
     options = parser.parse_args()
-    find(options.network)  # raises for a name that the shelf will never hold
+    find(options.network)  # raises for a name that no network will ever have
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {options.executor}")
     with tempfile.TemporaryDirectory(prefix="strata-urgent-") as folder:
         url = f"sqlite:///{Path(folder) / 'urgent.db'}"
         db = connect(url)
         worker = start(url, "worker", "--executor", options.executor)
         try:
-            while (network := networks.by_name(db, options.network)) is None:  # the worker fills the shelf
+            while (network := networks.by_name(db, options.network)) is None:  # the worker registers them
                 if worker.poll() is not None:
-                    parser.error("The worker ended before it had filled the shelf.")
+                    parser.error("The worker ended before it had registered it.")
                 time.sleep(0.2)
             layers = tuple(layer.name for layer in network.layers if layer.main)
             spec = AuditSpec.of(

@@ -55,9 +55,9 @@ def main() -> None:
         if not listed:
             _empty(db, state)
             return
-        shelf = networks.all(db)
-        _table(listed, shelf)
-        _details(db, listed, shelf)
+        available = networks.all(db)
+        _table(listed, available)
+        _details(db, listed, available)
 
     live()
 
@@ -135,13 +135,13 @@ def _logs(db: Database, alive: list[WorkerRecord]) -> None:
             st.code(logs.get(name, ""), language=None, height=320)
 
 
-def _table(listed: list[AuditRecord], shelf: list[NetworkRecord]) -> None:
-    main = words.main_layers(shelf)
+def _table(listed: list[AuditRecord], available: list[NetworkRecord]) -> None:
+    main = words.main_layers(available)
     rows = pd.DataFrame(
         {
             "id": [audit.id for audit in listed],
             "state": [audit.state for audit in listed],
-            "network": [words.network_of(audit, shelf) for audit in listed],
+            "network": [words.network_of(audit, available) for audit in listed],
             "question": [words.describe(audit, main) for audit in listed],
             "note": [audit.note for audit in listed],
             "tags": [" ".join(f"#{tag}" for tag in audit.tags) for audit in listed],
@@ -189,7 +189,7 @@ def _select(ids: list[int]) -> None:
         st.query_params.pop("audit", None)
 
 
-def _details(db: Database, listed: list[AuditRecord], shelf: list[NetworkRecord]) -> None:
+def _details(db: Database, listed: list[AuditRecord], available: list[NetworkRecord]) -> None:
     wanted = st.query_params.get("audit", "")
     audit = next((one for one in listed if str(one.id) == wanted), None)
     if audit is None:
@@ -201,7 +201,7 @@ def _details(db: Database, listed: list[AuditRecord], shelf: list[NetworkRecord]
     st.subheader(f"Audit {audit.id}", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(audit.state, color=screen.STATE_COLOURS[audit.state])
-        network = words.network_of(audit, shelf)
+        network = words.network_of(audit, available)
         st.markdown(f"**{screen.escape(network)}**: {screen.escape(words.describe(audit))}")
     if audit.active:
         progress.strip(db, audit)

@@ -43,11 +43,11 @@ class Side:
 
 
 def main() -> None:
-    db, found = screen.begin_with_networks("Compare", 2, "A comparison needs two networks on the shelf.")
-    shelf = {network.name: network for network in found}
+    db, found = screen.begin_with_networks("Compare", 2, "A comparison needs two networks.")
+    available = {network.name: network for network in found}
     left, right = st.columns([1, 2.8], gap="large")
     with left:
-        sides = _ask(shelf)
+        sides = _ask(available)
         asking.start(db, [(side.network, side.spec) for side in sides])
     with right:
         if not sides:
@@ -68,12 +68,12 @@ def _mark(readings: list[reading.Reading]) -> object:
     return [(one.answer.spec.key, one.answer.known) for one in readings]
 
 
-def _ask(shelf: dict[str, NetworkRecord]) -> list[Side]:
-    question.forget("networks", shelf)
+def _ask(available: dict[str, NetworkRecord]) -> list[Side]:
+    question.forget("networks", available)
     chosen = st.multiselect(
         "Networks",
-        list(shelf),
-        question.shown_first(list(shelf), 2),
+        list(available),
+        question.shown_first(list(available), 2),
         key="networks",
         bind=question.BOUND,
         max_selections=MOST,
@@ -82,7 +82,7 @@ def _ask(shelf: dict[str, NetworkRecord]) -> list[Side]:
     if not chosen:
         st.error("Choose two to six networks.")
         return []
-    shapes = {shelf[name].input_shape for name in chosen}
+    shapes = {available[name].input_shape for name in chosen}
     if len(chosen) == 1:
         st.info("A comparison needs a second network.")
     if len(shapes) > 1:
@@ -91,11 +91,11 @@ def _ask(shelf: dict[str, NetworkRecord]) -> list[Side]:
     form = question.Form(shapes.pop())
     sides = []
     for name in chosen:
-        layers = tuple(layer.name for layer in shelf[name].layers if layer.main)
-        spec = form.spec(shelf[name], layers)
+        layers = tuple(layer.name for layer in available[name].layers if layer.main)
+        spec = form.spec(available[name], layers)
         if spec is None:
             return []
-        sides.append(Side(shelf[name], spec))
+        sides.append(Side(available[name], spec))
     return sides
 
 

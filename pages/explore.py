@@ -102,10 +102,10 @@ class Shown:
 
 
 def main() -> None:
-    db, shelf = screen.begin_with_networks("Explore")
+    db, available = screen.begin_with_networks("Explore")
     left, right = st.columns([1, 2.8], gap="large")
     with left:
-        asked = question.ask(shelf)
+        asked = question.ask(available)
         asking.start(db, [] if asked is None else [(asked.network, asked.spec)])
     with right:
         if asked is None:

@@ -27,7 +27,7 @@ CARD = 305  # pixels; four stand side by side in a window of 1440
 def main() -> None:
     screen.begin("Strata")
     db = screen.database()
-    shelf = networks.all(db)
+    available = networks.all(db)
     recent = [audit for audit in audits.recent(db, 50, kind="audit") if isinstance(audit.spec, AuditSpec)]
     left, right = st.columns([1, 1.1], gap="large")
     with left:
@@ -37,22 +37,22 @@ def main() -> None:
             "follows the least loss that any classifier on this layer can have under attack."
         )
         st.page_link("pages/learn.py", label="How this works, step by step →")
-        if shelf:
-            _next_step(shelf, recent)
+        if available:
+            _next_step(available, recent)
     with right:
         _picture()
-    if not shelf:
+    if not available:
         _empty(db)
         return
     _running(db)
     st.subheader("Networks", anchor=False)
     with st.container(horizontal=True, gap="small"):
-        bars = _all_bars(db, shelf, audits.recent(db, FINISHED, "done", kind="audit"))
-        for network in sorted(shelf, key=lambda network: (network.id not in bars, cards.natural(network.name))):
+        bars = _all_bars(db, available, audits.recent(db, FINISHED, "done", kind="audit"))
+        for network in sorted(available, key=lambda network: (network.id not in bars, cards.natural(network.name))):
             _card(network, bars)
     if recent:
         st.subheader("Recent audits", anchor=False)
-        main = words.main_layers(shelf)
+        main = words.main_layers(available)
         for audit in recent[:RECENT]:
             _line(audit, words.describe(audit, main))
         st.page_link("pages/audits.py", label="All audits →")
@@ -84,23 +84,22 @@ def _picture() -> None:
 
 def _empty(db: Database) -> None:
     if workers.alive(db):
-        st.info("The worker is putting the bundled networks on the shelf; this takes a few seconds.")
+        st.info("The worker is entering the bundled networks; this takes a few seconds.")
     elif supervisor.elsewhere():
         st.info(
-            "Nothing is here yet. A worker puts the bundled networks on the shelf; start one where it shall run: "
-            "python -m worker"
+            "Nothing is here yet. A worker enters the bundled networks; start one where it shall run: python -m worker"
         )
     else:
-        st.info("Nothing is here yet. The worker is starting and will put the bundled networks on the shelf.")
+        st.info("Nothing is here yet. The worker is starting and will enter the bundled networks.")
     st.page_link("pages/networks.py", label="Or add a network of your own")
 
 
-def _next_step(shelf: list[NetworkRecord], recent: list[AuditRecord]) -> None:
+def _next_step(available: list[NetworkRecord], recent: list[AuditRecord]) -> None:
     if any(audit.worker is None or audit.worker.host != shipped.HOST for audit in recent):
         return  # somebody has asked something; what came with Strata was asked by nobody here
     with st.container(border=True):
         st.markdown("**Start here.** Ask how robust each layer is; the first answer takes under a minute.")
-        (name,) = question.shown_first([network.name for network in shelf], 1)
+        (name,) = question.shown_first([network.name for network in available], 1)
         words.link_to_explore(f"→ Explore {screen.escape(name)}", {"network": name})
 
 
@@ -181,11 +180,11 @@ def _draw(network: NetworkRecord, shown: Bars, alike: list[Bars]) -> None:
     )
 
 
-def _all_bars(db: Database, shelf: Sequence[NetworkRecord], done: Sequence[AuditRecord]) -> dict[int, Bars]:
+def _all_bars(db: Database, available: Sequence[NetworkRecord], done: Sequence[AuditRecord]) -> dict[int, Bars]:
     """Network id -> its bars, of finished audits whose images are on this machine."""
     specs = cards.chosen([audit.spec for audit in done if isinstance(audit.spec, AuditSpec)])
     found: dict[int, Bars] = {}
-    for network in shelf:
+    for network in available:
         spec = specs.get(network.name)
         try:
             halves = None if spec is None else _halves(db.name, network.sha256, spec.key, db, spec, network)

@@ -1,4 +1,4 @@
-"""Networks: the shelf, closely; uploads; rename, annotate, remove."""
+"""Networks: all of them, closely; uploads; rename, annotate, remove."""
 
 from __future__ import annotations
 
@@ -22,51 +22,51 @@ from store.records import LayerRecord, NetworkRecord
 def main() -> None:
     screen.begin("Networks")
     db = screen.database()
-    shelf = networks.all(db)
+    available = networks.all(db)
     busy = st.session_state.get("file") is not None or "added" in st.session_state
-    with st.expander("Add a network of your own", expanded=busy or not shelf):
+    with st.expander("Add a network of your own", expanded=busy or not available):
         _upload(db)
     undo.show(db, "Networks")
-    if not shelf:
-        st.info("No network is on the shelf yet; the worker puts the bundled ones there when it starts.")
+    if not available:
+        st.info("There is no network yet; the worker enters the bundled ones when it starts.")
         return
-    _table(shelf)
+    _table(available)
     named = st.query_params.get("show", "")
-    chosen = next((one for one in shelf if one.name == named), None)
+    chosen = next((one for one in available if one.name == named), None)
     if chosen is None:
         if named:
-            st.warning(f"The address names {screen.escape(named)}, which is not on the shelf.")
+            st.warning(f"The address names {screen.escape(named)}, which is not here.")
         st.caption("Tick a row to see a network closely.")
         return
     _details(db, chosen)
 
 
-def _table(shelf: list[NetworkRecord]) -> None:
+def _table(available: list[NetworkRecord]) -> None:
     rows = pd.DataFrame(
         {
-            "name": [one.name for one in shelf],
-            "source": [one.source for one in shelf],
-            "training": [words.training(one) for one in shelf],
-            "accuracy": [words.accuracies(one) for one in shelf],
-            "input": ["×".join(str(size) for size in one.input_shape) for one in shelf],
-            "layers": [sum(layer.main for layer in one.layers) for one in shelf],
-            "added": [words.ago(one.created) for one in shelf],
-            "note": [" ".join((*(f"#{tag}" for tag in one.tags), one.note)).strip() for one in shelf],
+            "name": [one.name for one in available],
+            "source": [one.source for one in available],
+            "training": [words.training(one) for one in available],
+            "accuracy": [words.accuracies(one) for one in available],
+            "input": ["×".join(str(size) for size in one.input_shape) for one in available],
+            "layers": [sum(layer.main for layer in one.layers) for one in available],
+            "added": [words.ago(one.created) for one in available],
+            "note": [" ".join((*(f"#{tag}" for tag in one.tags), one.note)).strip() for one in available],
         }
     )
     st.dataframe(
         rows,
         hide_index=True,
         width="stretch",
-        key="shelf",
-        alt="Networks on the shelf",
-        on_select=lambda: _select([one.name for one in shelf]),
+        key="network_table",
+        alt="All networks",
+        on_select=lambda: _select([one.name for one in available]),
         selection_mode="single-row",
     )
 
 
 def _select(names: list[str]) -> None:
-    rows = st.session_state["shelf"].selection.rows
+    rows = st.session_state["network_table"].selection.rows
     if rows:
         st.query_params["show"] = names[rows[0]]
 
@@ -160,7 +160,7 @@ def _upload(db: Database) -> None:
     )  # fmt: skip
     added = st.session_state.pop("added", None)
     if added is not None:
-        st.success(f"{screen.escape(added)} is on the shelf.")
+        st.success(f"{screen.escape(added)} is added.")
         words.link_to_explore("Audit it in Explore →", {"network": added})
     if file is None:
         return
@@ -224,12 +224,12 @@ def _result(db: Database, found: upload.Inspected, file: UploadedFile) -> None:
     _alternatives(report, file.file_id)
     known = networks.by_sha256(db, found.sha256) or networks.by_sha256(db, report["sha256"])
     if known is not None:
-        st.info(f"This network is on the shelf already, as **{screen.escape(known.name)}**.")
+        st.info(f"This network is here already, as **{screen.escape(known.name)}**.")
         words.link_to_explore("Audit it in Explore →", {"network": known.name})
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.text_input("Name on the shelf", PurePath(file.name).stem[:120], max_chars=120, key="new_name", width=320)
-        st.button("Add to the shelf", type="primary", on_click=_add, args=(db, found))
+        st.text_input("Name", PurePath(file.name).stem[:120], max_chars=120, key="new_name", width=320)
+        st.button("Add this network", type="primary", on_click=_add, args=(db, found))
 
 
 def _alternatives(report: dict[str, Any], file_id: str) -> None:
@@ -265,7 +265,7 @@ def _take(candidates: list[dict[str, Any]], file_id: str) -> None:
 
 
 def _add(db: Database, found: upload.Inspected) -> None:
-    """Put the network on the shelf under the name that was typed, also where it came together with the click."""
+    """Register the network under the name that was typed, also where it came together with the click."""
     try:
         record = upload.add(db, found, st.session_state["new_name"])
     except StoreError as error:

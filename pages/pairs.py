@@ -39,10 +39,10 @@ class Asked:
 
 
 def main() -> None:
-    db, shelf = screen.begin_with_networks("Pairs")
+    db, available = screen.begin_with_networks("Pairs")
     left, right = st.columns([1, 2.8], gap="large")
     with left:
-        asked = _ask(shelf)
+        asked = _ask(available)
         if asked is not None:
             closest = _closest(db, asked)
             chosen = _chosen(asked, closest)
@@ -60,8 +60,8 @@ def main() -> None:
             _show(db, asked, closest, *chosen)
 
 
-def _ask(shelf: list[NetworkRecord]) -> Asked | None:
-    network = question.choose_network(shelf)
+def _ask(available: list[NetworkRecord]) -> Asked | None:
+    network = question.choose_network(available)
     main_layers = [layer.name for layer in network.layers if layer.main]
     layer = question.choose_layer(network, "layer", main_layers[-1])
     form = question.Form(network.input_shape, budgets=False)

@@ -107,10 +107,10 @@ class View:
 
 
 def main() -> None:
-    db, shelf = screen.begin_with_networks("Scaling")
+    db, available = screen.begin_with_networks("Scaling")
     left, right = st.columns([1, 2.8], gap="large")
     with left:
-        asked = _ask(shelf)
+        asked = _ask(available)
         affine = asked is not None and asked.layer.affine
         asking.start(db, [] if asked is None else [(asked.network, asked.spec)], norms=affine)
     with right:
@@ -127,8 +127,8 @@ def main() -> None:
             reading.prepare([view.layers, view.inputs], view.mark)
 
 
-def _ask(shelf: list[NetworkRecord]) -> Asked | None:
-    network = question.choose_network(shelf)
+def _ask(available: list[NetworkRecord]) -> Asked | None:
+    network = question.choose_network(available)
     main = [layer.name for layer in network.layers if layer.main]
     layer = question.choose_layer(network, "one", main[0])
     features = network.features[layer]

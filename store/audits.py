@@ -243,8 +243,10 @@ def mark(db: Database) -> tuple[tuple[Any, ...], ...]:
             .where(or_(audit.state.in_(tables.ACTIVE), audit.id.in_(last)))
             .order_by(audit.id)
         ).all()
-        shelf = connection.execute(select(func.count(), func.max(network.id)).where(network.id.not_in(_aside()))).one()
-    return tuple(map(tuple, (*states, shelf)))
+        available = connection.execute(
+            select(func.count(), func.max(network.id)).where(network.id.not_in(_aside()))
+        ).one()
+    return tuple(map(tuple, (*states, available)))
 
 
 def annotate(db: Database, audit_id: int, *, note: str | None = None, tags: Sequence[str] | None = None) -> None:
@@ -292,9 +294,9 @@ def remove(db: Database, audit_id: int) -> None:
 def _check_audit(db: Database, spec: AuditSpec) -> NetworkRecord:
     network = networks.by_name(db, spec.network)
     if network is None:
-        shelf = [known.name for known in networks.all(db)]
-        names = ", ".join(shelf) if shelf else "still empty"
-        raise SpecError(f"There is no network called {spec.network!r}; the shelf is: {names}.")
+        available = [known.name for known in networks.all(db)]
+        names = f"there are: {', '.join(available)}" if available else "there is none yet"
+        raise SpecError(f"There is no network called {spec.network!r}; {names}.")
     spec.search.check(network.features)
     spec.sample.check(_class_sizes(spec.sample.dataset, spec.sample.split))
     _check_shape(network, spec.sample.dataset)
@@ -304,7 +306,7 @@ def _check_audit(db: Database, spec: AuditSpec) -> NetworkRecord:
 def _check_pair(db: Database, spec: PairSpec) -> NetworkRecord:
     network = networks.by_sha256(db, spec.series[0].network)
     if network is None:
-        raise SpecError("The network of this pair is not on the shelf any more.")
+        raise SpecError("The network of this pair is not here any more.")
     for series in spec.series:
         if series.layer not in network.features:
             raise SpecError(f"The network has no layer {series.layer!r}; it has {', '.join(network.features)}.")

@@ -29,7 +29,7 @@ def series(db: Database, spec: SeriesSpec) -> SeriesRecord:
             select(tables.networks.c.id).where(tables.networks.c.sha256 == spec.network)
         ).scalar_one_or_none()
         if network_id is None:
-            raise StoreError("The network of this series is not on the shelf any more.")
+            raise StoreError("The network of this series is not here any more.")
         connection.execute(
             insert_ignoring(db, tables.series), {"key": spec.key, "network_id": network_id, "spec": spec.identity()}
         )

@@ -1,4 +1,4 @@
-"""The shelf of networks: their records and weights."""
+"""The registry of networks: their records and weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def register(
     card: Mapping[str, Any],
     weights: bytes,
 ) -> NetworkRecord:
-    """Put a network on the shelf. The same sha256 again gives the record that is there; a taken name gets " (2)".
+    """Register a network. The same sha256 again gives the record that is there; a taken name gets " (2)".
 
     `weights` are the bytes of a file that `robustness_core.checkpoints.load` reads. Raises StoreError.
     """
@@ -76,7 +76,7 @@ def register(
 
 
 def all(db: Database) -> list[NetworkRecord]:
-    """Every network on the shelf, by name."""
+    """Every network, by name."""
     with db.read() as connection:
         rows = connection.execute(select(*_COLUMNS).where(_HERE).order_by(tables.networks.c.name)).all()
     return [_record(row) for row in rows]
@@ -154,7 +154,7 @@ def dependents(db: Database, network_id: int) -> Dependents:
 
 
 def set_aside(db: Database, network_id: int) -> None:
-    """Take a network off the shelf, with its audits; those at work are cancelled. `restore` brings it back.
+    """Remove a network, with its audits; those at work are cancelled. `restore` brings it back.
 
     Its name is free for another one.
     """

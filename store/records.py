@@ -36,7 +36,7 @@ class LayerRecord:
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """A network on the shelf, without its weights. `input_shape` is (C, H, W); `format` is that of the weights."""
+    """A registered network, without its weights. `input_shape` is (C, H, W); `format` is that of the weights."""
 
     id: int
     name: str

@@ -37,7 +37,7 @@ def network(
     input_shape: tuple[int, int, int] = (1, 28, 28),
     source: Source = "zoo",
 ) -> NetworkRecord:
-    """A network on the shelf without real weights: good for screens, not for audits."""
+    """A registered network without real weights: good for screens, not for audits."""
     return networks.register(
         db,
         name=name,

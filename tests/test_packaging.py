@@ -104,8 +104,8 @@ def test_every_service_of_ours_can_reach_what_it_depends_on() -> None:
 
 
 def test_settings_are_those_that_the_program_reads_and_the_password_comes_from_outside() -> None:
-    rooms = ("store", "robustness_core", "pages", "worker")
-    code = "\n".join(path.read_text() for room in rooms for path in (PROJECT / room).rglob("*.py"))
+    packages = ("store", "robustness_core", "pages", "worker")
+    code = "\n".join(path.read_text() for package in packages for path in (PROJECT / package).rglob("*.py"))
     for name in OURS:
         for setting in SERVICES[name]["environment"]:
             assert setting.startswith("DASK_") or f'environ.get("{setting}")' in code

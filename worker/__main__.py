@@ -1,4 +1,4 @@
-"""`python -m worker`: work on what is asked; `seed`: put the bundled networks on the shelf; `pack`: keep what they
+"""`python -m worker`: work on what is asked; `seed`: register the bundled networks; `pack`: keep what they
 show at first in zoo/first-look.npz."""
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         "command",
         nargs="?",
         choices=["seed", "pack", "check"],
-        help="seed: only put the bundled networks on the shelf; pack: their finished audits to zoo/first-look.npz; "
+        help="seed: only register the bundled networks; pack: their finished audits to zoo/first-look.npz; "
         "check: whether that file holds what theory says of all distances",
     )
     parser.add_argument("--database", metavar="URL", help="default: STRATA_DATABASE, else var/strata.db")

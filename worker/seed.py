@@ -1,4 +1,4 @@
-"""Puts the bundled networks of zoo/ on the shelf, with the audits that come with them."""
+"""Registers the bundled networks of zoo/, with the audits that come with them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("worker")
 
 
 def seed(db: Database, executor: Executor, folder: Path = zoo.ZOO) -> list[NetworkRecord]:
-    """Register every network of the zoo that is not on the shelf yet; a file that cannot be read is skipped."""
+    """Register every network of the zoo that is not registered yet; a file that cannot be read is skipped."""
     found = []
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -75,5 +75,5 @@ def _register(db: Database, executor: Executor, path: Path) -> NetworkRecord:
         card=card,
         weights=content,
     )
-    log.info("network=%s is on the shelf", record.name)
+    log.info("network=%s is registered", record.name)
     return record

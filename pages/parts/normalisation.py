@@ -1,6 +1,6 @@
 """The normalisation of an uploaded network: whether it is settled, and a corrected copy where it is wrong.
 
-A network with another normalisation is another function. So a correction never changes what is on the shelf: it adds a
+A network with another normalisation is another function. So a correction never changes what is registered: it adds a
 copy, whose weights file and hash differ, and none of whose distances are those of the first.
 """
 
@@ -107,7 +107,7 @@ def _measure(db: Database, network: NetworkRecord) -> None:
 
 
 def _correct(db: Database, network: NetworkRecord, mean: Values, std: Values) -> None:
-    """Put the copy on the shelf and show it. What the card of the first one says of its doubt stays true of it."""
+    """Register the copy and show it. What the card of the first one says of its doubt stays true of it."""
     found = _look(db, network, {"mean": mean, "std": std})
     if found is None:
         return

@@ -62,8 +62,8 @@ def forget(key: str, options: Collection[Any], label: Callable[[Any], str] | Non
         del st.session_state[key]
 
 
-def choose_network(shelf: Sequence[NetworkRecord]) -> NetworkRecord:
-    names = {network.name: network for network in shelf}
+def choose_network(available: Sequence[NetworkRecord]) -> NetworkRecord:
+    names = {network.name: network for network in available}
     forget("network", names)
     (first,) = shown_first(list(names), 1)
     chosen = st.selectbox(
@@ -78,7 +78,7 @@ def choose_network(shelf: Sequence[NetworkRecord]) -> NetworkRecord:
 
 
 def shown_first(names: Sequence[str], count: int) -> list[str]:
-    """The networks of a screen that was asked for none: those with shipped audits, else the first of the shelf."""
+    """The networks of a screen that was asked for none: those with shipped audits, else the first of all."""
     shipped = [name for name in SHIPPED if name in names]
     return [*shipped, *(name for name in names if name not in shipped)][:count]
 
@@ -90,9 +90,9 @@ def choose_layer(network: NetworkRecord, key: str, first: str) -> str:
     return str(st.selectbox("Layer", names, names.index(first), key=key, bind=BOUND))
 
 
-def ask(shelf: Sequence[NetworkRecord]) -> Question | None:
+def ask(available: Sequence[NetworkRecord]) -> Question | None:
     """Show all widgets of one network's question; None if it cannot be asked, with the reason beside the widget."""
-    network = choose_network(shelf)
+    network = choose_network(available)
     layers = _choose_layers(network)
     form = Form(network.input_shape)
     spec = form.spec(network, layers)

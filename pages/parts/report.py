@@ -182,9 +182,9 @@ def _file_name(name: str) -> str:
 def _which_file(network: NetworkRecord) -> str:
     """Which file holds a network that is not bundled, in one line."""
     uploaded = words.part(network.card, "inspected").get("sha256", network.sha256)
-    copy = "" if uploaded == network.sha256 else f"; that of its copy on the shelf is {network.sha256}"
+    copy = "" if uploaded == network.sha256 else f"; that of its copy here is {network.sha256}"
     called = " ".join("".join(letter if letter.isprintable() else " " for letter in network.name).split())
-    return f"the file with the SHA-256 {uploaded}{copy}; on the shelf the network is called {called}"
+    return f"the file with the SHA-256 {uploaded}{copy}; here the network is called {called}"
 
 
 def _exactly(number: float) -> str:

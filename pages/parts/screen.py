@@ -140,23 +140,23 @@ def number_columns(formats: Mapping[str, str]) -> dict[str, Any]:
 
 
 def begin_with_networks(
-    title: str, least: int = 1, why: str = "No network is on the shelf yet."
+    title: str, least: int = 1, why: str = "There is no network yet."
 ) -> tuple[store.Database, list[NetworkRecord]]:
-    """The start of a screen that shows networks of the shelf.
+    """The start of a screen that shows networks.
 
     Where there are fewer than `least` it says so and how they come, and ends; `begin` starts over when they are there.
     """
     begin(title)
     db = database()
-    shelf = networks.all(db)
-    if len(shelf) < least:
+    available = networks.all(db)
+    if len(available) < least:
         st.info(
             f"{why} The worker puts the bundled ones there when it starts, which takes a few seconds; or add your own "
             "under Networks."
         )
         st.page_link("pages/networks.py", label="Add a network →")
         st.stop()
-    return db, shelf
+    return db, available
 
 
 def link_button(named: Mapping[str, str | Sequence[str]] | None = None) -> None:

@@ -32,7 +32,7 @@ class Inspected:
 
     @property
     def sha256(self) -> str:
-        """Of the clean copy: under this hash the network stands on the shelf."""
+        """Of the clean copy: under this hash the network is registered."""
         return hashlib.sha256(self.weights).hexdigest()
 
 
@@ -43,7 +43,7 @@ def numbers(text: str) -> list[float]:
 
 
 def add(db: Database, found: Inspected, name: str) -> NetworkRecord:
-    """Put the network on the shelf with the report in its card. Raises StoreError."""
+    """Register the network with the report in its card. Raises StoreError."""
     report = found.report
     normalisation = report["normalisation"] or {"mean": None, "std": None}
     inspected = {key: value for key, value in report.items() if key not in ("layers", "candidates")}

@@ -20,9 +20,9 @@ from store.records import AuditRecord, NetworkRecord
 Layers = Mapping[str, tuple[str, ...]]
 
 
-def main_layers(shelf: Sequence[NetworkRecord]) -> Layers:
+def main_layers(available: Sequence[NetworkRecord]) -> Layers:
     """The layers of each network, by its name, that are asked for at first."""
-    return {network.name: tuple(layer.name for layer in network.layers if layer.main) for network in shelf}
+    return {network.name: tuple(layer.name for layer in network.layers if layer.main) for network in available}
 
 
 def describe(audit: AuditRecord, main: Layers | None = None) -> str:
@@ -43,12 +43,12 @@ def describe(audit: AuditRecord, main: Layers | None = None) -> str:
     )
 
 
-def network_of(audit: AuditRecord, shelf: Sequence[NetworkRecord] = ()) -> str:
-    """The network of an audit; a pair knows only its hash, for which the name on the shelf stands if it is there."""
+def network_of(audit: AuditRecord, available: Sequence[NetworkRecord] = ()) -> str:
+    """The network of an audit; a pair knows only its hash, for which its name stands if it is registered."""
     if isinstance(audit.spec, AuditSpec):
         return audit.spec.network
     sha256 = audit.spec.series[0].network
-    return next((network.name for network in shelf if network.sha256 == sha256), sha256[:8])
+    return next((network.name for network in available if network.sha256 == sha256), sha256[:8])
 
 
 def class_label(dataset: str, number: int) -> str:

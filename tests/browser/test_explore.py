@@ -100,7 +100,7 @@ def test_first_visitor_of_a_link_gets_the_whole_dashboard(page: Page, empty) -> 
     expect(page.get_by_text("Nothing was asked yet.")).to_be_visible()
     expect(page.get_by_role("link", name="Learn")).to_be_visible()
     page.goto(address)
-    expect(page.get_by_text(re.compile("puts the bundled networks on the shelf; start one"))).to_be_visible()
+    expect(page.get_by_text(re.compile("enters the bundled networks; start one"))).to_be_visible()
 
 
 def test_downloads_hold_spec_seed_and_device(page: Page, filled, tmp_path: Path) -> None:

@@ -41,12 +41,12 @@ SEEN = """() => ({
 def made_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Database, str]]:
     """Three networks of which two audits are done, and a pair kept at every layer; no worker."""
     with served(tmp_path_factory.mktemp("links")) as (db, address):
-        shelf = {name: synthetic.network(db, name) for name in NETWORKS}
+        available = {name: synthetic.network(db, name) for name in NETWORKS}
         synthetic.finish(db, SCALED)
         synthetic.finish(db, OTHER)
         synthetic.finish(db, ASKED)
         layers = tuple(layer.name for layer in synthetic.SMALL)
-        synthetic.keep_collisions(db, ASKED.replace(layers=layers), shelf[ASKED.network].sha256, *PAIR)
+        synthetic.keep_collisions(db, ASKED.replace(layers=layers), available[ASKED.network].sha256, *PAIR)
         yield db, address
 
 
@@ -110,7 +110,7 @@ def follow(page: Page, number: int) -> str:
 
 
 # Of the screens with links, how many links stand on it, and the table whose rows have links of their own.
-SCREENS = {"Home": (1 + 3 + 3 + 1, None), "Audits": (1, "audits"), "Networks": (1, "shelf")}
+SCREENS = {"Home": (1 + 3 + 3 + 1, None), "Audits": (1, "audits"), "Networks": (1, "network_table")}
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ BUNDLED = PROJECT / "zoo" / "mnist-small-pgd2.safetensors"
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Database, str]]:
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Database, str]]:
     """An empty store of this module's own, and the dashboard over it."""
-    with served(tmp_path_factory.mktemp("shelf")) as (db, address):
+    with served(tmp_path_factory.mktemp("dashboard")) as (db, address):
         yield db, address
 
 
@@ -50,15 +50,15 @@ def drop(page: Page, address: str, name: str, content: bytes) -> None:
     settled(page)
     expander = page.get_by_test_id("stExpander").filter(has_text="Add a network of your own")
     expander.wait_for()
-    if expander.locator("details").get_attribute("open") is None:  # it is open where the shelf is empty
+    if expander.locator("details").get_attribute("open") is None:  # it is open where there is no network
         expander.locator("summary").click()
     page.locator("input[type=file]").set_input_files(
         {"name": name, "mimeType": "application/octet-stream", "buffer": content}
     )
 
 
-def test_a_good_file_becomes_a_network_that_can_be_audited(page: Page, shelf) -> None:
-    db, address = shelf
+def test_a_good_file_becomes_a_network_that_can_be_audited(page: Page, dashboard) -> None:
+    db, address = dashboard
     drop(page, address, "my <b>first</b>.pth", state_dict())
     expect(page.get_by_text(re.compile(r"parameters, 10 classes, 1×28×28 images"))).to_be_visible(timeout=120_000)
     expect(page.get_by_text(re.compile("conv 16 4x4/2 p1, relu, .*, fc 100, relu, fc 10")).first).to_be_visible()
@@ -66,11 +66,11 @@ def test_a_good_file_becomes_a_network_that_can_be_audited(page: Page, shelf) ->
     expect(right).to_be_visible()
     assert float(re.search(r"([\d.]+)%", right.inner_text())[1]) > 95
     expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
-    page.get_by_role("textbox", name="Name on the shelf").fill("mine")
-    page.get_by_role("textbox", name="Name on the shelf").press("Enter")
+    page.get_by_role("textbox", name="Name").fill("mine")
+    page.get_by_role("textbox", name="Name").press("Enter")
     settled(page)
-    page.get_by_role("button", name="Add to the shelf").click()
-    expect(page.get_by_text("mine is on the shelf.")).to_be_visible()
+    page.get_by_role("button", name="Add this network").click()
+    expect(page.get_by_text("mine is added.")).to_be_visible()
     (added,) = networks.all(db)
     assert (added.name, added.source, added.format) == ("mine", "upload", "torch")
     assert b"module." not in networks.weights(db, added.id)  # a clean copy, nothing of the upload
@@ -89,9 +89,9 @@ def test_a_good_file_becomes_a_network_that_can_be_audited(page: Page, shelf) ->
 PHOTOGRAPHS = PROJECT / "zoo" / "cifar10-medium-pgd0.5.safetensors"
 
 
-def test_an_upload_for_photographs_is_measured_and_its_normalisation_corrected(page: Page, shelf) -> None:
+def test_an_upload_for_photographs_is_measured_and_its_normalisation_corrected(page: Page, dashboard) -> None:
     """Without CIFAR-10 on the machine: measured on the bundled images, in doubt everywhere, then settled."""
-    db, address = shelf
+    db, address = dashboard
     drop(
         page,
         address,
@@ -103,8 +103,8 @@ def test_an_upload_for_photographs_is_measured_and_its_normalisation_corrected(p
     assert float(re.search(r"([\d.]+)%", right.inner_text())[1]) > 50
     doubt = page.get_by_text(re.compile(r"^The normalisation \(.*\) is not settled: others answer as well"))
     expect(doubt).to_be_visible()
-    page.get_by_role("button", name="Add to the shelf").click()
-    expect(page.get_by_text("photos is on the shelf.")).to_be_visible()
+    page.get_by_role("button", name="Add this network").click()
+    expect(page.get_by_text("photos is added.")).to_be_visible()
     first = networks.by_name(db, "photos")
     assert first is not None
 
@@ -130,7 +130,7 @@ def test_an_upload_for_photographs_is_measured_and_its_normalisation_corrected(p
     settled(page)
     shoot(page, "normalisation-typed")
     page.get_by_role("button", name="Add the corrected network").click()
-    expect(page.get_by_text("photos, mean 0.4914 0.4822 0.4465 is on the shelf.")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("photos, mean 0.4914 0.4822 0.4465 is added.")).to_be_visible(timeout=120_000)
     corrected = networks.by_name(db, "photos, mean 0.4914 0.4822 0.4465")
     assert corrected is not None
     assert corrected.sha256 != first.sha256
@@ -142,39 +142,39 @@ def test_an_upload_for_photographs_is_measured_and_its_normalisation_corrected(p
     expect(page.get_by_text("Nothing is known yet").first).to_be_visible()  # nothing of the first one is taken over
 
 
-def test_a_file_of_ours_and_the_same_file_again(page: Page, shelf) -> None:
-    db, address = shelf
+def test_a_file_of_ours_and_the_same_file_again(page: Page, dashboard) -> None:
+    db, address = dashboard
     drop(page, address, BUNDLED.name, BUNDLED.read_bytes())
-    expect(page.get_by_role("button", name="Add to the shelf")).to_be_visible(timeout=120_000)
-    page.get_by_role("button", name="Add to the shelf").click()
-    expect(page.get_by_text(f"{BUNDLED.stem} is on the shelf.")).to_be_visible()
+    expect(page.get_by_role("button", name="Add this network")).to_be_visible(timeout=120_000)
+    page.get_by_role("button", name="Add this network").click()
+    expect(page.get_by_text(f"{BUNDLED.stem} is added.")).to_be_visible()
     before = [one.id for one in networks.all(db)]
     drop(page, address, "again.bin", BUNDLED.read_bytes())
-    known = page.get_by_text(f"This network is on the shelf already, as {BUNDLED.stem}.")
+    known = page.get_by_text(f"This network is here already, as {BUNDLED.stem}.")
     expect(known).to_be_visible(timeout=120_000)
-    expect(page.get_by_role("button", name="Add to the shelf")).to_have_count(0)
+    expect(page.get_by_role("button", name="Add this network")).to_have_count(0)
     assert [one.id for one in networks.all(db)] == before
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors", "weights.pkl"])
-def test_a_file_that_runs_code_is_one_sentence_and_nothing_else(page: Page, shelf, name: str) -> None:
-    db, address = shelf
+def test_a_file_that_runs_code_is_one_sentence_and_nothing_else(page: Page, dashboard, name: str) -> None:
+    db, address = dashboard
     before = [one.id for one in networks.all(db)]
     drop(page, address, name, hostile.zipped({**hostile.state(), "extra": hostile.Payload()}))
     alert = page.get_by_test_id("stAlert")
     expect(alert).to_be_visible(timeout=120_000)
     assert re.fullmatch(r"The file asks to call posix\.mkdir, .* safetensors\.", alert.inner_text().strip())
     assert not hostile.WITNESS.exists()
-    expect(page.get_by_role("button", name="Add to the shelf")).to_have_count(0)
+    expect(page.get_by_role("button", name="Add this network")).to_have_count(0)
     assert [one.id for one in networks.all(db)] == before
 
 
-def test_a_network_is_renamed_annotated_and_removed_with_what_depends_on_it(page: Page, shelf) -> None:
-    db, address = shelf
+def test_a_network_is_renamed_annotated_and_removed_with_what_depends_on_it(page: Page, dashboard) -> None:
+    db, address = dashboard
     content = hostile.zipped(hostile.chain().state_dict())
     drop(page, address, "chain.pt", content)
-    page.get_by_role("button", name="Add to the shelf").click(timeout=120_000)
-    expect(page.get_by_text("chain is on the shelf.")).to_be_visible()
+    page.get_by_role("button", name="Add this network").click(timeout=120_000)
+    expect(page.get_by_text("chain is added.")).to_be_visible()
     audits.submit(db, AuditSpec.of("chain", dataset="mnist-5k", classes=(3, 7), samples=4, layers=("logits",), m=(2,)))
     page.goto(f"{address}/networks?show=chain")
     settled(page)

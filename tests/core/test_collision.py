@@ -445,7 +445,7 @@ def test_many_rows_are_searched_and_not_left_at_the_midpoint() -> None:
     assert (ours.distance < 0.95 * (left - right).flatten(1).norm(dim=1) / 2).all()
 
 
-# --- doors -----------------------------------------------------------------------------------------------------
+# --- bad input -----------------------------------------------------------------------------------------------------
 
 
 def test_an_out_of_memory_error_halves_the_batch_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

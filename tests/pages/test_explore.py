@@ -22,7 +22,7 @@ NAME = "small-made-up"
 def test_empty_store_says_what_comes(open_screen) -> None:
     screen = open_screen("explore")
     assert not screen.exception
-    assert "No network is on the shelf yet" in words(screen)
+    assert "There is no network yet" in words(screen)
 
 
 def test_unasked_question_shows_its_cost_and_start_queues_it(db, open_screen) -> None:

@@ -85,7 +85,7 @@ def test_cards_from_before_are_in_doubt_where_nothing_was_measured(db, inspected
     assert words.normalisation_doubt(synthetic.network(db, card={"inspected": inspected})) == doubt
 
 
-def on_the_shelf(db, tmp_path, mean: list[float] | None = None, std: list[float] | None = None):
+def registered(db, tmp_path, mean: list[float] | None = None, std: list[float] | None = None):
     """A bundled network, which wants pixels as they are, uploaded anew; with a wrong normalisation if one is given."""
     original = checkpoints.load(zoo.find("mnist-small-pgd2"))
     network = Network(original.body, original.input_shape, architecture=original.architecture, mean=mean, std=std)
@@ -99,7 +99,7 @@ def button(screen: Any, label: str) -> Any:
 
 
 def test_a_corrected_network_is_another_one(db, open_screen, tmp_path) -> None:
-    wrong = on_the_shelf(db, tmp_path, [0.5], [0.5])
+    wrong = registered(db, tmp_path, [0.5], [0.5])
     asked = synthetic.question("mine", layers=["conv1"])
     synthetic.finish(db, asked)
     screen = open_screen("networks", show="mine")
@@ -110,7 +110,7 @@ def test_a_corrected_network_is_another_one(db, open_screen, tmp_path) -> None:
     usual.select(right).run()
     button(screen, "Add the corrected network").click().run()
     text = said(screen)
-    assert "mine, mean 0 is on the shelf." in text
+    assert "mine, mean 0 is added." in text
 
     right = networks.by_name(db, "mine, mean 0")
     assert right is not None
@@ -135,7 +135,7 @@ def test_a_corrected_network_is_another_one(db, open_screen, tmp_path) -> None:
 
 
 def test_a_typed_normalisation_and_what_cannot_be_one(db, open_screen, tmp_path) -> None:
-    on_the_shelf(db, tmp_path)
+    registered(db, tmp_path)
     screen = open_screen("networks", show="mine")
     button(screen, "Add the corrected network").click().run()
     assert [one.value for one in screen.error] == ["Choose a normalisation or type its mean and standard deviation."]

@@ -25,7 +25,7 @@ def _asked_by(text: str) -> argparse.Namespace:
     return parser.parse_args(shlex.split(text, comments=True)[4:])
 
 
-def test_command_names_a_bundled_network_by_its_file_whatever_the_shelf_calls_it() -> None:
+def test_command_names_a_bundled_network_by_its_file_whatever_it_is_called_here() -> None:
     sha256 = hashlib.sha256(zoo.find("cifar10-large-pgd0.5").read_bytes()).hexdigest()
     for name, file in (("cifar10-large-pgd0.5", "cifar10-large-pgd0.5.json"), ("njord", "njord.json")):
         network = replace(MADE_UP, name=name, sha256=sha256)

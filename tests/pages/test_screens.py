@@ -166,10 +166,10 @@ def test_an_audit_of_several_m_opens_in_scaling(db, open_screen) -> None:
     assert [value for name, value in parse_qsl(link.proto.query_string) if name == "ms"] == ["1", "2", "none"]
 
 
-def test_an_address_that_names_no_network_of_the_shelf_says_so(db, open_screen) -> None:
+def test_an_address_that_names_no_network_says_so(db, open_screen) -> None:
     synthetic.network(db)
     (warning,) = open_screen("networks", show="gone").warning
-    assert warning.value == "The address names gone, which is not on the shelf."
+    assert warning.value == "The address names gone, which is not here."
 
 
 def test_compare_and_scaling_queue_what_is_missing(db, open_screen) -> None:
@@ -406,7 +406,7 @@ def test_bars_of_a_card_stay_however_many_audits_came_to_nothing(db, open_screen
     assert "ε½ of input and layers" in text_of(open_screen("home"))
 
 
-def test_single_pairs_name_their_network_as_the_shelf_does(db, open_screen) -> None:
+def test_single_pairs_name_their_network_as_the_other_screens_do(db, open_screen) -> None:
     network = synthetic.network(db)
     synthetic.finish(db, synthetic.question())
     series = tuple(synthetic.question().search.series(network.sha256)[:1])

@@ -65,19 +65,19 @@ def test_other_weights_and_a_normalisation_of_ones_own(db, open_screen, asked) -
     assert not screen.exception
 
 
-def test_what_stands_on_the_shelf_is_recognised(db, open_screen, asked) -> None:
+def test_what_is_registered_is_recognised(db, open_screen, asked) -> None:
     screen = drop(open_screen("networks"))
-    next(button for button in screen.button if button.label == "Add to the shelf").click().run()
+    next(button for button in screen.button if button.label == "Add this network").click().run()
     assert [one.name for one in networks.all(db)] == ["file"]
     again = drop(open_screen("networks"))
-    assert any("on the shelf already, as **file**" in info.value for info in again.info)
-    assert "Add to the shelf" not in [button.label for button in again.button]
+    assert any("here already, as **file**" in info.value for info in again.info)
+    assert "Add this network" not in [button.label for button in again.button]
 
 
 def test_a_name_typed_just_before_the_click_is_taken(db, open_screen, asked) -> None:
     screen = drop(open_screen("networks"))
     screen.text_input(key="new_name").set_value("mine")  # no run in between: both reach the server together
-    next(button for button in screen.button if button.label == "Add to the shelf").click().run()
+    next(button for button in screen.button if button.label == "Add this network").click().run()
     assert [one.name for one in networks.all(db)] == ["mine"]
 
 

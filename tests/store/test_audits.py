@@ -45,7 +45,7 @@ def test_a_question_comes_back_as_it_was_asked(db: Database, worker_id: int, clo
 
 
 BAD_AUDITS = [
-    ({"network": "absent"}, "no network called 'absent'; the shelf is: tiny"),
+    ({"network": "absent"}, "no network called 'absent'; there are: tiny"),
     ({"layers": ("conv9",)}, "no layer 'conv9'; it has conv1.pre, conv1, logits"),
     ({"m": (11,)}, "m = 11 is larger than the 10 features of layer logits"),
     ({"samples": 401}, "S = 401 is larger than class 3, which has 400 images"),
@@ -66,13 +66,13 @@ def test_a_question_that_cannot_be_answered_is_not_queued(
     assert audits.recent(db) == []
 
 
-def test_an_empty_shelf_says_so(db: Database) -> None:
-    with pytest.raises(SpecError, match="the shelf is: still empty"):
+def test_an_empty_registry_says_so(db: Database) -> None:
+    with pytest.raises(SpecError, match="there is none yet"):
         audits.submit(db, world.audit())
 
 
 BAD_PAIRS = [
-    ({"series": (SeriesSpec("0" * 64, "conv1", 5, 0),)}, "not on the shelf any more"),
+    ({"series": (SeriesSpec("0" * 64, "conv1", 5, 0),)}, "not here any more"),
     ({"series": (SeriesSpec(world.SHA256, "conv9", 5, 0),)}, "no layer 'conv9'"),
     ({"series": (SeriesSpec(world.SHA256, "logits", 11, 0),)}, "m = 11 does not fit the 10 features"),
     ({"right": ("mnist-5k", "train", 4000)}, "no image 4000 in mnist-5k"),

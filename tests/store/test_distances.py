@@ -52,7 +52,7 @@ def test_a_series_is_made_once(db: Database) -> None:
     assert other.id != made.id
     absent = SeriesSpec(spec.network, "logits", 5, 0)
     assert distances.find_all(db, [spec, absent]) == {spec.key: made}
-    with pytest.raises(StoreError, match="not on the shelf"):
+    with pytest.raises(StoreError, match="not here"):
         distances.series(db, SeriesSpec("0" * 64, "conv1", 5, 0))
 
 

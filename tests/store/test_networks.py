@@ -1,4 +1,4 @@
-"""The shelf: registering, naming, noting, removing."""
+"""The registry: registering, naming, noting, removing."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ def fresh(tmp_path: Path) -> Database:
 
 
 def test_a_new_installation_knows_what_was_shipped(db: Database, fresh: Database, packed: Path) -> None:
-    shelf = network(fresh, name="another name", sha256=SHA256)
-    assert first_look.load(fresh, [shelf], packed) == 2
+    registered = network(fresh, name="another name", sha256=SHA256)
+    assert first_look.load(fresh, [registered], packed) == 2
     for asked in (audit(samples=3, projections=2), audit(samples=5)):
         for one in series(db, asked):
             ours, theirs = matrix(db, asked, one), matrix(fresh, asked, one)
@@ -94,19 +94,19 @@ def test_distances_are_packed_as_the_nearest_of_their_audit(db: Database, inline
 
 
 def test_what_is_known_is_not_entered_again(fresh: Database, packed: Path) -> None:
-    shelf = network(fresh)
-    first_look.load(fresh, [shelf], packed)
+    registered = network(fresh)
+    first_look.load(fresh, [registered], packed)
     audits.remove(fresh, audits.recent(fresh)[0].id)
-    assert first_look.load(fresh, [shelf], packed) == 0
+    assert first_look.load(fresh, [registered], packed) == 0
     assert len(audits.recent(fresh)) == 1
 
 
 def test_own_distances_stay(db: Database, fresh: Database, packed: Path) -> None:
     """A pair that this installation computed keeps its worker when a shipped audit brings it too."""
-    shelf = network(fresh)
+    registered = network(fresh)
     audits.submit(fresh, audit(samples=2))
     fakes.worker(fresh, Inline()).run(wanted=lambda: False)
-    assert first_look.load(fresh, [shelf], packed) == 2
+    assert first_look.load(fresh, [registered], packed) == 2
     own = matrix(fresh, audit(samples=2), series(db, audit())[0])
     assert own.distance.shape == (2, 2)
     machines = {a.worker.host for a in audits.recent(fresh) if a.worker is not None}

@@ -35,7 +35,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with a tiny real network on its shelf; each test takes a copy."""
+    """A database with a tiny real network; each test takes a copy."""
     folder = tmp_path_factory.mktemp("prepared")
     save(tiny(), folder / "tiny.safetensors", {"note": "untrained"})
     (folder / "broken.safetensors").write_bytes(b"not a network")
@@ -171,7 +171,7 @@ def test_a_database_that_cannot_be_used_is_one_line_and_exit_2(tmp_path: Path) -
     assert done.stderr.count("\n") == 1
 
 
-def test_the_bundled_networks_are_put_on_the_shelf(tmp_path: Path) -> None:
+def test_the_bundled_networks_are_registered(tmp_path: Path) -> None:
     url = str(tmp_path / "new.db")
     done = subprocess.run(
         [sys.executable, "-m", "worker", "seed", "--database", url, "--executor", "local:1"],

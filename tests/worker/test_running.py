@@ -244,7 +244,7 @@ def test_what_a_killed_worker_of_this_machine_held_is_taken_up_at_once(
     assert audits.get(db, other.id).state == "running"  # its worker may be alive on the other machine
 
 
-def test_a_worker_that_still_fills_the_shelf_gives_signs_of_life(db: Database, clock: Clock, inline: Inline) -> None:
+def test_a_worker_that_still_registers_networks_gives_signs_of_life(db: Database, clock: Clock, inline: Inline) -> None:
     worker = fakes.worker(db, inline, lease_seconds=0.06)
 
     def fill() -> None:

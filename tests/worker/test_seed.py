@@ -1,4 +1,4 @@
-"""The bundled networks reach the shelf once, with the newest card; a damaged file keeps no other away."""
+"""The bundled networks are registered once, with the newest card; a damaged file keeps no other away."""
 
 from __future__ import annotations
 
