@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.soak import prepare, start
+from robustness_core.found import Found
 from robustness_core.spec import AuditSpec
 from store import Database, StoreError, audits, connect, distances, images, networks, workers
 
@@ -44,7 +45,7 @@ def fill(db: Database) -> AuditSpec:
     for one in spec.search.series(network.sha256):
         distances.record(
             db, audit_id=audit.id, attempt=audit.attempt, series_id=distances.series(db, one).id, left_ids=a,
-            right_ids=b, distance=a / b, residual=a * 0.0, collided=a > 0, passes=a, worker_id=audit.worker.id,
+            right_ids=b, found=Found(a / b, a * 0.0, a > 0, a * 1.0), worker_id=audit.worker.id,
         )  # fmt: skip
     audits.finish(db, audit)
     return spec

@@ -28,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from robustness_core import checkpoints, datasets
 from robustness_core.checkpoints.families import PreActivationBlock, PreActivationNet, ResidualBlock, ResNet
 from robustness_core.engine.audit import run_audit
+from robustness_core.found import Found
 from robustness_core.layers import cuts, extractor
 from robustness_core.networks import build
 from robustness_core.spec import AuditSpec, SeriesSpec
@@ -226,8 +227,7 @@ def _queries(db: Database, ids: _Ids, made: int) -> Iterator[tuple[str, Callable
         values = np.ones(64)
         distances.record(
             db, audit_id=ids.audit, attempt=ids.attempt, series_id=fresh, left_ids=[ids.left[0]] * 64,
-            right_ids=ids.right[:64], distance=values, residual=values, collided=values > 0, passes=values,
-            worker_id=ids.worker,
+            right_ids=ids.right[:64], found=Found(values, values, values > 0, values), worker_id=ids.worker,
         )  # fmt: skip
 
     yield "a new series, and a block of 64 recorded", record

@@ -25,6 +25,7 @@ from pages.parts import (
     take_away,
     words,
 )
+from robustness_core.found import Floats
 from robustness_core.spec import AuditSpec
 from store.database import Database
 from store.records import NetworkRecord
@@ -413,7 +414,7 @@ def _standing(db: Database, parts: list[export.Part]) -> None:
 def _table(parts: list[export.Part], accuracies: dict[str, words.Line | None], at: float) -> pd.DataFrame:
     """A row a network: what is known, losses at both ends, accuracy of the pair at this budget, on all classes."""
 
-    def loss(curve: Curve, epsilon: known.Floats) -> float | None:
+    def loss(curve: Curve, epsilon: Floats) -> float | None:
         return float(value_at(epsilon, curve.averaged, at).mean()) if curve.known else None
 
     rows = []

@@ -86,13 +86,13 @@ def _closest(db: Database, asked: Asked) -> pd.DataFrame:
     ids = images.ids(db, spec.sample.dataset, spec.sample.split, both)
     places = {image_id: place for place, image_id in ids.items()}
     left, right = ([ids[i] for i in side.tolist() if i in ids] for side in (sample.left, sample.right))
-    found = [] if series is None else distances.closest(db, series.id, left, right, pair.LISTED)
+    pairs, found = distances.closest(db, -1 if series is None else series.id, left, right, pair.LISTED)
     closest = pd.DataFrame(
         {
-            "x": [places[one.left_id] for one in found],
-            "x′": [places[one.right_id] for one in found],
-            "distance": [round(one.distance, 4) for one in found],
-            "collided": [one.collided for one in found],
+            "x": [places[one] for one, _ in pairs],
+            "x′": [places[other] for _, other in pairs],
+            "distance": found.distance.round(4),
+            "collided": found.collided,
         }
     )
     mistakes.mark(closest, mistakes.find(db, asked.network, spec, ids))
@@ -143,7 +143,7 @@ def _show(db: Database, asked: Asked, closest: pd.DataFrame, left: int, right: i
         _take_away(asked, there, lacking, factor)
 
 
-def _by_layer(asked: Asked, there: pair.Found, *, dark: bool = False) -> go.Figure:
+def _by_layer(asked: Asked, there: list[pair.Kept], *, dark: bool = False) -> go.Figure:
     return charts.distance_by_layer(
         [kept.chosen.series.layer for kept in there],
         [kept.distance for kept in there],
@@ -154,7 +154,7 @@ def _by_layer(asked: Asked, there: pair.Found, *, dark: bool = False) -> go.Figu
     )
 
 
-def _draw(asked: Asked, there: pair.Found) -> float:
+def _draw(asked: Asked, there: list[pair.Kept]) -> float:
     """The pair at every layer; returns the factor by which differences are amplified."""
     figure = _by_layer(asked, there, dark=screen.dark())
     screen.show(figure, "pair_layers", "strata-pair", "Distance of this pair at each layer")
@@ -189,7 +189,7 @@ def _caption(asked: Asked) -> Caption:
     )
 
 
-def _take_away(asked: Asked, there: pair.Found, lacking: Sequence[pair.Chosen], factor: float) -> None:
+def _take_away(asked: Asked, there: list[pair.Kept], lacking: Sequence[pair.Chosen], factor: float) -> None:
     network, one = asked.network.name, there[0].chosen
     name = f"strata-pair-{one.left}-{one.right}"
     with st.container(horizontal=True, vertical_alignment="bottom"):

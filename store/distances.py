@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Integer, Select, delete, func, select, type_coerce, update
 
+from robustness_core.found import Found
 from robustness_core.spec import SeriesSpec
 from store import tables
 from store.database import Database, insert_ignoring
 from store.errors import Fenced, StoreError
-from store.records import CollisionRecord, DistanceMatrix, PairRecord, SeriesRecord
+from store.records import CollisionRecord, SeriesRecord
 
 Ids = Sequence[int] | NDArray[np.integer[Any]]
 
@@ -65,12 +67,12 @@ def missing(db: Database, series_id: int, left_ids: Ids, right_ids: Ids) -> NDAr
     return result
 
 
-def matrix(db: Database, series_id: int, left_ids: Ids, right_ids: Ids) -> DistanceMatrix:
+def matrix(db: Database, series_id: int, left_ids: Ids, right_ids: Ids) -> Found:
     """What is known of one series for these images, (L, R) in the order of the ids."""
     return matrices(db, [series_id], left_ids, right_ids)[series_id]
 
 
-def matrices(db: Database, series_ids: Sequence[int], left_ids: Ids, right_ids: Ids) -> dict[int, DistanceMatrix]:
+def matrices(db: Database, series_ids: Sequence[int], left_ids: Ids, right_ids: Ids) -> dict[int, Found]:
     """Series id -> what is known of it for these images; one query for all of them."""
     left, right = _Places(left_ids), _Places(right_ids)
     row = tables.distances.c
@@ -100,16 +102,11 @@ def matrices(db: Database, series_ids: Sequence[int], left_ids: Ids, right_ids: 
     for series_id in series_ids:
         own = known[known[:, 0] == series_id]
         place = (left.of(own[:, 1]), right.of(own[:, 2]))
-        distance, residual, passes = (np.full((len(left), len(right)), np.nan) for _ in range(3))
-        collided = np.zeros((len(left), len(right)), dtype=bool)
-        distance[place], residual[place], passes[place] = own[:, 3], own[:, 4], own[:, 6]
-        collided[place] = own[:, 5] != 0
+        found = Found.nothing(len(left), len(right))
+        found.put(place, Found(own[:, 3], own[:, 4], own[:, 5] != 0, own[:, 6]))
         makers = [workers[int(i)] for i in np.unique(own[:, 7])]
-        result[series_id] = DistanceMatrix(
-            distance,
-            residual,
-            collided,
-            passes,
+        result[series_id] = replace(
+            found,
             devices=tuple(sorted({maker.device for maker in makers})),
             versions=tuple(sorted({f"{name} {text}" for maker in makers for name, text in maker.versions.items()}))
             + _turned(int(own[:, 8].sum())),
@@ -143,40 +140,17 @@ def record(
     series_id: int,
     left_ids: Ids,
     right_ids: Ids,
-    distance: NDArray[Any],
-    residual: NDArray[Any],
-    collided: NDArray[Any],
-    passes: NDArray[Any],
+    found: Found,
     worker_id: int,
 ) -> int:
-    """Record a block, B pairs given by arrays of length B, in one transaction; return how many were new.
+    """Record what was found of a block of B pairs in one transaction; return how many were new.
 
     Pairs that are known keep their distance. Raises Fenced, and records nothing, if the audit was cancelled,
     removed or claimed again since this attempt; StoreError for a distance that is negative or not a number.
     """
-    if not (np.all(np.isfinite(distance)) and np.all(np.asarray(distance) >= 0)):
+    if not (np.isfinite(found.distance).all() and (found.distance >= 0).all()):
         raise StoreError("The search returned a distance that is not a number of 0 or more.")
-    rows = [
-        {
-            "series_id": series_id,
-            "left_id": left,
-            "right_id": right,
-            "distance": d,
-            "residual": r,
-            "collided": bool(c),
-            "passes": p,
-            "worker_id": worker_id,
-        }
-        for left, right, d, r, c, p in zip(
-            np.asarray(left_ids).tolist(),
-            np.asarray(right_ids).tolist(),
-            np.asarray(distance, dtype=np.float64).tolist(),
-            np.nan_to_num(np.asarray(residual, dtype=np.float64), nan=np.inf, posinf=np.inf).tolist(),
-            np.asarray(collided).tolist(),
-            np.asarray(passes, dtype=np.float64).tolist(),
-            strict=True,
-        )
-    ]
+    rows = rows_of(series_id, worker_id, left_ids, right_ids, found)
     rows.sort(key=lambda row: (row["left_id"], row["right_id"]))  # writers that meet take the rows in one order
     with db.write() as connection:
         hold(connection, audit_id, attempt)
@@ -184,6 +158,18 @@ def record(
             return 0
         new = connection.execute(insert_ignoring(db, tables.distances).returning(tables.distances.c.left_id), rows)
         return len(new.all())
+
+
+def rows_of(series_id: int, worker_id: int, left_ids: Ids, right_ids: Ids, found: Found) -> list[dict[str, Any]]:
+    """The rows of B pairs; a residual that is not a number counts as infinite."""
+    residual = np.nan_to_num(np.asarray(found.residual, dtype=np.float64), nan=np.inf, posinf=np.inf)
+    columns = (left_ids, right_ids, found.distance, residual, found.collided, found.passes)
+    names = ("left_id", "right_id", "distance", "residual", "collided", "passes")
+    own = {"series_id": series_id, "worker_id": worker_id}
+    return [
+        {**own, **dict(zip(names, row, strict=True))}
+        for row in zip(*(np.asarray(column).tolist() for column in columns), strict=True)
+    ]
 
 
 def hold(connection: Connection, audit_id: int, attempt: int) -> None:
@@ -198,17 +184,21 @@ def hold(connection: Connection, audit_id: int, attempt: int) -> None:
         raise Fenced("The audit was cancelled or given to another worker.")
 
 
-def closest(db: Database, series_id: int, left_ids: Ids, right_ids: Ids, limit: int) -> list[PairRecord]:
-    """The closest known pairs among these images, the closest first."""
+def closest(
+    db: Database, series_id: int, left_ids: Ids, right_ids: Ids, limit: int
+) -> tuple[list[tuple[int, int]], Found]:
+    """The closest K known pairs among these images, the closest first: the ids of both, and what is found (K,)."""
     row = tables.distances.c
     query = (
-        select(row.left_id, row.right_id, row.distance, row.residual, row.collided, row.passes)
+        select(row.left_id, row.right_id, row.distance, row.residual, type_coerce(row.collided, Integer), row.passes)
         .where(row.series_id == series_id, row.left_id.in_(_plain(left_ids)), row.right_id.in_(_plain(right_ids)))
         .order_by(row.distance, row.left_id, row.right_id)
         .limit(limit)
     )
     with db.read() as connection:
-        return [PairRecord(*found) for found in connection.execute(query)]
+        rows = _fetch(connection, query, 6)
+    pairs = [(int(left), int(right)) for left, right in rows[:, :2]]
+    return pairs, Found(rows[:, 2], rows[:, 3], rows[:, 4] != 0, rows[:, 5])
 
 
 def put_collision(

@@ -90,38 +90,6 @@ class SeriesRecord:
 
 
 @dataclass(frozen=True, eq=False)
-class DistanceMatrix:
-    """What is known of a series for some images: every array is (L, R), in the order of the ids asked for.
-
-    `distance`, `residual` and `passes` are float64, NaN where nothing is known yet; `collided` is False there.
-    `devices` and `versions` say what computed it, each sorted and without doubles.
-    """
-
-    distance: NDArray[np.float64]
-    residual: NDArray[np.float64]
-    collided: NDArray[np.bool_]
-    passes: NDArray[np.float64]
-    devices: tuple[str, ...]
-    versions: tuple[str, ...]
-
-    @property
-    def known(self) -> NDArray[np.bool_]:
-        return ~np.isnan(self.distance)
-
-
-@dataclass(frozen=True)
-class PairRecord:
-    """One distance of a series."""
-
-    left_id: int
-    right_id: int
-    distance: float
-    residual: float
-    collided: bool
-    passes: float
-
-
-@dataclass(frozen=True, eq=False)
 class CollisionRecord:
     """The two images that meet, (C, H, W) float32 in [0, 1], and what the network says of the four images.
 

@@ -9,11 +9,12 @@ from datetime import datetime
 import numpy as np
 from sqlalchemy import Connection, func, select
 
+from robustness_core.found import Found
 from robustness_core.spec import AuditSpec, SeriesSpec
 from store import tables
 from store.database import Database, insert_ignoring
-from store.distances import Ids
-from store.records import DistanceMatrix, NetworkRecord
+from store.distances import Ids, rows_of
+from store.records import NetworkRecord
 
 _LOCK = 7_243_651  # any number that no other lock of this database has
 HOST = "shipped with Strata"  # stands where the name of the machine stands that computed a distance
@@ -25,7 +26,7 @@ class ShippedAudit:
 
     spec: AuditSpec
     series: tuple[SeriesSpec, ...]
-    found: tuple[DistanceMatrix, ...]
+    found: tuple[Found, ...]
     device: str
     versions: Mapping[str, str]
     finished: datetime
@@ -65,6 +66,8 @@ def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: I
                 requested_by="",
             )
         )
+        i, j = np.indices((len(left_ids), len(right_ids))).reshape(2, -1)
+        left, right = np.asarray(left_ids)[i], np.asarray(right_ids)[j]
         for series, matrix in zip(audit.series, audit.found, strict=True):
             connection.execute(
                 insert_ignoring(db, tables.series),
@@ -73,9 +76,8 @@ def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: I
             series_id = connection.execute(
                 select(tables.series.c.id).where(tables.series.c.key == series.key)
             ).scalar_one()
-            connection.execute(
-                insert_ignoring(db, tables.distances), _rows(series_id, worker_id, matrix, left_ids, right_ids)
-            )
+            rows = rows_of(series_id, worker_id, left, right, matrix[i, j])
+            connection.execute(insert_ignoring(db, tables.distances), rows)
     return True
 
 
@@ -114,29 +116,3 @@ def _worker(connection: Connection, audit: ShippedAudit) -> int:
             .returning(worker.id)
         ).scalar_one()
     )
-
-
-def _rows(
-    series_id: int, worker_id: int, matrix: DistanceMatrix, left_ids: Ids, right_ids: Ids
-) -> list[dict[str, object]]:
-    columns = (matrix.distance, matrix.residual, matrix.collided, matrix.passes)
-    left, right = (np.asarray(ids, dtype=np.int64) for ids in (left_ids, right_ids))
-    places = np.indices(matrix.distance.shape)
-    return [
-        {
-            "series_id": series_id,
-            "left_id": left_id,
-            "right_id": right_id,
-            "distance": distance,
-            "residual": residual,
-            "collided": collided,
-            "passes": passes,
-            "worker_id": worker_id,
-        }
-        for left_id, right_id, distance, residual, collided, passes in zip(
-            left[places[0]].ravel().tolist(),
-            right[places[1]].ravel().tolist(),
-            *(column.ravel().tolist() for column in columns),
-            strict=True,
-        )
-    ]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness_core import datasets
+from robustness_core.found import Found
 from robustness_core.spec import AuditSpec, SeriesSpec, sample_indices
 from store import Database, distances, images, networks, workers
-from store.records import DistanceMatrix
 from testing import search
 from worker.loop import Worker
 from worker.running import Settings
@@ -82,7 +82,7 @@ def sample(spec: AuditSpec) -> tuple[Indices, Indices]:
     return left, right
 
 
-def matrix(db: Database, spec: AuditSpec, series: SeriesSpec) -> DistanceMatrix:
+def matrix(db: Database, spec: AuditSpec, series: SeriesSpec) -> Found:
     """What the store knows of a series and the images of a question."""
     found = distances.find(db, series)
     assert found is not None

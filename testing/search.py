@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness_core.found import Found
 from robustness_core.spec import SeriesSpec
 from worker.tasks import (
     Answer,
@@ -53,9 +54,8 @@ def compute(task: Task, machine: Machine) -> Answer:
         image = np.moveaxis(task.left[place].astype(np.float32) / 255, -1, 0)
         kept.append(Kept(int(place), image, image, {"left": [1.0, 0.0]}))
     count = len(task)
-    return Distances(
-        values, np.zeros(count), np.ones(count, dtype=bool), np.full(count, 10.0), tuple(kept), seconds=count * 0.01
-    )
+    found = Found(values, np.zeros(count), np.ones(count, dtype=bool), np.full(count, 10.0))
+    return Distances(found, tuple(kept), seconds=count * 0.01)
 
 
 def describe(machine: Machine) -> Description:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness_core import datasets
+from robustness_core.found import Found
 from robustness_core.spec import AuditSpec, sample_indices
 from store import audits, distances, images, networks, workers
 from store.database import Database
@@ -100,10 +101,7 @@ def finish(db: Database, spec: AuditSpec, *, share: float = 1.0, seed: int = 0) 
             series_id=distances.series(db, series).id,
             left_ids=rows[:count].tolist(),
             right_ids=columns[:count].tolist(),
-            distance=values.ravel()[:count],
-            residual=np.where(collided, 1e-6, 1e-2),
-            collided=collided,
-            passes=np.full(count, 89.0),
+            found=Found(values.ravel()[:count], np.where(collided, 1e-6, 1e-2), collided, np.full(count, 89.0)),
             worker_id=worker.id,
         )
     audits.progress(db, claimed, done, audits.get(db, claimed.id).total)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 
+from robustness_core.found import COLUMNS, Found
 from robustness_core.spec import AuditSpec
 from store import Database, audits, distances, images, networks, workers
 from store.records import AuditRecord, LayerRecord, NetworkRecord
@@ -70,22 +73,18 @@ def some_images(db: Database, count: int, *, start: int = 0, label: int = 3) -> 
     return images.put(db, "mnist-5k", "train", range(start, start + count), [label] * count, pixels)
 
 
-def block(
-    db: Database, audit: AuditRecord, series_id: int, left: list[int], right: list[int], **changes: object
-) -> int:
+def block(db: Database, audit: AuditRecord, series_id: int, left: list[int], right: list[int], **changes: Any) -> int:
     """Record all pairs of `left` x `right`: the distance of the ids (a, b) is a + b/1000."""
     a, b = (grid.ravel() for grid in np.meshgrid(left, right, indexing="ij"))
     assert audit.worker is not None
-    values = {
+    found = Found(a + b / 1000, a * 1e-6, a % 2 == 0, b * 1.0)
+    values: dict[str, Any] = {
         "audit_id": audit.id,
         "attempt": audit.attempt,
         "series_id": series_id,
         "left_ids": a,
         "right_ids": b,
-        "distance": a + b / 1000,
-        "residual": a * 1e-6,
-        "collided": a % 2 == 0,
-        "passes": b * 1.0,
+        "found": replace(found, **{name: changes.pop(name) for name in COLUMNS if name in changes}),
         "worker_id": audit.worker.id,
     }
     return distances.record(db, **{**values, **changes})

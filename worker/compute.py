@@ -21,6 +21,7 @@ from robustness_core.checkpoints import load
 from robustness_core.collision import Collisions, estimate, find_collisions
 from robustness_core.engine import audit
 from robustness_core.errors import StrataError
+from robustness_core.found import Found
 from robustness_core.layers import cuts, extractor
 from robustness_core.networks import Network, build
 from robustness_core.projection import project
@@ -95,7 +96,7 @@ def _distances(task: Task, network: Network, device: torch.device, machine: Mach
     memory = machine.memory or _usual_memory(device, machine.processes)
     parts: list[Collisions] = []
     for left, right in _batches(task, size, device):
-        found = find_collisions(
+        batch = find_collisions(
             _search(task, network),
             left,
             right,
@@ -104,16 +105,13 @@ def _distances(task: Task, network: Network, device: torch.device, machine: Mach
             seed=task.series.seed,
             memory=memory,
         )
-        parts.append(found)
-    distance, residual, collided, passes = (
-        np.concatenate([getattr(part, name).cpu().numpy() for part in parts])[: len(task)]
-        for name in ("distance", "residual", "collided", "passes")
-    )
+        parts.append(batch)
+    found = Found.joined([part.found for part in parts])[: len(task)]
     kept = tuple(
         _kept(task, int(place), parts[place // size], int(place % size), network, device)
-        for place in np.argsort(distance, kind="stable")[: task.keep]
+        for place in np.argsort(found.distance, kind="stable")[: task.keep]
     )
-    return Distances(distance, residual, collided, passes, kept, time.perf_counter() - start)
+    return Distances(found, kept, time.perf_counter() - start)
 
 
 def _estimates(task: Task, network: Network, device: torch.device) -> Any:

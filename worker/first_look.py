@@ -15,15 +15,15 @@ import numpy as np
 from robustness_core import datasets, zoo
 from robustness_core.engine import nesting
 from robustness_core.files import write_whole
+from robustness_core.found import COLUMNS, Found
 from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.spec import TOLERANCE, AuditSpec, SeriesSpec, sample_indices
 from store import Database, StoreError, audits, distances, images, networks
-from store.records import AuditRecord, DistanceMatrix, NetworkRecord
+from store.records import AuditRecord, NetworkRecord
 from store.shipped import ShippedAudit, enter
 
 log = logging.getLogger("worker")
 FILE = zoo.ZOO / "first-look.npz"
-_COLUMNS = ("distance", "residual", "collided", "passes")
 
 
 def pack(db: Database, path: Path = FILE) -> int:
@@ -42,18 +42,12 @@ def pack(db: Database, path: Path = FILE) -> int:
         network = networks.by_name(db, audit.spec.network)
         if network is None or network.source != "zoo":
             continue
-        columns = _stacked(db, audit, network)
-        if np.isnan(columns["distance"]).any():
+        found = _found(db, audit, network)
+        if not all(one.complete for one in found):
             log.info("audit=%d is of another version of its method and is left out", audit.id)
             continue
-        places = nesting.nearest(
-            audit.spec.search.series(network.sha256),
-            list(columns["distance"]),
-            [layer.name for layer in network.layers],
-        )
-        for name in ("distance", "residual", "collided"):
-            columns[name] = np.stack([nesting.taken(list(columns[name]), place) for place in places])
-        arrays |= {f"{name}_{len(entries)}": values for name, values in columns.items()}
+        nested = nesting.nested(audit.spec.search.series(network.sha256), found, list(network.features))
+        arrays |= {f"{name}_{len(entries)}": np.stack([getattr(one, name) for one in nested]) for name in COLUMNS}
         assert audit.worker is not None
         assert audit.finished is not None
         entries.append(
@@ -86,20 +80,21 @@ def check(path: Path = FILE) -> list[str]:
         for number, entry in enumerate(json.loads(str(file["audits"]))):
             spec = AuditSpec.from_json(entry["spec"])
             series = [SeriesSpec.from_json(one) for one in entry["series"]]
-            distance, residual, collided, _ = (file[f"{name}_{number}"] for name in _COLUMNS)
+            found = Found(*(file[f"{name}_{number}"] for name in COLUMNS))
+            distance = found.distance
             data = datasets.load(spec.sample.dataset, spec.sample.split)
             half = input_distances(*(data.pixels[chosen] for chosen in entry["indices"]))
-            places = nesting.nearest(series, list(distance), spec.search.layers)
-            nearest = np.stack([nesting.taken(list(distance), place) for place in places])
+            nested = nesting.nested(series, [found[place] for place in range(len(series))], spec.search.layers)
+            nearest = np.stack([one.distance for one in nested])
             kinds = {
-                "collided with a residual above the tolerance": collided & (residual > TOLERANCE),
+                "collided with a residual above the tolerance": found.collided & (found.residual > TOLERANCE),
                 "farther than the midpoint": distance > half * (1 + 1e-6),
                 "farther than another series of the audit says": distance > nearest * (1 + 1e-6),
             }
             broken += [
-                f"{spec.network}, {len(series)} series, S = {spec.sample.size}: {found.sum():,} pairs {kind}."
-                for kind, found in kinds.items()
-                if found.any()
+                f"{spec.network}, {len(series)} series, S = {spec.sample.size}: {pairs.sum():,} pairs {kind}."
+                for kind, pairs in kinds.items()
+                if pairs.any()
             ]
     return broken
 
@@ -114,13 +109,13 @@ def load(db: Database, bundled: Sequence[NetworkRecord], path: Path = FILE) -> i
     by_sha256 = {network.sha256: network for network in bundled}
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
         return sum(
-            _enter(db, by_sha256[entry["network"]], entry, {name: file[f"{name}_{number}"] for name in _COLUMNS})
+            _enter(db, by_sha256[entry["network"]], entry, Found(*(file[f"{name}_{number}"] for name in COLUMNS)))
             for number, entry in enumerate(json.loads(str(file["audits"])))
             if entry["network"] in by_sha256
         )
 
 
-def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], columns: dict[str, Any]) -> bool:
+def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], found: Found) -> bool:
     spec = AuditSpec.from_json(entry["spec"])
     series = tuple(SeriesSpec.from_json(one) for one in entry["series"])
     if series != tuple(spec.search.series(network.sha256)):
@@ -131,18 +126,13 @@ def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], columns:
     if [_sample(spec, label) for label in spec.sample.classes] != entry["indices"]:
         log.info("network=%s has shipped audits of another part of %s", network.name, spec.sample.dataset)
         return False
-    devices, versions = (entry["device"],), tuple(f"{name} {text}" for name, text in entry["versions"].items())
-    found = tuple(
-        DistanceMatrix(distance, residual, collided, passes, devices, versions)
-        for distance, residual, collided, passes in zip(*(columns[name] for name in _COLUMNS), strict=True)
-    )
-    audit = ShippedAudit(
-        spec, series, found, entry["device"], entry["versions"], datetime.fromisoformat(entry["finished"])
-    )
+    each = tuple(found[place] for place in range(len(series)))
+    finished = datetime.fromisoformat(entry["finished"])
+    audit = ShippedAudit(spec, series, each, entry["device"], entry["versions"], finished)
     left_ids, right_ids = (_images(db, spec, label) for label in spec.sample.classes)
     entered = enter(db, network, audit, left_ids, right_ids)
     if entered:
-        log.info("network=%s comes with %d distances", network.name, columns["distance"].size)
+        log.info("network=%s comes with %d distances", network.name, found.distance.size)
     return entered
 
 
@@ -158,11 +148,11 @@ def _images(db: Database, spec: AuditSpec, label: int) -> list[int]:
     return images.put(db, spec.sample.dataset, spec.sample.split, chosen, [label] * len(chosen), pixels)
 
 
-def _stacked(db: Database, audit: AuditRecord, network: NetworkRecord) -> dict[str, Any]:
-    """What is known of an audit's series, stacked: name -> (series, L, R)."""
+def _found(db: Database, audit: AuditRecord, network: NetworkRecord) -> list[Found]:
+    """What is known of an audit's series, (L, R) each."""
     spec = audit.spec
     assert isinstance(spec, AuditSpec)
     left_ids, right_ids = (_images(db, spec, label) for label in spec.sample.classes)
     series = [distances.series(db, one).id for one in spec.search.series(network.sha256)]
     found = distances.matrices(db, series, left_ids, right_ids)
-    return {name: np.stack([getattr(found[one], name) for one in series]) for name in _COLUMNS}
+    return [found[one] for one in series]

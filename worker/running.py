@@ -296,10 +296,7 @@ class AuditRun:
             series_id=work.series_id,
             left_ids=left,
             right_ids=right,
-            distance=answer.distance,
-            residual=answer.residual,
-            collided=answer.collided,
-            passes=answer.passes,
+            found=answer.found,
             worker_id=self._worker_id,
         )
         work.plan.done(flight.places)
@@ -407,7 +404,7 @@ class AuditRun:
         candidates = flight.work.candidates
         for kept in answer.kept:
             pair = (flight.pairs[0][kept.place], flight.pairs[1][kept.place])
-            candidates[pair] = (float(answer.distance[kept.place]), kept)
+            candidates[pair] = (float(answer.found.distance[kept.place]), kept)
         closest = sorted(candidates.items(), key=lambda item: item[1][0])
         flight.work.candidates = dict(closest[: self._settings.keep])
 
@@ -429,9 +426,9 @@ class AuditRun:
         """Store those of the closest pairs that are at hand; the pairs whose images are not known."""
         sample = self._sample
         lacking = []
-        closest = distances.closest(self._db, work.series_id, sample.left_ids, sample.right_ids, self._settings.keep)
-        for pair in closest:
-            ids = (pair.left_id, pair.right_id)
+        count = self._settings.keep
+        closest, _ = distances.closest(self._db, work.series_id, sample.left_ids, sample.right_ids, count)
+        for ids in closest:
             if ids in work.candidates:
                 kept = work.candidates[ids][1]
                 distances.put_collision(self._db, work.series_id, *ids, kept.left, kept.right, kept.predictions)

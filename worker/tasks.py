@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness_core.found import Found
 from robustness_core.spec import SeriesSpec
 
 Pixels = NDArray[np.uint8]  # (B, H, W, C)
@@ -76,12 +77,9 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class Distances:
-    """The answer to a block: arrays of length B."""
+    """The answer to a block: what is found of its B pairs."""
 
-    distance: NDArray[np.float64]
-    residual: NDArray[np.float64]
-    collided: NDArray[np.bool_]
-    passes: NDArray[np.float64]
+    found: Found
     kept: tuple[Kept, ...]
     seconds: float
 

@@ -13,7 +13,8 @@ import pandas as pd
 
 from charts.curves import Curve
 from pages.parts import reading, words
-from pages.parts.known import Answer, Floats, Projection
+from pages.parts.known import Answer, Projection
+from robustness_core.found import Floats
 from robustness_core.optimal_loss.statistics import student
 from store.records import NetworkRecord
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from charts.curves import Curve
 from pages.parts import data
 from robustness_core.engine import nesting
+from robustness_core.found import Floats, Found
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.spec import AuditSpec, EpsilonGrid, SeriesSpec
-from store import distances, images, networks, records
+from store import distances, images, networks
 from store.database import Database
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +24,7 @@ class Projection:
 
     spec: SeriesSpec
     series_id: int | None
-    matrix: records.DistanceMatrix
+    matrix: Found
 
     @property
     def known(self) -> int:
@@ -33,7 +32,7 @@ class Projection:
 
     @property
     def complete(self) -> bool:
-        return self.known == self.matrix.distance.size
+        return self.matrix.complete
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +87,8 @@ def answer(db: Database, spec: AuditSpec, sha256: str) -> Answer:
                      for side, offset in ((left_ids, 0), (right_ids, len(left_ids))))  # fmt: skip
     counts = distances.counts(db, list(series_ids.values()), rows) if series_ids else {}
     known = _matrices(db.name, series_ids, counts, rows, columns, db) if series_ids else {}
-    matrices = [known[found[one.key].id] if one.key in found else _nothing(len(rows), len(columns)) for one in asked]
+    nothing = Found.nothing(len(rows), len(columns))
+    matrices = [known[found[one.key].id] if one.key in found else nothing for one in asked]
     groups: dict[tuple[str, int | None], list[Projection]] = {}
     for series, matrix in zip(asked, _nearest(db, sha256, asked, matrices), strict=True):
         record = found.get(series.key)
@@ -98,20 +98,11 @@ def answer(db: Database, spec: AuditSpec, sha256: str) -> Answer:
     return Answer(spec, chosen, left_ids, right_ids, groups)
 
 
-def _nearest(
-    db: Database, sha256: str, asked: list[SeriesSpec], found: list[records.DistanceMatrix]
-) -> list[records.DistanceMatrix]:
+def _nearest(db: Database, sha256: str, asked: list[SeriesSpec], found: list[Found]) -> list[Found]:
     network = networks.by_sha256(db, sha256) if len({(one.layer, one.m) for one in asked}) > 1 else None
     if network is None:
         return found
-    places = nesting.nearest(asked, [one.distance for one in found], [layer.name for layer in network.layers])
-    nearest = []
-    for one, place in zip(found, places, strict=True):
-        distance = nesting.taken([other.distance for other in found], place)
-        residual = nesting.taken([other.residual for other in found], place)
-        collided = nesting.taken([other.collided for other in found], place)
-        nearest.append(replace(one, distance=distance, residual=residual, collided=collided))
-    return nearest
+    return nesting.nested(asked, found, list(network.features))
 
 
 # Distances are added and never change: as long as so many are known, these are the matrices.
@@ -123,7 +114,7 @@ def _matrices(
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
     _db: Database,
-) -> dict[int, records.DistanceMatrix]:
+) -> dict[int, Found]:
     """Series id -> matrix; `series_ids` maps SeriesSpec.key -> id, `counts` says how many distances each has."""
     return distances.matrices(_db, list(series_ids.values()), rows, columns)
 
@@ -159,8 +150,3 @@ def losses(distances: Floats, epsilon: EpsilonGrid) -> Floats:
 @st.cache_data(show_spinner=False, max_entries=200, hash_funcs={EpsilonGrid: repr})
 def _input_space(sample: data.Key, epsilon: EpsilonGrid) -> Floats:
     return loss_curve(data.input_distances(sample), epsilon.values())
-
-
-def _nothing(rows: int, columns: int) -> records.DistanceMatrix:
-    unknown = np.full((rows, columns), np.nan)
-    return records.DistanceMatrix(unknown, unknown, np.zeros((rows, columns), dtype=bool), unknown, (), ())

@@ -18,10 +18,11 @@ from pages.parts import captions, data, login, progress, screen
 from robustness_core import datasets
 from robustness_core.engine import nesting
 from robustness_core.errors import StrataError
+from robustness_core.found import Found
 from robustness_core.spec import TOLERANCE, SeriesSpec
 from store import audits, distances, images, networks, workers
 from store.database import Database
-from store.records import AuditRecord, CollisionRecord, DistanceMatrix, PairSpec
+from store.records import AuditRecord, CollisionRecord, PairSpec
 
 WIDTH = 132  # of a picture, in pixels; on screen the browser enlarges it (`pages/parts/screen.py`)
 LISTED = 200  # closest pairs that a table lists
@@ -53,7 +54,7 @@ class Kept:
 
     chosen: Chosen
     collision: CollisionRecord
-    known: DistanceMatrix
+    known: Found
 
     @property
     def pictured(self) -> float:
@@ -97,7 +98,7 @@ def stored(db: Database, chosen: Sequence[Chosen], among: Sequence[SeriesSpec] =
     known = distances.matrices(db, [record.id for record in series.values()], [left], [right])
     unknown = np.full((1, 1), np.nan)
     found = [known[series[one.key].id].distance if one.key in series else unknown for one in asked]
-    places = nesting.nearest(asked, found, [layer.name for layer in network.layers])
+    places = nesting.nearest(asked, np.stack(found), list(network.features))
     kept: list[Kept | None] = []
     for one, place in zip(chosen, places, strict=False):
         both = [series.get(key) for key in (asked[int(place[0, 0])].key, one.series.key)]
@@ -181,10 +182,7 @@ def steps(closest: pd.DataFrame, left: int, right: int) -> None:
         st.caption(f"Number {place + 1} by distance")
 
 
-Found = list[Kept]
-
-
-def gather(db: Database, chosen: Sequence[Chosen], among: Sequence[SeriesSpec] = ()) -> tuple[Found, list[Chosen]]:
+def gather(db: Database, chosen: Sequence[Chosen], among: Sequence[SeriesSpec] = ()) -> tuple[list[Kept], list[Chosen]]:
     """The collisions of these pairs that are kept, and the pairs of which none is; `among`: see `stored`."""
     kept = dict(zip(chosen, stored(db, chosen, among), strict=True))
     return [found for found in kept.values() if found], [one for one, found in kept.items() if found is None]
@@ -213,7 +211,7 @@ def wait_for(db: Database, chosen: Sequence[Chosen], lacking: Sequence[Chosen]) 
     wait()
 
 
-def show(found: Found) -> float:
+def show(found: list[Kept]) -> float:
     """The pictures, the differences and the numbers of one pair, a row for each of its collisions (one a layer).
 
     Returns the factor by which differences are amplified.
@@ -274,7 +272,7 @@ def _whose(kept: Kept) -> str:
     return f"of another collision, found before; the larger of the moves pictured is {kept.pictured:.4f}"
 
 
-def amplification(found: Found) -> float:
+def amplification(found: list[Kept]) -> float:
     """The slider of the factor by which differences are shown."""
     collision = found[0].collision
     left, right = originals(found[0].chosen)
@@ -290,7 +288,7 @@ def amplification(found: Found) -> float:
     )
 
 
-def as_png(found: Found, factor: float) -> bytes:
+def as_png(found: list[Kept], factor: float) -> bytes:
     """All pictures of a pair as one PNG on white, a row a layer, differences amplified by `factor`."""
     left, right = originals(found[0].chosen)
     rows = []
@@ -304,7 +302,7 @@ def as_png(found: Found, factor: float) -> bytes:
     return pictures.sheet(titles, rows)
 
 
-def logits(found: Found, layer: str) -> pd.DataFrame:
+def logits(found: list[Kept], layer: str) -> pd.DataFrame:
     """A row a class: the logits of x, x̃, x̃′ and x′ at one layer's collision; empty if it is not there."""
     for kept in found:
         one, collision = kept.chosen, kept.collision
@@ -320,7 +318,7 @@ def logits(found: Found, layer: str) -> pd.DataFrame:
     return pd.DataFrame()
 
 
-def errs(found: Found) -> list[str]:
+def errs(found: list[Kept]) -> list[str]:
     """Which of x and x′ the network misclassifies, by what it says of them at some kept collision."""
     first = found[0].chosen
     labels = datasets.load(first.dataset, first.split).labels
@@ -342,7 +340,7 @@ def outside_words(share: float, most: float) -> str:
     )
 
 
-def by_layer(found: Found, network: str, lacking: Sequence[Chosen] = ()) -> pd.DataFrame:
+def by_layer(found: list[Kept], network: str, lacking: Sequence[Chosen] = ()) -> pd.DataFrame:
     """A row a layer: the distance of the pair at `network` with its certificate and all that is needed to repeat it.
 
     Layers that are `lacking` so far have a row each, without numbers, so that a table taken early says so.
@@ -384,7 +382,7 @@ def _about(one: Chosen, network: str) -> dict[str, Any]:
     }
 
 
-def as_npz(found: Found, network: str) -> bytes:
+def as_npz(found: list[Kept], network: str) -> bytes:
     """The pair as a NumPy archive: x, x_other (C, H, W), for each layer its collision and logits, and `settings`.
 
     `settings` is the table of `by_layer` as JSON, a list with an object a layer.

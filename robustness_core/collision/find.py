@@ -17,6 +17,7 @@ from robustness_core.collision.geometry import max_norm, midpoints, project_line
 from robustness_core.collision.memory import pairs_within
 from robustness_core.collision.verification import LEAST, Verified, judged, verify
 from robustness_core.errors import StrataError
+from robustness_core.found import COLUMNS, Found
 from robustness_core.layers import is_affine, widths
 from robustness_core.spec import METHODS, PAPERS, TOLERANCE, Threat, check_method
 
@@ -45,6 +46,11 @@ class Collisions:
     residual: Tensor
     collided: Tensor
     passes: Tensor
+
+    @property
+    def found(self) -> Found:
+        """The same without the images, as arrays (B,)."""
+        return Found(*(getattr(self, name).cpu().numpy() for name in COLUMNS))
 
 
 def find_collisions(

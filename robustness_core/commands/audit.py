@@ -92,8 +92,8 @@ def _table(result: AuditResult) -> str:
     lines = [head + "".join(f"{'L(' + format(epsilons[i], 'g') + ')':>10}" for i in places)]
     for r in result.series:
         m = "none" if r.series.m is None else str(r.series.m)
-        line = f"{r.series.layer:<16}{r.features:>8}{m:>6}{r.series.seed:>6}{r.distances.mean():>10.3f}"
-        line += f"{r.collided.mean():>10.1%}{r.passes.mean():>8.0f}"
+        line = f"{r.series.layer:<16}{r.features:>8}{m:>6}{r.series.seed:>6}{r.found.distance.mean():>10.3f}"
+        line += f"{r.found.collided.mean():>10.1%}{r.found.passes.mean():>8.0f}"
         lines.append(line + "".join(f"{r.loss[i]:>10.4f}" for i in places))
     lines.append(f"{'input space':<62}  " + "".join(f"{result.input_loss[i]:>10.4f}" for i in places))
     lines.append(

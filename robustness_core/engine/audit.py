@@ -17,6 +17,7 @@ from robustness_core import __version__, datasets
 from robustness_core.collision import Collisions, find_collisions
 from robustness_core.engine import nesting
 from robustness_core.errors import SpecError, StrataError
+from robustness_core.found import Floats, Found
 from robustness_core.layers import cuts, extractor
 from robustness_core.networks import Network
 from robustness_core.optimal_loss import loss_curve
@@ -24,7 +25,6 @@ from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.projection import project
 from robustness_core.spec import AuditSpec, SeriesSpec
 
-Floats = npt.NDArray[np.float64]
 BLOCK = 64  # pairs between two reports of progress
 
 
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class SeriesResult:
-    """The distances of one series, all (S, S), left image by right image; `loss` (E,) is its curve in nats.
+    """What is found of one series, (S, S), left image by right image; `loss` (E,) is its curve in nats.
 
     Where another series of the audit found a nearer collision that is one of this series too (nesting.implies), its
     distance and residual stand here; passes are those of its own search.
@@ -48,10 +48,7 @@ class SeriesResult:
 
     series: SeriesSpec
     features: int
-    distances: Floats
-    residuals: Floats
-    collided: npt.NDArray[np.bool_]
-    passes: Floats
+    found: Found
     loss: Floats
 
 
@@ -175,32 +172,17 @@ def _blocks(sample: Sample, device: torch.device) -> Iterator[tuple[Tensor, Tens
 def _result(
     series: SeriesSpec, features: int, blocks: list[Collisions], samples: int, epsilons: Floats
 ) -> SeriesResult:
-    def grid(name: str) -> Any:
-        return torch.cat([getattr(block, name).cpu() for block in blocks]).numpy().reshape(samples, samples)
-
-    distances = grid("distance")
-    return SeriesResult(
-        series=series,
-        features=features,
-        distances=distances,
-        residuals=grid("residual"),
-        collided=grid("collided"),
-        passes=grid("passes"),
-        loss=loss_curve(distances, epsilons),
-    )
+    found = Found.joined([block.found for block in blocks])[np.arange(samples**2).reshape(samples, samples)]
+    return SeriesResult(series, features, found, loss_curve(found.distance, epsilons))
 
 
 def _nested(results: list[SeriesResult], layers: list[str], epsilons: Floats) -> list[SeriesResult]:
     """The results with the nearest collision of each pair that any of them found for the series."""
-    places = nesting.nearest([r.series for r in results], [r.distances for r in results], layers)
-    nested = []
-    for result, place in zip(results, places, strict=True):
-        distances = nesting.taken([r.distances for r in results], place)
-        residuals = nesting.taken([r.residuals for r in results], place)
-        collided = nesting.taken([r.collided for r in results], place)
-        loss = loss_curve(distances, epsilons)
-        nested.append(replace(result, distances=distances, residuals=residuals, collided=collided, loss=loss))
-    return nested
+    nested = nesting.nested([r.series for r in results], [r.found for r in results], layers)
+    return [
+        replace(result, found=found, loss=loss_curve(found.distance, epsilons))
+        for result, found in zip(results, nested, strict=True)
+    ]
 
 
 def to_json(result: AuditResult) -> dict[str, Any]:
@@ -220,11 +202,11 @@ def to_json(result: AuditResult) -> dict[str, Any]:
                     "projections": [
                         {
                             "seed": r.series.seed,
-                            "distances": r.distances.tolist(),
-                            "residuals": r.residuals.tolist(),
-                            "collided": r.collided.tolist(),
+                            "distances": r.found.distance.tolist(),
+                            "residuals": r.found.residual.tolist(),
+                            "collided": r.found.collided.tolist(),
                             "loss": r.loss.tolist(),
-                            "mean_passes": float(r.passes.mean()),
+                            "mean_passes": float(r.found.passes.mean()),
                         }
                         for r in group
                     ],

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from robustness_core.optimal_loss.conflict_graph import Floats
+from robustness_core.found import Floats, Found
 from robustness_core.spec import SeriesSpec
 
 
@@ -27,17 +27,14 @@ def implies(one: SeriesSpec, other: SeriesSpec, layers: Sequence[str]) -> bool:
     return one.layer == other.layer and one.seed == other.seed and other.m is not None and one.m >= other.m
 
 
-def nearest(
-    series: Sequence[SeriesSpec], distances: Sequence[Floats], layers: Sequence[str]
-) -> list[npt.NDArray[np.intp]]:
+def nearest(series: Sequence[SeriesSpec], stack: Floats, layers: Sequence[str]) -> list[npt.NDArray[np.intp]]:
     """For each series, the place in `series` of the one whose collision of a pair is the nearest that it can use.
 
-    `distances`: a matrix (L, R) a series, NaN where a pair was not searched; such a pair is taken from nowhere and
+    `stack`: distances (series, L, R), NaN where a pair was not searched; such a pair is taken from nowhere and
     stays unknown. Found distances are upper bounds, so the least is the best. With it distances never fall with m,
-    nor grow with depth without projection, as it is of the true ones. Returns matrices (L, R); see `taken`.
+    nor grow with depth without projection, as it is of the true ones. Returns matrices (L, R).
     """
     places = []
-    stack = np.stack(distances)
     for place, one in enumerate(series):
         usable = np.array([other is one or implies(other, one, layers) for other in series])
         least = np.where(usable[:, None, None] & ~np.isnan(stack), stack, np.inf)
@@ -46,7 +43,14 @@ def nearest(
     return places
 
 
-def taken(arrays: Sequence[npt.NDArray[Any]], places: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-    """Each pair's entry, (L, R), from the array of the series that `places` (L, R) names."""
-    chosen: npt.NDArray[Any] = np.take_along_axis(np.stack(arrays), places[None], axis=0)[0]
-    return chosen
+def nested(series: Sequence[SeriesSpec], found: Sequence[Found], layers: Sequence[str]) -> list[Found]:
+    """What is found of each series, (L, R) each, with the nearest collision of each pair that any of them knows for it.
+
+    Passes are those of its own search.
+    """
+    stacked = {name: np.stack([getattr(one, name) for one in found]) for name in ("distance", "residual", "collided")}
+    places = nearest(series, stacked["distance"], layers)
+    return [
+        replace(one, **{name: np.take_along_axis(all_, place[None], axis=0)[0] for name, all_ in stacked.items()})
+        for one, place in zip(found, places, strict=True)
+    ]

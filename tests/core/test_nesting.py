@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from robustness_core.engine import nesting
 from robustness_core.engine.audit import run_audit
+from robustness_core.found import Found
 from robustness_core.networks import build
 from robustness_core.spec import AuditSpec, SeriesSpec
 
@@ -45,8 +46,10 @@ def test_the_nearest_is_the_running_minimum_of_what_was_searched(seed: int, unkn
     rng = np.random.default_rng(seed)
     rows = [series("fc1", m) for m in (1, 2, 5, None)]
     found = [np.where(rng.random((2, 3)) < unknown, np.nan, rng.random((2, 3))) for _ in rows]
-    for place, places in enumerate(nesting.nearest(rows, found, LAYERS)):
-        least = nesting.taken(found, places)
+    nothing = np.full((2, 3), np.nan)
+    given = [Found(distance, nothing, np.zeros((2, 3), dtype=bool), nothing) for distance in found]
+    for place, nested in enumerate(nesting.nested(rows, given, LAYERS)):
+        least = nested.distance
         known = ~np.isnan(found[place])
         assert np.array_equal(np.isnan(least), ~known)
         running = np.nan_to_num(np.stack(found[place:]), nan=np.inf).min(axis=0)
@@ -68,7 +71,7 @@ def test_an_audit_is_nested_over_m_and_over_depth_without_projection(seed: int) 
         preset="fast",
     )
     found = {
-        (r.series.layer, r.series.m, r.series.seed): r.distances for r in run_audit(spec, network, "a" * 64).series
+        (r.series.layer, r.series.m, r.series.seed): r.found.distance for r in run_audit(spec, network, "a" * 64).series
     }
     for layer in LAYERS:
         for projection in (0, 1):

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from pages.parts import pair
+from robustness_core.found import Found
 from store import audits, workers
-from store.records import CollisionRecord, DistanceMatrix
+from store.records import CollisionRecord
 from testing import synthetic
 from testing.screens import words
 
@@ -121,7 +122,7 @@ def test_downloads_hold_every_picture_also_in_colour(monkeypatch) -> None:
     says = {"left": [1.0, 2.0]}
     moved = max(np.linalg.norm(met - left), np.linalg.norm(other - right))
     cell = np.array([[moved]], dtype=np.float64)
-    known = DistanceMatrix(cell, 0 * cell + 1e-6, cell > 0, cell, ("cpu",), ("torch 2",))
+    known = Found(cell, 0 * cell + 1e-6, cell > 0, cell, ("cpu",), ("torch 2",))
     found = [
         pair.Kept(
             pair.Chosen(SeriesSpec("n", layer, 10, 0), "cifar10", "train", 5, 6),
@@ -157,7 +158,7 @@ def test_how_far_a_found_pair_leaves_the_pixel_range_is_said() -> None:
     inside, outside = np.full((2, 1, 2, 2), 0.5, dtype=np.float32)
     outside[0, 0] = [-0.3, 1.1]
     cell = np.array([[1.0]])
-    known = DistanceMatrix(cell, cell, cell > 0, cell, (), ())
+    known = Found(cell, cell, cell > 0, cell, (), ())
     chosen = pair.Chosen(SeriesSpec("n", "conv1", 10, 0), "mnist-5k", "train", 5, 6)
     kept = pair.Kept(chosen, CollisionRecord(1, 2, 3, inside, outside, {}), known)
     assert kept.outside == pytest.approx((2 / 8, 0.3))

@@ -16,9 +16,10 @@ from charts import sparkline
 from pages.parts import data, upload, words
 from pages.parts import screen as parts
 from robustness_core.errors import CheckpointError
+from robustness_core.found import Found
 from robustness_core.spec import AuditSpec, EpsilonGrid
 from store import audits, images, networks, shipped, workers
-from store.records import DistanceMatrix, LayerRecord, PairSpec
+from store.records import LayerRecord, PairSpec
 from testing import synthetic
 from testing.screens import words as text_of
 
@@ -263,7 +264,7 @@ def enter_shipped(db, network: str = "small-made-up") -> None:
         for index, label in enumerate(spec.sample.classes)
     )
     one = np.ones((1, 1))
-    found = DistanceMatrix(one, 0 * one, one > 0, one, ("cpu",), ("1",))
+    found = Found(one, 0 * one, one > 0, one, ("cpu",), ("1",))
     series = spec.search.series(record.sha256)
     audit = shipped.ShippedAudit(spec, series, (found,) * len(series), "cpu", {}, datetime.now(UTC))
     assert shipped.enter(db, record, audit, left, right)

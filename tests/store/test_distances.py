@@ -7,9 +7,10 @@ import time
 import numpy as np
 import pytest
 
+from robustness_core.found import Found
 from robustness_core.spec import SeriesSpec
 from store import Database, Fenced, StoreError, audits, distances, images
-from store.records import AuditRecord, PairRecord
+from store.records import AuditRecord
 from testing import world
 
 
@@ -64,8 +65,8 @@ def test_blocks_in_any_order_fill_the_matrix(db: Database, running: AuditRecord,
     for part in np.array_split(pairs[:29], 4):
         a, b = part.T
         new = world.block(
-            db, running, series_id, [], [], left_ids=a, right_ids=b, distance=a + b / 1000, residual=a * 1e-6,
-            collided=a % 2 == 0, passes=b * 1.0,
+            db, running, series_id, [], [], left_ids=a, right_ids=b,
+            found=Found(a + b / 1000, a * 1e-6, a % 2 == 0, b * 1.0),
         )  # fmt: skip
         assert new == len(part)
     known[np.searchsorted(left, pairs[:29, 0]), np.searchsorted(right, pairs[:29, 1])] = True
@@ -146,10 +147,13 @@ def test_closest_pairs_come_first(db: Database, running: AuditRecord, series_id:
     left, right = world.some_images(db, 3), world.some_images(db, 3, start=50, label=7)
     distance = np.array([5, 1, 4, 2, 9, 3, 8, 7, 6], dtype=float)
     world.block(db, running, series_id, left, right, distance=distance)
-    found = distances.closest(db, series_id, left[:2], right, 3)
-    assert [pair.distance for pair in found] == [1, 2, 3]
-    assert found[0] == PairRecord(left[0], right[1], 1.0, left[0] * 1e-6, left[0] % 2 == 0, right[1] * 1.0)
-    assert distances.closest(db, series_id, left[2:], right, 9)[0].distance == 6
+    pairs, found = distances.closest(db, series_id, left[:2], right, 3)
+    assert pairs == [(left[0], right[1]), (left[1], right[0]), (left[1], right[2])]
+    assert found.distance.tolist() == [1, 2, 3]
+    assert found.residual.tolist() == [one * 1e-6 for one, _ in pairs]
+    assert found.collided.tolist() == [one % 2 == 0 for one, _ in pairs]
+    assert found.passes.tolist() == [other for _, other in pairs]
+    assert distances.closest(db, series_id, left[2:], right, 9)[1].distance[0] == 6
 
 
 def test_a_collision_comes_back_and_is_replaced(db: Database, series_id: int) -> None:

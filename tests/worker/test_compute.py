@@ -46,18 +46,18 @@ def answer(asked: Task) -> Distances:
 @pytest.mark.parametrize("layer", ["conv1", "logits"])
 def test_a_distance_depends_on_its_pair_alone_to_the_last_bit(network: NetworkFile, layer: str) -> None:
     whole = task(network, layer)
-    wanted = answer(whole)
+    wanted = answer(whole).found
     rng = np.random.default_rng(0)
     order = rng.permutation(len(whole))
     for places in (order, order[:1], order[3:20], order[::-1][:16]):
-        given = answer(part(whole, places))
+        given = answer(part(whole, places)).found
         for name in ("distance", "residual", "collided"):
             np.testing.assert_array_equal(getattr(given, name), getattr(wanted, name)[places], err_msg=name)
 
 
 def test_the_distances_are_those_of_the_science(network: NetworkFile) -> None:
     whole = task(network, pairs=16)
-    given = answer(whole)
+    given = answer(whole).found
     images = (torch.from_numpy(datasets.to_float(side)) for side in (whole.left, whole.right))
     found = find_collisions(project(extractor(tiny(), "conv1"), 196, 5, 1), *images)
     np.testing.assert_allclose(given.distance, found.distance.numpy(), rtol=1e-4)
@@ -69,11 +69,11 @@ def test_the_distances_are_those_of_the_science(network: NetworkFile) -> None:
 def test_the_kept_collisions_are_those_of_the_closest_pairs(network: NetworkFile) -> None:
     whole = replace(task(network), keep=3)
     given = answer(whole)
-    assert [kept.place for kept in given.kept] == np.argsort(given.distance)[:3].tolist()
+    assert [kept.place for kept in given.kept] == np.argsort(given.found.distance)[:3].tolist()
     for kept in given.kept:
         left, right = (datasets.to_float(side[kept.place][None])[0] for side in (whole.left, whole.right))
         moved = [np.linalg.norm(kept.left.astype(float) - left), np.linalg.norm(kept.right.astype(float) - right)]
-        assert max(moved) == pytest.approx(given.distance[kept.place], rel=1e-6)
+        assert max(moved) == pytest.approx(given.found.distance[kept.place], rel=1e-6)
         images = {"left": left, "right": right, "collision_left": kept.left, "collision_right": kept.right}
         assert kept.predictions.keys() == images.keys()
         for name, image in images.items():
@@ -85,7 +85,7 @@ def test_estimates_come_close_to_the_distances(network: NetworkFile) -> None:
     whole = task(network)
     guessed = tasks.run(replace(whole, kind="estimates"), Machine())
     assert isinstance(guessed, Estimates)
-    ratio = answer(whole).distance / guessed.distance
+    ratio = answer(whole).found.distance / guessed.distance
     assert ratio.shape == (20,)
     assert (ratio > 0.5).all()
     assert (ratio < 2).all()

@@ -101,7 +101,7 @@ def test_the_cluster_computes_the_same_bits_as_this_machine(two_workers: Cluster
         there, here = (one.submit(whole).result(timeout=120) for one in (executor, local))
         assert isinstance(there, Distances)
         assert isinstance(here, Distances)
-        np.testing.assert_array_equal(there.distance, here.distance)
+        np.testing.assert_array_equal(there.found.distance, here.found.distance)
         assert executor.layers(network) == local.layers(network)
     finally:
         executor.close()

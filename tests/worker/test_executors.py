@@ -48,7 +48,7 @@ def test_each_process_takes_one_task_at_a_time(executor: LocalExecutor) -> None:
     assert executor.free() == 2
     for answer, layer in zip(answers, ("conv1", "logits"), strict=True):
         assert isinstance(answer, Distances)
-        np.testing.assert_array_equal(answer.distance, search.distance(task().left, task().right, layer))
+        np.testing.assert_array_equal(answer.found.distance, search.distance(task().left, task().right, layer))
 
 
 def test_there_is_room_for_an_urgent_task_while_all_processes_are_busy(executor: LocalExecutor, folder: Path) -> None:

@@ -77,5 +77,5 @@ def test_the_closed_form_agrees_with_the_norms(network: NetworkFile) -> None:
     assert 1 <= norms.r4 <= 196
     assert norms.lengths.shape == (5, 5)
     predicted = np.sqrt(5) * norms.lengths.diagonal() / (2 * norms.frobenius)
-    ratio = found.distance / predicted
+    ratio = found.found.distance / predicted
     assert 0.6 < ratio.mean() < 1.6

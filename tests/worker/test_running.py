@@ -96,11 +96,11 @@ def test_the_collisions_of_the_closest_pairs_are_kept(db: Database, inline: Inli
     found = distances.find(db, series(db, spec)[0])
     assert found is not None
     left, right = ([images.ids(db, "mnist-5k", "train", side)[i] for i in side] for side in sample(spec))
-    pairs = distances.closest(db, found.id, left, right, 36)
-    kept = [distances.get_collision(db, found.id, pair.left_id, pair.right_id) for pair in pairs]
+    pairs, _ = distances.closest(db, found.id, left, right, 36)
+    kept = [distances.get_collision(db, found.id, *pair) for pair in pairs]
     assert [collision is not None for collision in kept] == [True] * 5 + [False] * 31
     assert kept[0] is not None
-    pixels = images.get(db, [pairs[0].left_id])[pairs[0].left_id].pixels
+    pixels = images.get(db, [pairs[0][0]])[pairs[0][0]].pixels
     np.testing.assert_array_equal(kept[0].left[0], pixels[:, :, 0].astype(np.float32) / 255)
     assert kept[0].predictions == {"left": [1.0, 0.0]}
 

@@ -1,0 +1,43 @@
+"""One record for what is found about pairs, whatever the shape of its arrays."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustness_core.found import COLUMNS, Found
+
+
+def made_up(seed: int, *shape: int) -> Found:
+    rng = np.random.default_rng(seed)
+    return Found(rng.random(shape), rng.random(shape), rng.random(shape) < 0.5, rng.random(shape), ("cpu",))
+
+
+def equal(one: Found, other: Found) -> bool:
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in COLUMNS)
+
+
+@given(st.integers(0, 1000), st.lists(st.integers(1, 5), min_size=1, max_size=4))
+def test_blocks_joined_are_the_whole_and_put_in_any_order_they_fill_it(seed: int, sizes: list[int]) -> None:
+    whole = made_up(seed, sum(sizes))
+    order = np.random.default_rng(seed).permutation(sum(sizes))
+    blocks = np.split(order, np.cumsum(sizes)[:-1])
+    assert equal(Found.joined([whole[places] for places in blocks]), whole[order])
+    filled = Found.nothing(sum(sizes))
+    for places in blocks:
+        assert not filled.complete
+        assert not filled.known[places].any()
+        filled.put(places, whole[places])
+        assert filled.known[places].all()
+    assert filled.complete
+    assert equal(filled, whole)
+
+
+def test_one_pair_of_a_matrix_keeps_what_computed_it() -> None:
+    matrix = made_up(0, 3, 4)
+    one = matrix[1, 2]
+    assert (one.distance, one.collided, one.devices) == (matrix.distance[1, 2], matrix.collided[1, 2], ("cpu",))
+    nothing = Found.nothing(2, 3)
+    assert nothing.distance.shape == (2, 3)
+    assert not nothing.known.any()
+    assert not nothing.collided.any()
+    assert np.isnan(nothing.residual).all()
