@@ -27,7 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robustness_core import checkpoints, datasets
 from robustness_core.checkpoints.families import PreActivationBlock, PreActivationNet, ResidualBlock, ResNet
-from robustness_core.engine.audit import run_audit
+from robustness_core.engine.audit import ExecutorError, run_audit
+from robustness_core.engine.tasks import Distances, NetworkFile, Task
 from robustness_core.found import Found
 from robustness_core.layers import cuts, extractor
 from robustness_core.networks import build
@@ -36,8 +37,7 @@ from robustness_core.zoo import ZOO
 from store import Database, audits, connect, distances, images, workers
 from testing import synthetic
 from testing.processes import cluster
-from worker.executors import Executor, ExecutorError, open_executor
-from worker.tasks import Distances, NetworkFile, Task
+from worker.executors import Executor, open_executor
 
 NETWORK = "mnist-small-pgd2"
 SIZES = (10, 20, 40)  # images a class

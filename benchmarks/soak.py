@@ -25,7 +25,7 @@ from robustness_core.spec import AuditSpec
 from store import Database, StoreError, audits, connect, distances, maintenance, networks
 from store.database import PROJECT
 from store.records import AuditRecord, LayerRecord
-from worker.tasks import layers
+from worker.process import layers
 
 ROWS = """
     SELECT series.key, l."index", r."index", distance, residual, collided, passes FROM distances

@@ -46,8 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     except StrataError as error:
         print(f"strata: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("strata: stopped.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"strata: {str(stop) or 'stopped.'}", file=sys.stderr)
         return 130
 
 

@@ -20,8 +20,6 @@ AuditKind = Literal["audit", "pair"]
 AuditState = Literal["queued", "running", "done", "failed", "cancelled"]
 WorkerState = Literal["running", "stopping", "stopped", "killed"]
 
-ESTIMATE_FACTOR = 2.0  # no distance is expected to be below its estimate by more than this factor (1.7 was seen)
-
 
 @dataclass(frozen=True)
 class LayerRecord:
@@ -175,8 +173,8 @@ class AuditRecord:
     """Something asked, and how far it is: `done` of `total` pairs over all its series.
 
     `attempt` counts the claims; results of an earlier attempt are refused. `final_epsilon`: up to this budget the
-    curve of the series in work can no longer change, unless an estimate of a missing pair is too large by more than
-    ESTIMATE_FACTOR; None while that is not known. `seconds_left`: what is left will take so long, at the least and at
+    curve of the series in work can no longer change, as far as estimates hold (engine.scheduler.Plan.final_epsilon);
+    None while that is not known. `seconds_left`: what is left will take so long, at the least and at
     the most, as its worker last knew; None while that is not known. `error` is one sentence.
     """
 

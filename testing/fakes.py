@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness_core import datasets
+from robustness_core.engine.tasks import Answer, Description, Machine, NetworkFile, Task
 from robustness_core.found import Found
 from robustness_core.spec import AuditSpec, SeriesSpec, sample_indices
 from store import Database, distances, images, networks, workers
 from testing import search
 from worker.loop import Worker
 from worker.running import Settings
-from worker.tasks import Answer, Description, Machine, NetworkFile, Task
 
 Indices = NDArray[np.int64]
 

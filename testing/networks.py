@@ -6,10 +6,10 @@ import torch
 
 from robustness_core import datasets
 from robustness_core.checkpoints import clean_copy
+from robustness_core.engine.tasks import NetworkFile, Task
 from robustness_core.networks import Network, build
 from robustness_core.spec import SeriesSpec
 from testing.world import ARCHITECTURE
-from worker.tasks import NetworkFile, Task
 
 
 def tiny() -> Network:

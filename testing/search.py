@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness_core.found import Found
-from robustness_core.spec import SeriesSpec
-from worker.tasks import (
+from robustness_core.engine.tasks import (
     Answer,
     Description,
     Distances,
@@ -26,6 +24,8 @@ from worker.tasks import (
     Norms,
     Task,
 )
+from robustness_core.found import Found
+from robustness_core.spec import SeriesSpec
 
 
 def distance(left: NDArray[np.uint8], right: NDArray[np.uint8], layer: str) -> NDArray[np.float64]:
@@ -43,7 +43,7 @@ def task(layer: str = "conv1") -> Task:
 
 
 def compute(task: Task, machine: Machine) -> Answer:
-    """Answers like worker.compute, without torch."""
+    """Answers like engine.compute, without torch."""
     if task.kind == "norms":
         return Norms(2.0, 50.0, True, np.array([[float(a.sum()) + b.sum() for b in task.right] for a in task.left]))
     values = distance(task.left, task.right, task.series.layer)

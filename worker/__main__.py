@@ -117,8 +117,10 @@ def _log_to(db: Database, sole: bool, verbose: bool) -> Path:
     formatter.converter = time.gmtime
     for handler in handlers:
         handler.setFormatter(formatter)
-        log.addHandler(handler)
-    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+    for logger in (log, logging.getLogger("robustness_core")):
+        for handler in handlers:
+            logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     return path
 
 

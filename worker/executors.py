@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,33 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from robustness_core.errors import StrataError
-from worker import tasks
-from worker.tasks import Answer, Description, Machine, NetworkFile, Task
+from robustness_core.engine import audit
+from robustness_core.engine.audit import ExecutorError
+from robustness_core.engine.tasks import Answer, Description, Machine, NetworkFile, Task
+from worker import process
 
 Compute = Callable[[Task, Machine], Answer]
 POLITENESS = 5  # compute gives way to the dashboard when the cores are all busy
 MOST_PROCESSES = 8  # unless told otherwise; each takes some 400 MB
 
 
-class ExecutorError(StrataError):
-    """An executor that cannot be had."""
-
-
-class Executor(Protocol):
-    """Runs tasks elsewhere. All methods are called from one thread."""
-
-    def free(self, *, urgent: bool = False) -> int:
-        """How many tasks can start now; for urgent ones there is room when all else is busy.
-
-        Raises ExecutorError if what computes is gone for good.
-        """
-
-    def submit(self, task: Task, *, urgent: bool = False) -> Future[Answer]:
-        """Start a task. The future raises if the process died or the cluster lost the task."""
-
-    def abandon(self, future: Future[Answer]) -> None:
-        """Give up a task that hangs, and whatever runs it."""
+class Executor(audit.Executor, Protocol):
+    """Runs tasks elsewhere."""
 
     def describe(self) -> Description:
         """What computes. Raises StrataError if nothing does."""
@@ -63,7 +44,7 @@ class LocalExecutor:
     The processes die with the worker, even if that is killed. All but the urgent one give way to other programs.
     """
 
-    def __init__(self, machines: list[Machine], compute: Compute = tasks.run):
+    def __init__(self, machines: list[Machine], compute: Compute = process.run):
         self._machines = [*machines, machines[0]]  # the last is for urgent tasks
         self._compute = compute
         self._pools: list[ProcessPoolExecutor | None] = [None] * len(self._machines)
@@ -83,16 +64,16 @@ class LocalExecutor:
             self._kill(place)
 
     def describe(self) -> Description:
-        return self._start(0, tasks.describe, self._machines[0]).result()  # type: ignore[no-any-return]
+        return self._start(0, process.describe, self._machines[0]).result()  # type: ignore[no-any-return]
 
     def layers(self, file: NetworkFile) -> list[dict[str, Any]]:
-        return self._start(0, tasks.layers, file).result()  # type: ignore[no-any-return]
+        return self._start(0, process.layers, file).result()  # type: ignore[no-any-return]
 
     def warm(self) -> None:
         for place in self._idle(urgent=True):
             if place not in self._warm:
                 self._warm.add(place)
-                self._start(place, tasks.warm, self._machines[place])
+                self._start(place, process.warm, self._machines[place])
 
     def close(self) -> None:
         idle = self._idle(urgent=True)
@@ -124,7 +105,9 @@ class LocalExecutor:
         if pool is None:
             context = multiprocessing.get_context("spawn")
             politeness = 0 if place == len(self._machines) - 1 else POLITENESS
-            pool = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare, initargs=(os.getpid(), politeness))
+            pool = ProcessPoolExecutor(
+                1, mp_context=context, initializer=process.prepare, initargs=(os.getpid(), politeness)
+            )
             self._pools[place] = pool
         return pool
 
@@ -137,27 +120,10 @@ class LocalExecutor:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare(parent: int, politeness: int) -> None:
-    """In a compute process: die when the worker dies, however it dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the worker, which ends its processes itself
-    os.nice(politeness)
-    if sys.platform == "linux":
-        set_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
-        ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGKILL)
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    """For systems without a death signal, and for a worker that died before it was set."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
 class DaskExecutor:
     """A Dask cluster, through its interface for concurrent.futures. Lost workers are Dask's business."""
 
-    def __init__(self, scheduler: str, machine: Machine, compute: Compute = tasks.run, *, timeout: float = 10):
+    def __init__(self, scheduler: str, machine: Machine, compute: Compute = process.run, *, timeout: float = 10):
         try:
             from distributed import Client
         except ModuleNotFoundError as error:
@@ -196,11 +162,11 @@ class DaskExecutor:
     def describe(self) -> Description:
         if not self._client.nthreads():
             raise ExecutorError(f"The Dask scheduler {self._scheduler} has no workers yet; start some.")
-        one: Description = self._executor.submit(tasks.describe, self._machine).result(timeout=120)
+        one: Description = self._executor.submit(process.describe, self._machine).result(timeout=120)
         return replace(one, device=f"Dask, {one.device}")
 
     def layers(self, file: NetworkFile) -> list[dict[str, Any]]:
-        return self._executor.submit(tasks.layers, file).result(timeout=120)  # type: ignore[no-any-return]
+        return self._executor.submit(process.layers, file).result(timeout=120)  # type: ignore[no-any-return]
 
     def warm(self) -> None:
         pass
@@ -210,7 +176,7 @@ class DaskExecutor:
 
 
 def open_executor(
-    text: str, *, device: str = "auto", memory: float | None = None, compute: Compute = tasks.run
+    text: str, *, device: str = "auto", memory: float | None = None, compute: Compute = process.run
 ) -> Executor:
     """`local:N`, N processes of one thread; `local`, one for each GPU or else each core; or a Dask scheduler.
 

@@ -6,12 +6,13 @@ import logging
 import time
 from collections.abc import Callable
 
+from robustness_core.engine.audit import ExecutorError, Stopped
 from robustness_core.errors import StrataError
 from store import Database, Fenced, StoreError, audits, networks, supervisor, workers
 from store.records import AuditRecord, WorkerRecord
-from worker.executors import Executor, ExecutorError
+from worker.executors import Executor
 from worker.keeper import Keeper
-from worker.running import AuditRun, Settings, Stopped
+from worker.running import AuditRun, Settings
 
 log = logging.getLogger("worker")
 _LONGEST_PAUSE = 30.0

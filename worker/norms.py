@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from robustness_core.engine.tasks import Answer, Failure, Norms
 from store import Database, StoreError, spectra
 from store.records import LayerRecord, NetworkRecord
-from worker.tasks import Answer, Failure, Norms
 
 log = logging.getLogger("worker")
 

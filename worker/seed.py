@@ -9,13 +9,14 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 from robustness_core import zoo
+from robustness_core.engine.audit import ExecutorError
+from robustness_core.engine.tasks import NetworkFile
 from robustness_core.errors import CheckpointError
 from robustness_core.files import Description, read_card, read_header
 from store import Database, StoreError, networks
 from store.records import LayerRecord, NetworkRecord
 from worker import first_look
-from worker.executors import Executor, ExecutorError
-from worker.tasks import NetworkFile
+from worker.executors import Executor
 
 log = logging.getLogger("worker")
 

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from charts.curves import Curve
-from pages.parts import reading, words
+from pages.parts import known, reading, words
 from pages.parts.known import Answer, Projection
+from robustness_core.engine.result import AuditResult, SeriesResult
 from robustness_core.found import Floats
 from robustness_core.optimal_loss.statistics import student
 from store.records import NetworkRecord
@@ -86,46 +87,30 @@ def as_json(parts: Sequence[Part]) -> str:
 
 
 def _document(part: Part) -> dict[str, Any]:
-    """null stands for unknown; a mean that `mean_is_bound` lacks pairs, and is a lower bound for want of them too.
-
-    `half_budget` is ε½, an upper bound, null where half of log 2 is not reached.
+    """The form of `audit --json`, and more: a mean that `mean_is_bound` lacks pairs, and is a lower bound for want of
+    them too; `half_budget` is ε½, an upper bound, null where half of log 2 is not reached; overlays and settings.
     """
     answer = part.answer
-    layers = []
-    for curve, ((layer, m), group) in zip(part.curves, answer.groups.items(), strict=True):
-        projections = [
-            {
-                "seed": projection.spec.seed,
-                "distances": _nested(projection.matrix.distance),
-                "residuals": _nested(projection.matrix.residual),
-                "collided": projection.matrix.collided.tolist(),
-                "loss": loss.tolist() if projection.known else None,
-                "half_budget": _finite(reading.half(projection.matrix.distance)),
-            }
-            for projection, loss in zip(group, curve.losses, strict=True)
-        ]
-        layers.append(
-            {
-                "layer": layer,
-                "features": curve.features,
-                "m": m,
-                "projections": projections,
-                "mean_loss": curve.averaged.mean(axis=0).tolist() if curve.known else None,
-                "mean_is_bound": curve.lower,
-                "half_budget": _half(curve, group),
-            }
-        )
-    return {
-        "network": part.network.name,
-        "dataset": answer.spec.sample.dataset,
-        "classes": list(answer.spec.sample.classes),
-        "left_indices": answer.sample.left.tolist(),
-        "right_indices": answer.sample.right.tolist(),
-        "epsilon": answer.spec.epsilon.values().tolist(),
-        "layers": layers,
-        "overlays": [_overlay(part, overlay) for overlay in part.overlays],
-        "settings": settings(part),
-    }
+    layers = list(zip(part.curves, answer.groups.values(), strict=True))
+    series = tuple(
+        SeriesResult(projection.spec, curve.features, projection.matrix, loss)
+        for curve, group in layers
+        for projection, loss in zip(group, curve.losses, strict=True)
+    )
+    versions: dict[str, str] = {}
+    for name, text in (one.split(" ") for one in answer.versions if one.count(" ") == 1):
+        versions[name] = f"{versions[name]}, {text}" if name in versions else text
+    left, right = answer.sample.left, answer.sample.right
+    images = known.input_space(answer.spec)
+    device = "; ".join(answer.devices)
+    result = AuditResult(answer.spec, part.network.sha256, left, right, series, images, device, versions)
+    document = result.to_json()
+    for one, (curve, group) in zip(document["layers"], layers, strict=True):
+        one |= {"mean_is_bound": curve.lower, "half_budget": _half(curve, group)}
+        for written, projection in zip(one["projections"], group, strict=True):
+            written["half_budget"] = _finite(reading.half(projection.matrix.distance))
+    overlays = [_overlay(part, overlay) for overlay in part.overlays]
+    return {**document, "overlays": overlays, "settings": settings(part)}
 
 
 def _half(curve: Curve, group: Sequence[Projection]) -> dict[str, float | None]:
@@ -267,7 +252,3 @@ def _columns(part: Part, answer: Answer | None = None) -> dict[str, object]:
 def plain(value: object) -> object:
     """A text that no spreadsheet takes for a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
-
-
-def _nested(matrix: Floats) -> list[list[float | None]]:
-    return [[float(value) if np.isfinite(value) else None for value in row] for row in matrix]

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from robustness_core import datasets, zoo
 from robustness_core.checkpoints import sha256
-from robustness_core.engine.audit import AuditResult, choose_device, run_audit, to_json
+from robustness_core.engine.audit import Interrupted, run_audit
+from robustness_core.engine.result import AuditResult
 from robustness_core.errors import SpecError, StrataError
 from robustness_core.files import check_writable, write_whole
 from robustness_core.layers import cuts, main_layers
@@ -53,7 +54,6 @@ def run(args: argparse.Namespace) -> None:
     sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}
     if note := too_large_words(spec.search.too_large(sizes), sizes):
         print(f"strata: {note}", file=sys.stderr)
-    device = choose_device(args.device)
     with tqdm(total=0, unit="pair", disable=None, file=sys.stderr) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -61,17 +61,29 @@ def run(args: argparse.Namespace) -> None:
             bar.update(done - bar.n)
 
         memory = None if args.memory is None else args.memory * 2**30
-        result = run_audit(spec, network, sha256(path), device=device, memory=memory, progress=progress)
-    if args.json is None:
+        try:
+            result = run_audit(spec, network, sha256(path), device=args.device, memory=memory, progress=progress)
+        except Interrupted as stop:
+            if stop.result.known == 0:
+                raise
+            result = stop.result
+    _give_out(result, args.json)
+    if result.known < result.total:
+        raise KeyboardInterrupt(f"stopped; {result.known:,} of {result.total:,} distances were found and kept.")
+
+
+def _give_out(result: AuditResult, path: Path | None) -> None:
+    """The table, the JSON or both."""
+    if path is None:
         print(_table(result))
-    elif str(args.json) == "-":
-        print(json.dumps(to_json(result)))
+    elif str(path) == "-":
+        print(json.dumps(result.to_json()))
     else:
         print(_table(result), file=sys.stderr)
         try:
-            write_whole(args.json, json.dumps(to_json(result)).encode())
+            write_whole(path, json.dumps(result.to_json()).encode())
         except StrataError as error:
-            print(json.dumps(to_json(result)))  # hours of work are not thrown away
+            print(json.dumps(result.to_json()))  # hours of work are not thrown away
             raise StrataError(f"{str(error).rstrip('.')}; the JSON went to the output.") from error
 
 
@@ -91,6 +103,8 @@ def _table(result: AuditResult) -> str:
     head = f"{'layer':<16}{'nj':>8}{'m':>6}{'seed':>6}{'distance':>10}{'collided':>10}{'passes':>8}"
     lines = [head + "".join(f"{'L(' + format(epsilons[i], 'g') + ')':>10}" for i in places)]
     for r in result.series:
+        if not r.found.complete:
+            continue
         m = "none" if r.series.m is None else str(r.series.m)
         line = f"{r.series.layer:<16}{r.features:>8}{m:>6}{r.series.seed:>6}{r.found.distance.mean():>10.3f}"
         line += f"{r.found.collided.mean():>10.1%}{r.found.passes.mean():>8.0f}"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from robustness_core import datasets
-from robustness_core.engine.audit import versions
+from robustness_core.engine.compute import versions
 from robustness_core.errors import StrataError
 from robustness_core.files import card_file, check_writable, read_card, write_together
 from robustness_core.networks import Network

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from robustness_core import datasets, layers
-from robustness_core.engine.audit import versions
+from robustness_core.engine.compute import versions
 from robustness_core.errors import StrataError
 from robustness_core.files import check_writable
 from robustness_core.networks import Network

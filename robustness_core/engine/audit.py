@@ -1,119 +1,276 @@
-"""Run a whole audit in this process: the sample, the series, the distances, the curves; no database."""
+"""Algorithm 2 of the paper: the sample, the series, their distances in blocks, and the curves that follow.
+
+Free of torch: an executor computes the blocks, in this process or elsewhere, and results keep what is known.
+"""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Iterator
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from robustness_core import __version__, datasets
-from robustness_core.collision import Collisions, find_collisions
+from robustness_core import datasets
 from robustness_core.engine import nesting
+from robustness_core.engine.result import AuditResult, SeriesResult
+from robustness_core.engine.scheduler import Block, Bools, Pairs, Scheduler, Settings
+from robustness_core.engine.tasks import Answer, Distances, Failure, Machine, NetworkFile, Pixels, Task
 from robustness_core.errors import SpecError, StrataError
-from robustness_core.found import Floats, Found
-from robustness_core.layers import cuts, extractor
-from robustness_core.networks import Network
+from robustness_core.found import Found
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.optimal_loss.conflict_graph import input_distances
-from robustness_core.projection import project
 from robustness_core.spec import AuditSpec, SeriesSpec
 
-BLOCK = 64  # pairs between two reports of progress
+if TYPE_CHECKING:
+    from robustness_core.networks import Network
+
+log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())  # on the command line an audit that fails says so in one sentence
 
 
-@dataclass(frozen=True)
+class Executor(Protocol):
+    """Computes tasks. All methods are called from one thread."""
+
+    def free(self, *, urgent: bool = False) -> int:
+        """How many tasks can start now; for urgent ones there is room when all else is busy.
+
+        Raises ExecutorError if what computes is gone for good.
+        """
+
+    def submit(self, task: Task, *, urgent: bool = False) -> Future[Answer]:
+        """Start a task. The future raises if the process died or the cluster lost the task."""
+
+    def abandon(self, future: Future[Answer]) -> None:
+        """Give up a task that hangs, and whatever runs it."""
+
+
+class ExecutorError(StrataError):
+    """An executor that cannot be had."""
+
+
+class Results(Protocol):
+    """Keeps what is known of the pairs of an audit."""
+
+    def missing(self, series: SeriesSpec) -> Bools:
+        """(L, R): True where the distance of a pair is not known."""
+
+    def record(self, block: Block, answer: Distances) -> None:
+        """Keep what was found of a block."""
+
+    def finish(self, series: SeriesSpec) -> Pairs:
+        """Every distance of a series is known: the pairs whose colliding images are still wanted."""
+
+
+class Stopped(Exception):
+    """The work is to end; what has been computed is kept."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl+C in the middle of an audit; `result` holds what was found until then."""
+
+    def __init__(self, result: AuditResult):
+        super().__init__()
+        self.result = result
+
+
+@dataclass(frozen=True, eq=False)
 class Sample:
-    """The images of an audit: indices into the split and pixels in [0, 1], (S, C, H, W) float32 a class."""
+    """The images of an audit: indices into the split, and pixels (S, H, W, C) uint8 a side."""
 
-    left_indices: npt.NDArray[np.int64]
-    right_indices: npt.NDArray[np.int64]
-    left: Tensor
-    right: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class SeriesResult:
-    """What is found of one series, (S, S), left image by right image; `loss` (E,) is its curve in nats.
-
-    Where another series of the audit found a nearer collision that is one of this series too (nesting.implies), its
-    distance and residual stand here; passes are those of its own search.
-    """
-
-    series: SeriesSpec
-    features: int
-    found: Found
-    loss: Floats
+    left_indices: np.ndarray[tuple[int], np.dtype[np.int64]]
+    right_indices: np.ndarray[tuple[int], np.dtype[np.int64]]
+    left: Pixels
+    right: Pixels
 
 
 @dataclass(frozen=True, eq=False)
-class AuditResult:
-    """A finished audit. Distances are upper bounds, so every loss is a lower bound on the optimal loss.
+class Question:
+    """What the engine computes: each of `series`, all of one network, for every pair of images of `sample`.
 
-    `too_large` holds each (layer, m) of the question whose m is above the layer's size.
+    `features` maps layer -> size nj, `closed_form` are the affine layers. `content` reads the network's file for a
+    process that lacks it. `name` stands in the log; what is `urgent` goes before other work of the executor.
     """
 
-    spec: AuditSpec
-    network_sha256: str
+    network: NetworkFile
+    series: Sequence[SeriesSpec]
+    features: Mapping[str, int]
+    closed_form: Collection[str]
     sample: Sample
-    series: tuple[SeriesResult, ...]
-    input_loss: Floats
-    device: str
-    too_large: tuple[tuple[str, int], ...] = ()
+    content: Callable[[], bytes | None] = lambda: None
+    name: str = "audit"
+    urgent: bool = False
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """The device that `name` asks for; auto takes cuda, then mps, then cpu. Raises StrataError."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise StrataError(f"The device {name!r} is not available here; use auto or cpu.") from error
-    return device
+class Engine:
+    """Works on one question. `run` returns when all is known.
+
+    `between` is called between blocks, and may raise what ends the work; after Stopped, what has ended is still
+    recorded. `progress` is told the scheduler at first and after every block of distances.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        executor: Executor,
+        results: Results,
+        settings: Settings,
+        *,
+        between: Callable[[], None] = lambda: None,
+        progress: Callable[[Scheduler], None] = lambda scheduler: None,
+    ):
+        missing = {one: int(results.missing(one).sum()) for one in question.series}
+        apart = input_distances(question.sample.left, question.sample.right)
+        self.scheduler = Scheduler(question.series, apart, missing, settings, question.closed_form)
+        self._question = question
+        self._executor = executor
+        self._results = results
+        self._settings = settings
+        self._between = between
+        self._progress = progress
+        self._running: dict[Future[Answer], tuple[Block, float]] = {}  # and when it was started
+
+    def run(self) -> None:
+        """Raises StrataError where the audit cannot be finished, ExecutorError, and what `between` raises."""
+        try:
+            self._progress(self.scheduler)
+            while not self.scheduler.ended:
+                self._between()
+                self._dispatch()
+                self._collect()
+        except Stopped:
+            for future in self._drain():
+                self._land(future)
+            raise
+        finally:
+            self._drain()
+
+    def _dispatch(self) -> None:
+        urgent = self._question.urgent
+        while self._executor.free(urgent=urgent) > 0 and (block := self._next()) is not None:
+            self._running[self._executor.submit(self._task(block), urgent=urgent)] = block, time.monotonic()
+
+    def _next(self) -> Block | None:
+        while (block := self.scheduler.next_task()) is None and (series := self.scheduler.waiting) is not None:
+            self.scheduler.take_up(series, self._results.missing(series))  # others may have worked on it too
+            self._finish(series)
+        return block
+
+    def _task(self, block: Block) -> Task:
+        question = self._question
+        return Task(
+            kind="estimates" if block.kind == "estimates" else "distances",
+            network=replace(question.network, content=question.content()) if block.content else question.network,
+            series=block.series,
+            features=question.features[block.series.layer],
+            left=question.sample.left[block.left],
+            right=question.sample.right[block.right],
+            batch=block.batch,
+            keep=block.keep,
+        )
+
+    def _collect(self) -> None:
+        """Wait a moment for tasks to end, and deal with those that have."""
+        if not self._running:
+            if not self.scheduler.ended:
+                time.sleep(self._settings.poll_seconds / 10)  # every process is busy with another audit's block
+            return
+        ended, _ = wait(self._running, timeout=self._settings.poll_seconds, return_when=FIRST_COMPLETED)
+        for future in ended:
+            self._land(future)
+        for future, (block, started) in list(self._running.items()):
+            if time.monotonic() - started > self._settings.hang_seconds:
+                del self._running[future]
+                self._executor.abandon(future)
+                self._warn(block, f"took longer than {self._settings.hang_seconds:g} s")
+                self.scheduler.on_hang(block)
+
+    def _land(self, future: Future[Answer]) -> None:
+        block, _ = self._running.pop(future)
+        try:
+            answer = future.result()
+        except (CancelledError, OSError) as error:  # a Dask scheduler that went away
+            raise ExecutorError("The cluster lost a block; is its scheduler running?") from error
+        except Exception as error:  # a compute process that died
+            answer = Failure("The compute process died, perhaps for want of memory.", False, repr(error))
+        if isinstance(answer, Failure):
+            self._warn(block, f"failed: {answer.detail}")
+        if isinstance(answer, Distances):
+            self._results.record(block, answer)
+        self.scheduler.on_answer(block, answer)
+        if isinstance(answer, Distances) and block.kind == "distances":
+            log.debug(
+                "%s layer=%s pairs=%d seconds=%.2f", self._question.name, block.series.layer, len(block), answer.seconds
+            )
+            self._progress(self.scheduler)
+            self._finish(block.series)
+
+    def _finish(self, series: SeriesSpec) -> None:
+        if self.scheduler.complete(series):
+            self.scheduler.close(series, self._results.finish(series))
+
+    def _warn(self, block: Block, says: str) -> None:
+        layer = block.series.layer
+        log.warning("%s layer=%s try=%d pairs=%d %s", self._question.name, layer, block.tries, len(block), says)
+
+    def _drain(self) -> list[Future[Answer]]:
+        """Let what still runs come to its end, since restarting a process takes longer than a block; what ended."""
+        for future in self._running:
+            future.cancel()
+        _, late = wait(self._running, timeout=self._settings.drain_seconds)
+        for future in late:
+            self._executor.abandon(future)
+            del self._running[future]
+        return [future for future in self._running if not future.cancelled()]
 
 
-def device_name(device: torch.device) -> str:
-    """The device in words, for a result's record: cpu (x86_64, Intel Xeon, 2 threads)."""
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    parts = dict.fromkeys(part for part in (platform.machine(), _processor()) if part)
-    return f"{device} ({', '.join([*parts, f'{torch.get_num_threads()} threads'])})"
+class InProcess:
+    """An executor that computes each task when it is submitted, one at a time."""
+
+    def __init__(self, compute: Callable[[Task], Answer]):
+        self._compute = compute
+        self._busy = False
+
+    def free(self, *, urgent: bool = False) -> int:
+        """None right after a task, until its answer has been looked at."""
+        free, self._busy = int(not self._busy), False
+        return free
+
+    def submit(self, task: Task, *, urgent: bool = False) -> Future[Answer]:
+        future: Future[Answer] = Future()
+        future.set_result(self._compute(task))
+        self._busy = True
+        return future
+
+    def abandon(self, future: Future[Answer]) -> None:
+        """Nothing runs when anybody could give it up."""
 
 
-def _processor() -> str:
-    """The model of the processor; Linux tells it in a file only, and not on every kind."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+class InMemory:
+    """Results of series in this process: `found` maps series -> what is known, (L, R)."""
 
+    def __init__(self, series: Sequence[SeriesSpec], left: int, right: int):
+        self.found = {one: Found.nothing(left, right) for one in series}
 
-def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
-    return {
-        "strata": __version__,
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
+    def missing(self, series: SeriesSpec) -> Bools:
+        return ~self.found[series].known
+
+    def record(self, block: Block, answer: Distances) -> None:
+        self.found[block.series].put((block.left, block.right), answer.found)
+
+    def finish(self, series: SeriesSpec) -> Pairs:
+        return ()
 
 
 def draw_sample(spec: AuditSpec) -> Sample:
     """The sample that an audit asks for. Raises SpecError if a class is too small, DatasetError without data."""
     data = datasets.fetch(spec.sample.dataset, spec.sample.split)
     spec.sample.check(datasets.counts(spec.sample.dataset, spec.sample.split))
-    indices = spec.sample.indices(data.labels)
-    images = [torch.from_numpy(datasets.to_float(data.pixels[chosen])) for chosen in indices]
-    return Sample(indices[0], indices[1], images[0], images[1])
+    left, right = spec.sample.indices(data.labels)
+    return Sample(left, right, data.pixels[left], data.pixels[right])
 
 
 def run_audit(
@@ -121,115 +278,59 @@ def run_audit(
     network: Network,
     network_sha256: str,
     *,
-    device: torch.device | None = None,
+    device: str = "cpu",
     memory: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditResult:
-    """Compute every distance that `spec` asks for and the curves that follow (Algorithm 2 of the paper).
+    """Compute every distance that `spec` asks for and the curves that follow, in this process.
 
-    `network` is on the CPU or on `device`; `memory` bytes limit a batch; `progress` is told the pairs done and the
-    pairs in all after every block. Layers are left out at an m above their size. Raises StrataError, before any
-    search.
-    Cost: passes of the method x S^2 pairs x series; see benchmarks/RESULTS.md.
+    `device`: auto, cpu, cuda or mps; `memory` bytes limit a batch; `progress` is told the pairs done and the pairs in
+    all after every block. Layers are left out at an m above their size. Raises StrataError;
+    at Ctrl+C Interrupted, which holds what was found. Cost: passes of the method x S^2 pairs x series; see
+    benchmarks/RESULTS.md.
     """
-    device = device or torch.device("cpu")
-    sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}
+    from robustness_core.engine.compute import Computer  # torch, which the worker does without
+    from robustness_core.layers import cuts
+
+    layers = {cut.name: cut for cut in cuts(network, network.input_shape)}
+    sizes = {name: cut.features for name, cut in layers.items()}
     too_large = spec.search.too_large(sizes)
     sample = draw_sample(spec)
-    if (shape := tuple(sample.left.shape[1:])) != network.input_shape:
+    if (shape := tuple(datasets.to_float(sample.left[:1]).shape[1:])) != network.input_shape:
         theirs, ours = ("×".join(map(str, one)) for one in (network.input_shape, shape))
         raise SpecError(f"The network {spec.network} takes {theirs} images; those of {spec.sample.dataset} are {ours}.")
-    network = network.to(device)
-    epsilons = spec.epsilon.values()
-    asked = [series for series in spec.search.series(network_sha256) if (series.layer, series.m) not in too_large]
-    total, done = len(asked) * spec.sample.size**2, 0
-    results: list[SeriesResult] = []
-    for series in asked:
-        search = project(extractor(network, series.layer), sizes[series.layer], series.m, series.seed)
-        blocks: list[Collisions] = []
-        for left, right in _blocks(sample, device):
-            blocks.append(
-                find_collisions(
-                    search, left, right, method=series.method, preset=series.preset, seed=series.seed, memory=memory
-                )
-            )
-            done += len(left)
-            if progress:
-                progress(done, total)
-        results.append(_result(series, sizes[series.layer], blocks, spec.sample.size, epsilons))
-    results = _nested(results, list(sizes), epsilons)
-    apart = input_distances(sample.left.numpy(), sample.right.numpy())
-    loss = loss_curve(apart, epsilons)
-    return AuditResult(spec, network_sha256, sample, tuple(results), loss, device_name(device), too_large)
+    series = [one for one in spec.search.series(network_sha256) if (one.layer, one.m) not in too_large]
+    computer = Computer(Machine(device, memory), {network_sha256: network})
+    closed_form = {name for name, cut in layers.items() if cut.affine}
+    file = NetworkFile(network_sha256, "", "", network.input_shape, None, None)
+    question = Question(file, series, sizes, closed_form, sample)
+    results = InMemory(series, *map(len, (sample.left, sample.right)))
 
+    def result() -> AuditResult:
+        budgets = spec.epsilon.values()
+        nested = nesting.nested(series, [results.found[one] for one in series], list(sizes))
+        return AuditResult(
+            spec=spec,
+            network_sha256=network_sha256,
+            left_indices=sample.left_indices,
+            right_indices=sample.right_indices,
+            series=tuple(
+                SeriesResult(one, sizes[one.layer], found, loss_curve(found.distance, budgets))
+                for one, found in zip(series, nested, strict=True)
+            ),
+            input_loss=loss_curve(input_distances(sample.left, sample.right), budgets),
+            device=computer.description.device,
+            versions=computer.description.versions,
+            too_large=too_large,
+        )
 
-def _blocks(sample: Sample, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    count = len(sample.left)
-    for pairs in torch.arange(count * count).split(BLOCK):
-        yield sample.left[pairs // count].to(device), sample.right[pairs % count].to(device)
-
-
-def _result(
-    series: SeriesSpec, features: int, blocks: list[Collisions], samples: int, epsilons: Floats
-) -> SeriesResult:
-    found = Found.joined([block.found for block in blocks])[np.arange(samples**2).reshape(samples, samples)]
-    return SeriesResult(series, features, found, loss_curve(found.distance, epsilons))
-
-
-def _nested(results: list[SeriesResult], layers: list[str], epsilons: Floats) -> list[SeriesResult]:
-    """The results with the nearest collision of each pair that any of them found for the series."""
-    nested = nesting.nested([r.series for r in results], [r.found for r in results], layers)
-    return [
-        replace(result, found=found, loss=loss_curve(found.distance, epsilons))
-        for result, found in zip(results, nested, strict=True)
-    ]
-
-
-def to_json(result: AuditResult) -> dict[str, Any]:
-    """The audit as DESIGN.md fixes it for `audit --json`, with what is needed to compute it again."""
-    spec = result.spec
-    layers = []
-    for layer in spec.search.layers:
-        for m in spec.search.m:
-            if (layer, m) in result.too_large:
-                continue
-            group = [r for r in result.series if (r.series.layer, r.series.m) == (layer, m)]
-            layers.append(
-                {
-                    "layer": layer,
-                    "features": group[0].features,
-                    "m": m,
-                    "projections": [
-                        {
-                            "seed": r.series.seed,
-                            "distances": r.found.distance.tolist(),
-                            "residuals": r.found.residual.tolist(),
-                            "collided": r.found.collided.tolist(),
-                            "loss": r.loss.tolist(),
-                            "mean_passes": float(r.found.passes.mean()),
-                        }
-                        for r in group
-                    ],
-                    "mean_loss": np.mean([r.loss for r in group], axis=0).tolist(),
-                }
-            )
-    return {
-        "network": spec.network,
-        "network_sha256": result.network_sha256,
-        "dataset": spec.sample.dataset,
-        "split": spec.sample.split,
-        "classes": list(spec.sample.classes),
-        "left_indices": result.sample.left_indices.tolist(),
-        "right_indices": result.sample.right_indices.tolist(),
-        "epsilon": spec.epsilon.values().tolist(),
-        "layers": layers,
-        "layers_left_out": [{"layer": layer, "m": m} for layer, m in result.too_large],
-        "input_loss": result.input_loss.tolist(),
-        "method": spec.search.method,
-        "method_version": result.series[0].series.method_version,
-        "preset": spec.search.preset,
-        "spec": spec.to_json(),
-        "device": result.device,
-        "versions": versions(),
-        "note": "Distances are upper bounds found by search; losses are lower bounds, in nats, on the optimal loss.",
-    }
+    tell = progress or (lambda done, total: None)
+    settings = Settings(batch=computer.at_once, keep=0, estimate_pairs=0)
+    try:
+        Engine(
+            question, InProcess(computer.answer), results, settings,
+            progress=lambda scheduler: tell(scheduler.done, scheduler.total),
+        ).run()  # fmt: skip
+    except KeyboardInterrupt as stop:
+        raise Interrupted(result()) from stop
+    return result()

@@ -3,6 +3,7 @@
 import json
 import platform
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ import torch
 from robustness_core import datasets
 from robustness_core.__main__ import main
 from robustness_core.checkpoints import load, save
+from robustness_core.engine.audit import InMemory
+from robustness_core.engine.result import AuditResult, read
+from robustness_core.engine.scheduler import Block
+from robustness_core.engine.tasks import Distances
+from robustness_core.errors import StrataError
 from robustness_core.networks import build
 from robustness_core.optimal_loss.conflict_graph import input_distances
 
@@ -79,6 +85,83 @@ def test_a_data_set_of_one_row_is_audited(leaves: datasets.Entry, tmp_path: Path
         assert np.all(projection["collided"])
         assert (np.array(projection["distances"]) <= half * (1 + 1e-6)).all()
         assert (np.array(projection["distances"]) > 0).all()
+
+
+def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Two documents of an audit are the same, but for the rounding of a mean of equal numbers."""
+    both = [[p.pop("mean_passes") for layer in d["layers"] for p in layer["projections"]] for d in (one, other)]
+    np.testing.assert_allclose(*np.array(both, dtype=float), rtol=1e-12)
+    assert one == other
+
+
+def test_ctrl_c_keeps_what_was_found(
+    network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = ("--samples", "9", "--layers", "fc1,logits", "--m", "4", "--preset", "fast")
+    whole = audit(network, tmp_path, *usual)
+    assert "partial" not in whole
+    record, out = InMemory.record, tmp_path / "part.json"
+
+    def then_stop(self: InMemory, block: Block, answer: Distances) -> None:
+        record(self, block, answer)
+        if sum(int(found.known.sum()) for found in self.found.values()) > 81:  # of 162: the first block of the second
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(InMemory, "record", then_stop)
+    arguments = ["audit", "--network", str(network), "--dataset", "mnist-5k", "--device", "cpu", "--json", str(out)]
+    assert main([*arguments, *usual]) == 130
+    assert capsys.readouterr().err.splitlines()[-1].startswith("strata: stopped; ")
+    part = json.loads(out.read_text())
+    assert part["partial"] is True
+    assert part["layers"][0] == whole["layers"][0]
+    (one,), (wanted,) = (written["layers"][1]["projections"] for written in (part, whole))
+    known = np.array([[value is not None for value in row] for row in one["distances"]])
+    assert 0 < known.sum() < 81
+    for name in ("distances", "residuals", "collided"):
+        left_out = np.where(known, np.array(wanted[name], dtype=object), None)
+        assert np.array_equal(np.array(one[name], dtype=object), left_out), name
+    assert np.all(np.array(one["loss"]) <= wanted["loss"])  # fewer edges: a lower bound still
+    result = AuditResult.from_json(part)
+    assert (result.known, result.total) == (81 + known.sum(), 162)
+    assert_equal(result.to_json(), part)
+
+
+def test_ctrl_c_before_anything_was_found_writes_nothing(
+    network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.json"
+    monkeypatch.setattr(InMemory, "record", lambda self, block, answer: signal.raise_signal(signal.SIGINT))
+    arguments = ["audit", "--network", str(network), "--dataset", "mnist-5k", "--device", "cpu", "--json", str(out)]
+    assert main([*arguments, "--samples", "2", "--layers", "logits", "--m", "4", "--preset", "fast"]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "strata: stopped."
+    assert not out.exists()
+
+
+def test_a_written_audit_is_read_as_it_was(network: Path, tmp_path: Path) -> None:
+    arguments = (
+        "--samples",
+        "2",
+        "--layers",
+        "all",
+        "--m",
+        "5",
+        "15",
+        "none",
+        "--projections",
+        "2",
+        "--preset",
+        "fast",
+    )
+    written = audit(network, tmp_path, *arguments)
+    result = read(tmp_path / "out.json")
+    assert_equal(result.to_json(), written)
+    assert [one.series for one in result.series] == [
+        one for one in result.spec.search.series(written["network_sha256"]) if (one.layer, one.m) != ("logits", 15)
+    ]
+    for text in ("{}", "nothing", "[1]"):
+        (tmp_path / "other.json").write_text(text)
+        with pytest.raises(StrataError, match=r"other\.json is not the JSON of an audit"):
+            read(tmp_path / "other.json")
 
 
 def test_without_a_data_set_the_bundled_one_that_fits_is_taken(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from pages.parts.words import address
 from robustness_core import datasets
+from robustness_core.engine.result import AuditResult
 from robustness_core.errors import SpecError, StrataError
 from robustness_core.spec import AuditSpec, sample_indices
 from store import audits, workers
@@ -383,6 +384,10 @@ def test_downloads_hold_the_settings_and_the_numbers(db) -> None:
     assert [layer["layer"] for layer in document["layers"]] == list(spec.search.layers)
     distances = np.array(document["layers"][1]["projections"][0]["distances"], dtype=float)
     np.testing.assert_array_equal(distances, answer.groups["conv2", 10][0].matrix.distance)
+    assert document["partial"] is True
+    read = AuditResult.from_json(document)
+    assert (read.spec, read.known, read.total) == (spec, answer.known, answer.total)
+    np.testing.assert_array_equal(read.series[1].found.distance, distances)
     lines = export.as_csv([part]).splitlines()
     assert len(lines) == 1 + 81 * 4
     assert "made-up device" in lines[1]

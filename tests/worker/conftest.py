@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from robustness_core.engine.tasks import NetworkFile
 from store import Database, connect
 from testing import world
 from testing.fakes import Inline
 from testing.networks import tiny_file
-from worker.tasks import NetworkFile
 
 
 @pytest.fixture

@@ -15,19 +15,19 @@ import torch
 
 from robustness_core import datasets
 from robustness_core.collision import find_collisions
+from robustness_core.engine import compute
+from robustness_core.engine.tasks import Distances, Estimates, Failure, Machine, NeedsContent, NetworkFile, Task
 from robustness_core.layers import cuts, extractor
 from robustness_core.projection import project
 from robustness_core.spec import TOLERANCE
 from store.database import PROJECT
 from testing.networks import task, tiny
-from worker import compute, tasks
-from worker.tasks import Distances, Estimates, Failure, Machine, NeedsContent, NetworkFile, Task
+from worker import process
 
 
 @pytest.fixture(autouse=True)
 def _fresh_process() -> Iterator[None]:
-    compute._networks.clear()
-    compute._searches.clear()
+    compute.computer.cache_clear()
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -38,7 +38,7 @@ def part(whole: Task, places: np.ndarray) -> Task:
 
 
 def answer(asked: Task) -> Distances:
-    given = tasks.run(asked, Machine())
+    given = process.run(asked, Machine())
     assert isinstance(given, Distances), given
     return given
 
@@ -83,7 +83,7 @@ def test_the_kept_collisions_are_those_of_the_closest_pairs(network: NetworkFile
 
 def test_estimates_come_close_to_the_distances(network: NetworkFile) -> None:
     whole = task(network)
-    guessed = tasks.run(replace(whole, kind="estimates"), Machine())
+    guessed = process.run(replace(whole, kind="estimates"), Machine())
     assert isinstance(guessed, Estimates)
     ratio = answer(whole).found.distance / guessed.distance
     assert ratio.shape == (20,)
@@ -94,47 +94,48 @@ def test_estimates_come_close_to_the_distances(network: NetworkFile) -> None:
 def test_the_network_is_read_once(network: NetworkFile) -> None:
     asked = task(network, pairs=1)
     without = replace(asked, network=replace(network, content=None))
-    assert tasks.run(without, Machine()) == NeedsContent()
+    assert process.run(without, Machine()) == NeedsContent()
     answer(asked)
     answer(without)
 
 
 def test_what_cannot_be_computed_is_a_sentence(network: NetworkFile) -> None:
     asked = task(network, pairs=1)
-    unknown = tasks.run(replace(asked, series=replace(asked.series, layer="conv9")), Machine())
+    unknown = process.run(replace(asked, series=replace(asked.series, layer="conv9")), Machine())
     assert isinstance(unknown, Failure)
     assert unknown.final
     assert unknown.sentence.startswith("The network has no layer 'conv9'")
-    compute._networks.clear()
-    torn = tasks.run(replace(asked, network=replace(network, content=network.content[:100])), Machine())  # type: ignore[index]
+    compute.computer.cache_clear()
+    torn = process.run(replace(asked, network=replace(network, content=network.content[:100])), Machine())  # type: ignore[index]
     assert isinstance(torn, Failure)
     assert torn.final
     assert "\n" not in torn.sentence
-    no_device = tasks.run(asked, Machine("cuda:77"))
+    no_device = process.run(asked, Machine("cuda:77"))
     assert isinstance(no_device, Failure)
     assert "not available here" in no_device.sentence
-    wrong_shape = tasks.run(replace(asked, left=asked.left[:, :20]), Machine())
+    wrong_shape = process.run(replace(asked, left=asked.left[:, :20]), Machine())
     assert isinstance(wrong_shape, Failure)
     assert "Traceback" in wrong_shape.detail
 
 
 def test_a_process_says_what_it_is_and_reads_layers(network: NetworkFile) -> None:
-    said = tasks.describe(Machine())
+    said = process.describe(Machine())
     assert said.device.startswith("cpu")
     assert said.versions["torch"] == torch.__version__
     assert said.batch == compute.BATCH["cpu"]
-    assert [layer["name"] for layer in tasks.layers(network)] == [cut.name for cut in cuts(tiny(), (1, 28, 28))]
+    assert [layer["name"] for layer in process.layers(network)] == [cut.name for cut in cuts(tiny(), (1, 28, 28))]
 
 
 def test_a_warm_process_has_loaded_what_a_block_needs(network: NetworkFile, tmp_path: Path) -> None:
     (tmp_path / "task").write_bytes(pickle.dumps(task(network)))
     code = (
         "import pickle, sys\n"
-        "from worker import tasks\n"
+        "from robustness_core.engine import tasks\n"
+        "from worker import process\n"
         "asked = pickle.load(open(sys.argv[1], 'rb'))\n"
-        "tasks.warm(tasks.Machine('cpu'))\n"
+        "process.warm(tasks.Machine('cpu'))\n"
         "before = set(sys.modules)\n"
-        "assert isinstance(tasks.run(asked, tasks.Machine('cpu')), tasks.Distances)\n"
+        "assert isinstance(process.run(asked, tasks.Machine('cpu')), tasks.Distances)\n"
         "late = {name for name in set(sys.modules) - before if name.startswith('torch')}\n"
         "assert len(late) < 20, sorted(late)[:5]\n"
     )

@@ -12,15 +12,16 @@ import numpy as np
 import psutil
 import pytest
 
+from robustness_core.engine.audit import ExecutorError
+from robustness_core.engine.tasks import Distances, Machine, NetworkFile, Task
 from store import Database, audits
 from testing import fakes, search
 from testing.fakes import expected, matrix, series
 from testing.networks import task
 from testing.processes import Cluster, cluster
 from testing.world import audit
-from worker import tasks
-from worker.executors import Compute, DaskExecutor, ExecutorError, LocalExecutor, open_executor
-from worker.tasks import Distances, Machine, NetworkFile, Task
+from worker import process
+from worker.executors import Compute, DaskExecutor, LocalExecutor, open_executor
 
 pytest.importorskip("distributed", reason="Dask is not installed (requirements-cluster.txt)")
 
@@ -92,7 +93,7 @@ def test_a_scheduler_that_went_away_ends_the_worker_and_leaves_the_queue(db: Dat
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_the_cluster_computes_the_same_bits_as_this_machine(two_workers: Cluster, network: NetworkFile) -> None:
-    executor = connect_when_ready(two_workers[0], 1, tasks.run)
+    executor = connect_when_ready(two_workers[0], 1, process.run)
     local = LocalExecutor([Machine()])
     try:
         for one in (executor, local):

@@ -16,14 +16,15 @@ import numpy as np
 import psutil
 import pytest
 
+from robustness_core.engine.audit import ExecutorError
+from robustness_core.engine.tasks import Answer, Distances, Machine, Task
 from store import Database, audits, workers
 from store.database import PROJECT
 from testing import fakes, search
 from testing.processes import until
 from testing.search import task
 from testing.world import audit
-from worker.executors import ExecutorError, LocalExecutor, open_executor
-from worker.tasks import Answer, Distances, Machine, Task
+from worker.executors import LocalExecutor, open_executor
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_there_is_room_for_an_urgent_task_while_all_processes_are_busy(executor:
 
 
 def test_an_idle_worker_has_all_its_processes_ready(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.tasks.warm", search.warm)
+    monkeypatch.setattr("worker.process.warm", search.warm)
     executor.submit(task()).result(timeout=60)
     executor.warm()
     until(lambda: executor.free(urgent=True) == 3)

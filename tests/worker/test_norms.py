@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from robustness_core import datasets
+from robustness_core.engine.tasks import Distances, Failure, Machine, NetworkFile, Norms
 from store import Database, audits, images, networks, spectra
 from testing import fakes, search
 from testing.fakes import Inline, sample
 from testing.networks import task
 from testing.world import audit
-from worker import tasks
-from worker.tasks import Failure, Machine, NetworkFile, Norms
+from worker import process
 
 
 def _norms(inline: Inline) -> list[str]:
@@ -69,10 +69,10 @@ def test_an_audit_finishes_although_its_norms_fail(db: Database) -> None:
 def test_the_closed_form_agrees_with_the_norms(network: NetworkFile) -> None:
     """One projection with m = 5 strays from √m‖L(x − x')‖ / (2‖L‖_F) by about 1 / √(2m), in the mean of 5 pairs."""
     asked = task(network, "conv1.pre", 5)
-    norms = tasks.run(replace(asked, kind="norms"), Machine())
-    found = tasks.run(asked, Machine())
+    norms = process.run(replace(asked, kind="norms"), Machine())
+    found = process.run(asked, Machine())
     assert isinstance(norms, Norms)
-    assert isinstance(found, tasks.Distances)
+    assert isinstance(found, Distances)
     assert norms.exact
     assert 1 <= norms.r4 <= 196
     assert norms.lengths.shape == (5, 5)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from robustness_core.checkpoints import save
+from robustness_core.engine.tasks import Machine
 from robustness_core.spec import AuditSpec
 from store import Database, audits, connect, distances, networks, supervisor, workers
 from store.database import PROJECT
@@ -25,7 +26,6 @@ from testing.networks import tiny
 from testing.processes import until
 from worker.executors import LocalExecutor
 from worker.seed import seed
-from worker.tasks import Machine
 
 SPEC = AuditSpec.of(
     "tiny", dataset="mnist-5k", classes=(3, 7), samples=8, layers=("conv1", "logits"), m=(5,), projections=2

@@ -11,14 +11,15 @@ import psutil
 import pytest
 
 from robustness_core import datasets
+from robustness_core.engine.scheduler import ESTIMATE_FACTOR
+from robustness_core.engine.tasks import Answer, Estimates, Failure, Machine, Task
 from robustness_core.errors import DatasetError
 from robustness_core.spec import SeriesSpec
 from store import Database, StoreError, audits, distances, images, networks, tables, workers
-from store.records import ESTIMATE_FACTOR, AuditRecord, PairSpec
+from store.records import AuditRecord, PairSpec
 from testing import fakes, search
 from testing.fakes import Inline, expected, matrix, sample, series
 from testing.world import SHA256, Clock, audit
-from worker.tasks import Answer, Estimates, Failure, Machine, Task
 
 
 def test_an_audit_is_worked_to_its_end(db: Database, inline: Inline) -> None:

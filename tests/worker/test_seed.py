@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from robustness_core.checkpoints import save
+from robustness_core.engine.audit import ExecutorError
+from robustness_core.engine.tasks import NetworkFile
 from store import Database, StoreError, networks
 from testing.fakes import Inline
 from testing.networks import tiny
-from worker.executors import ExecutorError
 from worker.seed import seed
-from worker.tasks import NetworkFile
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
-"""What a compute process is asked and answers: plain data, so that the worker itself needs no torch."""
+"""What is computed and what comes of it: plain data, so that who asks needs no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,31 +126,3 @@ class Description:
     device: str
     versions: dict[str, str]
     batch: int
-
-
-def run(task: Task, machine: Machine) -> Answer:
-    """Compute a block in this process. Never raises; what goes wrong is a Failure."""
-    from worker import compute  # torch is loaded here, in the compute process only
-
-    return compute.answer(task, machine)
-
-
-def describe(machine: Machine) -> Description:
-    """The device in words and the versions that a distance depends on. Raises StrataError for a device that is not."""
-    from worker import compute
-
-    return compute.describe(machine)
-
-
-def warm(machine: Machine) -> None:
-    """Load all that the first block would have to load first: some 4 s of processor time."""
-    from worker import compute
-
-    compute.warm(machine)
-
-
-def layers(file: NetworkFile) -> list[dict[str, Any]]:
-    """The layers of a network, each as the keyword arguments of a LayerRecord."""
-    from worker import compute
-
-    return compute.layers(file)

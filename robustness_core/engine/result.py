@@ -1,0 +1,173 @@
+"""What an audit found, and its JSON: written and read here alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from robustness_core.errors import StrataError
+from robustness_core.found import Floats, Found
+from robustness_core.spec import AuditSpec, SeriesSpec
+
+NOTE = "Distances are upper bounds found by search; losses are lower bounds, in nats, on the optimal loss."
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesResult:
+    """What is found of one series, (S, S), left image by right image; `loss` (E,) is its curve in nats.
+
+    Where another series of the audit found a nearer collision that is one of this series too (nesting.implies), its
+    distance and residual stand here; passes are those of its own search. While pairs are unknown the curve is that of
+    the known ones, a lower bound too.
+    """
+
+    series: SeriesSpec
+    features: int
+    found: Found
+    loss: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class AuditResult:
+    """An audit as far as it is known. Distances are upper bounds, so every loss is a lower bound on the optimal loss.
+
+    `series` in the order of the question; `too_large` holds each (layer, m) of it whose m is above the layer's size.
+    """
+
+    spec: AuditSpec
+    network_sha256: str
+    left_indices: npt.NDArray[np.int64]
+    right_indices: npt.NDArray[np.int64]
+    series: tuple[SeriesResult, ...]
+    input_loss: Floats
+    device: str
+    versions: Mapping[str, str]
+    too_large: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def known(self) -> int:
+        """Pairs whose distances are known, over all series."""
+        return sum(int(one.found.known.sum()) for one in self.series)
+
+    @property
+    def total(self) -> int:
+        return sum(one.found.distance.size for one in self.series)
+
+    @property
+    def layers(self) -> dict[tuple[str, int | None], list[SeriesResult]]:
+        """(layer, m) -> its projections."""
+        groups: dict[tuple[str, int | None], list[SeriesResult]] = {}
+        for one in self.series:
+            groups.setdefault((one.series.layer, one.series.m), []).append(one)
+        return groups
+
+    def to_json(self) -> dict[str, Any]:
+        """The audit as DESIGN.md fixes it for `audit --json`, with what is needed to compute it again.
+
+        null stands for unknown. `partial` stands there, and is true, only while a pair is.
+        """
+        spec, sample, search = self.spec, self.spec.sample, self.spec.search
+        document = {
+            "network": spec.network,
+            "network_sha256": self.network_sha256,
+            "dataset": sample.dataset,
+            "split": sample.split,
+            "classes": list(sample.classes),
+            "left_indices": self.left_indices.tolist(),
+            "right_indices": self.right_indices.tolist(),
+            "epsilon": spec.epsilon.values().tolist(),
+            "layers": [_layer(layer, m, group) for (layer, m), group in self.layers.items()],
+            "layers_left_out": [{"layer": layer, "m": m} for layer, m in self.too_large],
+            "input_loss": self.input_loss.tolist(),
+            "method": search.method,
+            "method_version": self.series[0].series.method_version,
+            "preset": search.preset,
+            "spec": spec.to_json(),
+            "device": self.device,
+            "versions": dict(self.versions),
+            "note": NOTE,
+        }
+        return document if self.known == self.total else {**document, "partial": True}
+
+    @classmethod
+    def from_json(cls, payload: Mapping[str, Any]) -> Self:
+        """What `to_json` wrote; of the passes only their mean is known, which stands at every pair."""
+        spec = AuditSpec.from_json(payload["spec"])
+        way = SeriesSpec(
+            payload["network_sha256"], "", None, 0, spec.search.method, spec.search.preset, payload["method_version"],
+            spec.search.threat,
+        )  # fmt: skip
+        return cls(
+            spec,
+            way.network,
+            np.array(payload["left_indices"], dtype=np.int64),
+            np.array(payload["right_indices"], dtype=np.int64),
+            tuple(
+                SeriesResult(
+                    replace(way, layer=layer["layer"], m=layer["m"], seed=one["seed"]),
+                    layer["features"],
+                    _found(one),
+                    np.zeros(spec.epsilon.count) if one["loss"] is None else np.array(one["loss"]),
+                )
+                for layer in payload["layers"]
+                for one in layer["projections"]
+            ),
+            np.array(payload["input_loss"]),
+            payload["device"],
+            payload["versions"],
+            tuple((one["layer"], one["m"]) for one in payload["layers_left_out"]),
+        )
+
+
+def read(path: Path) -> AuditResult:
+    """The audit of a file that `audit --json` or a screen wrote. Raises StrataError."""
+    try:
+        return AuditResult.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise StrataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise StrataError(f"{path} is not the JSON of an audit; `audit --json` writes one.") from error
+
+
+def _layer(layer: str, m: int | None, group: list[SeriesResult]) -> dict[str, Any]:
+    """The mean is that of the projections wholly known, or while there is none of those begun."""
+    averaged = [one for one in group if one.found.complete] or [one for one in group if one.found.known.any()]
+    return {
+        "layer": layer,
+        "features": group[0].features,
+        "m": m,
+        "projections": [_projection(one) for one in group],
+        "mean_loss": np.mean([one.loss for one in averaged], axis=0).tolist() if averaged else None,
+    }
+
+
+def _projection(one: SeriesResult) -> dict[str, Any]:
+    found, known, collided = one.found, one.found.known, one.found.collided.astype(object)
+    collided[~known] = None
+    return {
+        "seed": one.series.seed,
+        "distances": _nullable(found.distance),
+        "residuals": _nullable(found.residual),
+        "collided": collided.tolist(),
+        "loss": one.loss.tolist() if known.any() else None,
+        "mean_passes": float(found.passes[known].mean()) if known.any() else None,
+    }
+
+
+def _nullable(matrix: Floats) -> list[list[float | None]]:
+    return [[value if math.isfinite(value) else None for value in row] for row in matrix.tolist()]
+
+
+def _found(one: Mapping[str, Any]) -> Found:
+    distance, residual = (np.array(one[name], dtype=np.float64) for name in ("distances", "residuals"))
+    known = ~np.isnan(distance)
+    residual[known & np.isnan(residual)] = np.inf
+    passes = np.where(known, np.nan if one["mean_passes"] is None else one["mean_passes"], np.nan)
+    return Found(distance, residual, np.array(one["collided"], dtype=bool), passes)

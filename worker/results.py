@@ -1,0 +1,84 @@
+"""The store as the engine's keeper of results: what is missing there, blocks recorded, closest collisions kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness_core.engine.scheduler import Block, Scheduler
+from robustness_core.engine.tasks import Distances, Kept
+from robustness_core.spec import SeriesSpec
+from store import Database, audits, distances
+from store.records import AuditRecord, NetworkRecord
+from worker.pace import Pace
+
+Ids = tuple[list[int], list[int]]  # of the left and the right images of a sample in the store
+
+
+class StoreResults:
+    """Results of one attempt at an audit; `keep`: of so many closest pairs of a series the colliding images too."""
+
+    def __init__(self, db: Database, audit: AuditRecord, network: NetworkRecord, ids: Ids, keep: int):
+        assert audit.worker is not None
+        self._db = db
+        self._audit = audit
+        self._worker_id = audit.worker.id
+        self._left_ids, self._right_ids = ids
+        self._keep = keep
+        self._pace = Pace(network)
+        self._series_ids: dict[SeriesSpec, int] = {}
+        self._closest: dict[SeriesSpec, dict[tuple[int, int], tuple[float, Kept]]] = {}  # the closest collisions seen
+
+    def missing(self, series: SeriesSpec) -> NDArray[np.bool_]:
+        left, right = self._left_ids, self._right_ids
+        known = distances.find(self._db, series)
+        if known is None:
+            return np.ones((len(left), len(right)), dtype=bool)
+        return distances.missing(self._db, known.id, left, right)
+
+    def record(self, block: Block, answer: Distances) -> None:
+        """Raises Fenced if the audit was taken away."""
+        pairs = [(self._left_ids[i], self._right_ids[j]) for i, j in zip(block.left, block.right, strict=True)]
+        if block.kind == "distances":
+            distances.record(
+                self._db,
+                audit_id=self._audit.id,
+                attempt=self._audit.attempt,
+                series_id=self._id(block.series),
+                left_ids=[left for left, _ in pairs],
+                right_ids=[right for _, right in pairs],
+                found=answer.found,
+                worker_id=self._worker_id,
+            )
+            self._pace.block((block.series.layer, block.series.m), len(block), answer.seconds)
+        seen = self._closest.setdefault(block.series, {})
+        seen |= {pairs[kept.place]: (float(answer.found.distance[kept.place]), kept) for kept in answer.kept}
+        if block.kind == "collisions":
+            self.finish(block.series)
+        else:
+            self._closest[block.series] = dict(sorted(seen.items(), key=lambda item: item[1][0])[: self._keep])
+
+    def finish(self, series: SeriesSpec) -> Sequence[tuple[int, int]]:
+        """Store the collisions of the closest pairs that are at hand; the places of those without one."""
+        seen, lacking = self._closest.pop(series, {}), []
+        series_id = self._id(series)
+        closest, _ = distances.closest(self._db, series_id, self._left_ids, self._right_ids, self._keep)
+        for left, right in closest:
+            if (left, right) in seen:
+                kept = seen[left, right][1]
+                distances.put_collision(self._db, series_id, left, right, kept.left, kept.right, kept.predictions)
+            elif distances.get_collision(self._db, series_id, left, right) is None:
+                lacking.append((self._left_ids.index(left), self._right_ids.index(right)))
+        return lacking
+
+    def progress(self, scheduler: Scheduler) -> None:
+        """Say how far the audit is."""
+        final, left = scheduler.final_epsilon(), self._pace.left(scheduler.left)
+        audits.progress(self._db, self._audit, scheduler.done, scheduler.total, final, left)
+
+    def _id(self, series: SeriesSpec) -> int:
+        if series not in self._series_ids:
+            self._series_ids[series] = distances.series(self._db, series).id
+        return self._series_ids[series]
