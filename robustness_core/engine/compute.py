@@ -37,9 +37,9 @@ from robustness_core.engine.tasks import (
 from robustness_core.errors import StrataError
 from robustness_core.found import Found
 from robustness_core.layers import cuts, extractor
+from robustness_core.layers.spectrum import lengths, spectrum
 from robustness_core.networks import Network, build
 from robustness_core.projection import project
-from robustness_core.spectrum import lengths, spectrum
 
 BATCH = {"cpu": 16, "cuda": 256, "mps": 64}  # pairs that are worth a block, searched at once beside processors
 _AT_ONCE_CPU = 64  # pairs; there, however many are searched at once, a distance is the same to the last bit

@@ -94,7 +94,7 @@ class Estimates:
 
 @dataclass(frozen=True, eq=False)
 class Norms:
-    """What the √m law of an affine layer needs: ‖L‖_F, r4 (robustness_core.spectrum) and ‖L(x − x')‖, (L, R)."""
+    """What the √m law of an affine layer needs: ‖L‖_F, r4 (robustness_core.layers.spectrum) and ‖L(x − x')‖, (L, R)."""
 
     frobenius: float
     r4: float

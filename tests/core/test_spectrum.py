@@ -8,8 +8,8 @@ import torch
 
 from robustness_core import theory
 from robustness_core.layers import extractor
+from robustness_core.layers.spectrum import lengths, spectrum
 from robustness_core.networks import build
-from robustness_core.spectrum import lengths, spectrum
 
 SHAPE = (2, 6, 6)
 
