@@ -46,7 +46,7 @@ _LARGE = 5e7  # multiplications of networks beyond which ReLU is taken for grant
 _TIE = 8e10  # multiplications that telling tied normalisations apart may cost: some seconds
 _ALIKE = 0.5  # over the root of the number of images: accuracies nearer than this are those of a tie
 FEWEST = 100  # images on which normalisations must be compared to be told apart
-CHANCE = 0.2  # accuracies below this are taken for chance, which is 0.1
+_NEAR_CHANCE = 0.1  # of accuracy above that of chance, which is one over the number of classes
 _MUCH_BETTER = 0.03  # of accuracy, by which another activation must beat ReLU to be believed
 
 
@@ -111,6 +111,13 @@ class Choice:
     trials: tuple[Trial, ...]
     dataset: str | None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether the best trial answers hardly better than by chance."""
+        if self.dataset is None:
+            return False
+        return self.trials[0].accuracy < 1 / len(datasets.get(self.dataset).class_names) + _NEAR_CHANCE
 
 
 def choose(found: Sequence[Candidate], *, dataset: str | None = None) -> Network:

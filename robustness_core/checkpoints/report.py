@@ -12,7 +12,6 @@ from robustness_core import layers
 from robustness_core.checkpoints import containers
 from robustness_core.checkpoints.candidates import candidates, sha256
 from robustness_core.checkpoints.identify import (
-    CHANCE,
     FEWEST,
     Choice,
     Trial,
@@ -143,7 +142,7 @@ def _doubt(chosen: Choice) -> str:
         return ""
     if chosen.dataset is None:
         return "no accuracy was measured"
-    if best.accuracy < CHANCE:
+    if chosen.by_chance:
         return "none of the usual ones answers better than by chance"
     if len(tied := tied_with_best(chosen.trials)) > 1:
         names = ", ".join(trial.convention for trial in tied[1:])
@@ -162,7 +161,7 @@ def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[s
         found.append(f"All weights of {', '.join(zero[:5])} are zero.")
     if chosen.dataset and best.spread <= 1e-7:
         found.append("The network gives the same answer for every image: it is dead, and its curves will say nothing.")
-    elif chosen.dataset and best.accuracy < CHANCE:
+    elif chosen.by_chance:
         found.append(
             f"The best accuracy found is {best.accuracy:.3f}, near chance: the architecture or the normalisation may "
             f"be wrong; give them."

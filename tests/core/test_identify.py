@@ -309,6 +309,15 @@ def test_a_normalisation_is_settled_by_enough_images_only(
     assert doubt_of(identify.Choice(tuple(trials), "mnist-5k")) == doubt
 
 
+@pytest.mark.parametrize(("correct", "doubtful"), [(42, True), (45, False)])
+def test_what_is_chance_depends_on_the_number_of_classes(leaves: datasets.Entry, correct: int, doubtful: bool) -> None:
+    """A third of three classes, not a tenth."""
+    trial = identify.Trial(
+        identify.Candidate("a", leaves.input_shape, nn.Identity), None, "none", images=100, correct=correct
+    )
+    assert identify.Choice((trial,), leaves.name).by_chance is doubtful
+
+
 def test_the_stem_of_a_residual_network_is_found_by_accuracy(tmp_path: Path) -> None:
     """Of costly networks the architectures are compared first: here one whose stem answers right on its own labels."""
     original = layouts.ready(lambda: layouts.TorchvisionResNet((1, 1, 1, 1), stem=(3, 1, 1, True)))
