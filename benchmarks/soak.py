@@ -54,12 +54,8 @@ def prepare(url: str) -> Database:
 
     db = connect(url)
     file = tiny_file()
-    assert file.content is not None
-    networks.register(
-        db, name="tiny", sha256=file.sha256, source="upload", format=file.format, architecture=file.architecture,
-        input_shape=file.input_shape, mean=file.mean, std=file.std, card={}, weights=file.content,
-        layers=[LayerRecord(**{**layer, "shape": tuple(layer["shape"])}) for layer in layers(file)],
-    )  # fmt: skip
+    found = [LayerRecord(**{**layer, "shape": tuple(layer["shape"])}) for layer in layers(file)]
+    networks.register(db, file, name="tiny", source="upload", layers=found, card={})
     return db
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, not_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from robustness_core.engine.tasks import NetworkFile
 from store import spectra, tables
 from store.database import Database
 from store.errors import StoreError
@@ -22,55 +23,50 @@ KEPT_ASIDE = timedelta(days=1)
 
 def register(
     db: Database,
+    file: NetworkFile,
     *,
     name: str,
-    sha256: str,
     source: Source,
-    format: str,
-    architecture: str,
-    input_shape: Sequence[int],
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
     layers: Iterable[LayerRecord],
     card: Mapping[str, Any],
-    weights: bytes,
 ) -> NetworkRecord:
     """Register a network. The same sha256 again gives the record that is there; a taken name gets " (2)".
 
-    `weights` are the bytes of a file that `robustness_core.checkpoints.load` reads. Raises StoreError.
+    The content of `file` are the bytes of one that `robustness_core.checkpoints.load` reads. Raises StoreError.
     """
     if not name.strip():
         raise StoreError("Give the network a name.")
+    same = tables.networks.c.sha256 == file.sha256
     with db.write() as connection:
-        _restore(connection, tables.networks.c.sha256 == sha256)
-        known = _find(connection, tables.networks.c.sha256 == sha256)
+        _restore(connection, same)
+        known = _find(connection, same)
         if known is not None:
             return known
         values = {
             "name": _free_name(connection, name.strip()),
-            "sha256": sha256,
+            "sha256": file.sha256,
             "source": source,
-            "format": format,
-            "architecture": architecture,
-            "input_shape": list(input_shape),
-            "mean": None if mean is None else list(mean),
-            "std": None if std is None else list(std),
+            "format": file.format,
+            "architecture": file.architecture,
+            "input_shape": list(file.input_shape),
+            "mean": None if file.mean is None else list(file.mean),
+            "std": None if file.std is None else list(file.std),
             "layers": [asdict(layer) for layer in layers],
             "card": dict(card),
             "note": "",
             "tags": [],
             "created": db.now(connection),
-            "weights": weights,
+            "weights": file.content,
         }
         try:
             with connection.begin_nested():
                 connection.execute(tables.networks.insert().values(values))
         except IntegrityError:  # on PostgreSQL another process may have registered it meanwhile
-            known = _find(connection, tables.networks.c.sha256 == sha256)
+            known = _find(connection, same)
             if known is None:
                 raise
             return known
-        record = _find(connection, tables.networks.c.sha256 == sha256)
+        record = _find(connection, same)
     assert record is not None
     return record
 

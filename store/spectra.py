@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, select
 
+from robustness_core.engine.tasks import Norms
 from store import tables
 from store.database import Database, insert_ignoring
 from store.errors import StoreError
@@ -38,36 +39,31 @@ def lengths(db: Database, spectrum_id: int, left_ids: Ids, right_ids: Ids) -> ND
     return found
 
 
-def record(
-    db: Database,
-    *,
-    network_id: int,
-    layer: str,
-    frobenius: float,
-    r4: float,
-    exact: bool,
-    left_ids: Ids,
-    right_ids: Ids,
-    lengths: NDArray[np.float64],
-) -> None:
+def record(db: Database, network_id: int, layer: str, norms: Norms, left_ids: Ids, right_ids: Ids) -> None:
     """Keep the spectrum of a layer and the lengths (L, R) of all pairs of these images; what is known stays.
 
     Raises StoreError if a number is not finite or the network was removed.
     """
-    if not (np.isfinite([frobenius, r4]).all() and np.isfinite(lengths).all()):
+    if not (np.isfinite([norms.frobenius, norms.r4]).all() and np.isfinite(norms.lengths).all()):
         raise StoreError("The norms of this layer are not finite numbers.")
+    own = {"network_id": network_id, "layer": layer}
     with db.write() as connection:
         found = select(tables.networks.c.id).where(tables.networks.c.id == network_id)
         if connection.execute(found).scalar_one_or_none() is None:
             raise StoreError("This network was removed.")
         connection.execute(
             insert_ignoring(db, tables.spectra),
-            {"network_id": network_id, "layer": layer, "frobenius": frobenius, "r4": r4, "exact": exact},
+            {**own, "frobenius": norms.frobenius, "r4": norms.r4, "exact": norms.exact},
         )
         spectrum = _find(connection, network_id, layer)
         assert spectrum is not None
         rows = [
-            {"spectrum_id": spectrum.id, "left_id": int(left), "right_id": int(right), "length": float(lengths[i, j])}
+            {
+                "spectrum_id": spectrum.id,
+                "left_id": int(left),
+                "right_id": int(right),
+                "length": float(norms.lengths[i, j]),
+            }
             for i, left in enumerate(left_ids)
             for j, right in enumerate(right_ids)
         ]

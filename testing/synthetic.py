@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness_core import datasets
+from robustness_core.engine.tasks import NetworkFile
 from robustness_core.found import Found
 from robustness_core.spec import AuditSpec, sample_indices
 from store import audits, distances, images, networks, workers
@@ -41,17 +42,19 @@ def network(
     """A registered network without real weights: good for screens, not for audits."""
     return networks.register(
         db,
+        NetworkFile(
+            sha256=hashlib.sha256(name.encode()).hexdigest(),
+            format="safetensors",
+            architecture="conv 16 4x4/2 p1, relu, conv 32 4x4/1 same, relu, flatten, fc 100, relu, fc 10",
+            input_shape=input_shape,
+            mean=None,
+            std=None,
+            content=b"none",
+        ),
         name=name,
-        sha256=hashlib.sha256(name.encode()).hexdigest(),
         source=source,
-        format="safetensors",
-        architecture="conv 16 4x4/2 p1, relu, conv 32 4x4/1 same, relu, flatten, fc 100, relu, fc 10",
-        input_shape=input_shape,
-        mean=None,
-        std=None,
         layers=SMALL,
         card=card or {"dataset": "mnist", "training": {"method": "pgd", "epsilon": 2.0}},
-        weights=b"none",
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from robustness_core.engine.tasks import NetworkFile
 from robustness_core.found import COLUMNS, Found
 from robustness_core.spec import AuditSpec
 from store import Database, audits, distances, images, networks, workers
@@ -40,17 +41,19 @@ def network(
 ) -> NetworkRecord:
     return networks.register(
         db,
+        NetworkFile(
+            sha256=sha256 or name.ljust(64, "0"),
+            format="safetensors",
+            architecture=ARCHITECTURE,
+            input_shape=input_shape,
+            mean=(0.1307,),
+            std=(0.3081,),
+            content=b"weights of " + name.encode(),
+        ),
         name=name,
-        sha256=sha256 or name.ljust(64, "0"),
         source="zoo",
-        format="safetensors",
-        architecture=ARCHITECTURE,
-        input_shape=input_shape,
-        mean=(0.1307,),
-        std=(0.3081,),
         layers=LAYERS,
         card={"accuracy": 0.98},
-        weights=b"weights of " + name.encode(),
     )
 
 

@@ -35,16 +35,6 @@ def keep(
         log.warning("layer=%s norms failed: %s", layer, answer.detail if isinstance(answer, Failure) else answer)
         return
     try:
-        spectra.record(
-            db,
-            network_id=network.id,
-            layer=layer,
-            frobenius=answer.frobenius,
-            r4=answer.r4,
-            exact=answer.exact,
-            left_ids=left_ids,
-            right_ids=right_ids,
-            lengths=answer.lengths,
-        )
+        spectra.record(db, network.id, layer, answer, left_ids, right_ids)
     except StoreError as error:
         log.warning("layer=%s norms were not kept: %s", layer, error)

@@ -62,19 +62,6 @@ def _register(db: Database, executor: Executor, path: Path) -> NetworkRecord:
         content=content,
     )
     layers = [LayerRecord(**{**layer, "shape": tuple(layer["shape"])}) for layer in executor.layers(file)]
-    record = networks.register(
-        db,
-        name=path.stem,
-        sha256=sha256,
-        source="zoo",
-        format=file.format,
-        architecture=file.architecture,
-        input_shape=file.input_shape,
-        mean=file.mean,
-        std=file.std,
-        layers=layers,
-        card=card,
-        weights=content,
-    )
+    record = networks.register(db, file, name=path.stem, source="zoo", layers=layers, card=card)
     log.info("network=%s is registered", record.name)
     return record

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from robustness_core.engine.tasks import NetworkFile
 from robustness_core.errors import CheckpointError
 from robustness_core.sandbox import parent as sandbox
 from store import networks
@@ -49,17 +50,19 @@ def add(db: Database, found: Inspected, name: str) -> NetworkRecord:
     inspected = {key: value for key, value in report.items() if key not in ("layers", "candidates")}
     return networks.register(
         db,
+        NetworkFile(
+            sha256=found.sha256,
+            format=report["format"],
+            architecture=report["architecture"],
+            input_shape=report["input_shape"],
+            mean=normalisation["mean"],
+            std=normalisation["std"],
+            content=found.weights,
+        ),
         name=name,
-        sha256=found.sha256,
         source="upload",
-        format=report["format"],
-        architecture=report["architecture"],
-        input_shape=report["input_shape"],
-        mean=normalisation["mean"],
-        std=normalisation["std"],
         layers=found.layers,
         card={"inspected": {**inspected, "normalisations": measured(report)}},
-        weights=found.weights,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from robustness_core.engine.tasks import Norms
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.optimal_loss.statistics import half_budget
 from robustness_core.spec import METHODS
@@ -33,10 +34,7 @@ def affine(db):
         sample = data.sample(data.key(spec))
         ids = images.ids(db, spec.sample.dataset, spec.sample.split, [*sample.left.tolist(), *sample.right.tolist()])
         sides = [[ids[i] for i in side.tolist()] for side in (sample.left, sample.right)]
-        spectra.record(
-            db, network_id=network.id, layer="conv1.pre", frobenius=8.0, r4=400.0, exact=True,
-            left_ids=sides[0], right_ids=sides[1], lengths=np.full((4, 4), 16.0),
-        )  # fmt: skip
+        spectra.record(db, network.id, "conv1.pre", Norms(8.0, 400.0, True, np.full((4, 4), 16.0)), *sides)
 
     return measure
 

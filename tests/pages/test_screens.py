@@ -15,6 +15,7 @@ import pytest
 from charts import sparkline
 from pages.parts import data, upload, words
 from pages.parts import screen as parts
+from robustness_core.engine.tasks import NetworkFile
 from robustness_core.errors import CheckpointError
 from robustness_core.found import Found
 from robustness_core.spec import AuditSpec, EpsilonGrid
@@ -328,9 +329,21 @@ def test_card_of_a_network_says_its_architecture_and_that_it_was_uploaded(db, op
     synthetic.network(db, "bundled", trained)
     layers = (LayerRecord("logits", (10,), 10, True, True),)
     networks.register(
-        db, name="own", sha256="f" * 64, source="upload", format="torch", architecture=f"{EVIL}, fc 10",
-        input_shape=(1, 28, 28), mean=None, std=None, layers=layers, card=trained, weights=b"none",
-    )  # fmt: skip
+        db,
+        NetworkFile(
+            sha256="f" * 64,
+            format="torch",
+            architecture=f"{EVIL}, fc 10",
+            input_shape=(1, 28, 28),
+            mean=None,
+            std=None,
+            content=b"none",
+        ),
+        name="own",
+        source="upload",
+        layers=layers,
+        card=trained,
+    )
     captions = {caption.value: caption.help for caption in open_screen("home").caption}
     assert captions["conv 16\\-32\\, fc 100\\-10"].startswith("conv 16 4x4\\/2 p1\\, relu")
     assert parts.escape("PGD, ε = 2, on mnist") in captions

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from robustness_core.engine.tasks import Norms
 from store import audits, connect, distances, maintenance, spectra, tables
 from testing import world
 
@@ -18,10 +19,7 @@ def main() -> None:
     left, right = world.some_images(db, 4), world.some_images(db, 4, start=4, label=7)
     series = distances.series(db, world.audit().search.series(world.SHA256)[0])
     world.block(db, running, series.id, left, right)
-    spectra.record(
-        db, network_id=1, layer="conv1.pre", frobenius=3.0, r4=7.0, exact=True, left_ids=left, right_ids=right,
-        lengths=np.full((4, 4), 2.5),
-    )  # fmt: skip
+    spectra.record(db, 1, "conv1.pre", Norms(3.0, 7.0, True, np.full((4, 4), 2.5)), left, right)
     audits.finish(db, running)
     maintenance.backup(db, target)
     db.close()

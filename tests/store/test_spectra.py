@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from robustness_core.engine.tasks import Norms
 from store import Database, StoreError, maintenance, networks, spectra
 from store.database import count_rows
 from testing import world
@@ -12,11 +15,8 @@ from testing import world
 
 def record(db: Database, network_id: int, left: list[int], right: list[int], **changes: object) -> None:
     lengths = np.array([[100.0 * a + b for b in right] for a in left])
-    values = {
-        "network_id": network_id, "layer": "conv1.pre", "frobenius": 3.0, "r4": 7.0, "exact": True,
-        "left_ids": left, "right_ids": right, "lengths": lengths,
-    }  # fmt: skip
-    spectra.record(db, **{**values, **changes})  # type: ignore[arg-type]
+    norms = replace(Norms(3.0, 7.0, True, lengths), **changes)  # type: ignore[arg-type]
+    spectra.record(db, network_id, "conv1.pre", norms, left, right)
 
 
 def test_lengths_come_back_in_the_order_asked_for_and_unknown_ones_are_nan(db: Database) -> None:
