@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,41 +24,50 @@ from robustness_core.files import check_normalisation
 from robustness_core.networks import Network
 
 
+@dataclass(frozen=True)
+class Hints:
+    """What somebody knows of a file: an architecture text or name, one of the data sets, mean and std, (C, H, W), one
+    of several state_dicts; and whether to measure the usual normalisations also where the file says one."""
+
+    architecture: str | None = None
+    dataset: str | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    input_shape: Sequence[int] | None = None
+    stage: str | None = None
+    measure_normalisations: bool = False
+
+
+NO_HINTS = Hints()
+
+
 def inspect(
     path: Path,
+    hints: Hints = NO_HINTS,
     *,
-    architecture: str | None = None,
-    dataset: str | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    input_shape: Sequence[int] | None = None,
-    stage: str | None = None,
-    measure_normalisations: bool = False,
     largest: int = containers.LARGEST_FILE,
     deadline: float = math.inf,
     understood: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], Network]:
     """What a file is, as JSON (see `report`), and the network. Raises CheckpointError with one sentence.
 
-    Hints: an architecture text or name, one of the data sets, mean and std, (C, H, W), one of several state_dicts,
-    whether to measure the usual normalisations also where the file says one.
     `deadline` is a time.process_time(), in CPU seconds, after which no further comparison is begun; `understood` is
     called once the file is parsed and only measuring is left.
     """
-    check_normalisation(mean, std)
+    check_normalisation(hints.mean, hints.std)
     contents = containers.read(path, largest=largest)
-    found = candidates(contents, architecture=architecture, input_shape=input_shape, stage=stage)
-    if mean is not None and std is not None:
-        given = (tuple(float(v) for v in mean), tuple(float(v) for v in std))
+    found = candidates(contents, architecture=hints.architecture, input_shape=hints.input_shape, stage=hints.stage)
+    if hints.mean is not None and hints.std is not None:
+        given = (tuple(float(v) for v in hints.mean), tuple(float(v) for v in hints.std))
         found = [replace(candidate, normalisation=given, says_normalisation=True) for candidate in found]
-    elif measure_normalisations:
+    elif hints.measure_normalisations:
         found = [replace(candidate, normalisation=None, says_normalisation=False) for candidate in found]
     check_likeliest(found[0].network())
     understood()
-    chosen = compare(found, dataset=dataset, deadline=deadline)
+    chosen = compare(found, dataset=hints.dataset, deadline=deadline)
     network = chosen.trials[0].network()
     network.format, network.sha256 = contents.format, sha256(path)
-    return report(contents, chosen, network, stage), network
+    return report(contents, chosen, network, hints.stage), network
 
 
 def report(contents: containers.Contents, chosen: Choice, network: Network, stage: str | None) -> dict[str, Any]:

@@ -42,10 +42,10 @@ def _look(request: dict[str, Any], limits: dict[str, Any], folder: Path) -> dict
         torch.set_num_threads(min(2, os.cpu_count() or 1))
         found, network = report.inspect(
             Path(request["path"]),
+            report.Hints(**request["hints"]),
             largest=limits["largest"],
             deadline=time.process_time() + limits["measuring"],
             understood=understood,
-            **request["hints"],
         )
         if request["copy"]:
             (folder / "copy.safetensors").write_bytes(clean_copy(network))

@@ -43,9 +43,9 @@ class Limits:
 def inspect(
     path: Path, hints: Mapping[str, Any] | None = None, *, limits: Limits | None = None, copy: Path | None = None
 ) -> dict[str, Any]:
-    """What an upload is: the report of `inspection.report`, made in a child that is gone afterwards.
+    """What an upload is: the report of `checkpoints.report.report`, made in a child that is gone afterwards.
 
-    `hints` are the keyword arguments of `inspection.inspect` (architecture, dataset, mean, std, input_shape, stage).
+    `hints` are fields of `checkpoints.report.Hints`.
     The child has limits on memory, time and written bytes, a folder of its own, no database, and on Linux neither
     network nor other programs. `copy` is where a safetensors file of the network goes that `checkpoints.load` reads
     without hints and that holds nothing else of the upload. Raises CheckpointError.

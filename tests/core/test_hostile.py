@@ -156,9 +156,9 @@ def test_every_cut_and_every_flip_is_refused_or_harmless(kind: str, upload: Call
 
 
 def test_a_dead_network_is_accepted_with_a_warning(upload: Callable[[bytes], Path]) -> None:
-    from robustness_core.checkpoints.report import inspect
+    from robustness_core.checkpoints.report import Hints, inspect
 
-    report, _ = inspect(upload(FILES["torch: dead"]), dataset="mnist-5k")
+    report, _ = inspect(upload(FILES["torch: dead"]), Hints(dataset="mnist-5k"))
     assert any("dead" in warning for warning in report["warnings"])
     assert any("zero" in warning for warning in report["warnings"])
 

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from robustness_core import checkpoints, datasets, layers
 from robustness_core.__main__ import main
 from robustness_core.checkpoints import CheckpointError, containers, identify, load
+from robustness_core.checkpoints.report import Hints, inspect
 from robustness_core.checkpoints.report import _doubt as doubt_of
-from robustness_core.checkpoints.report import inspect
 from robustness_core.errors import DatasetError
 from robustness_core.sandbox import parent as sandbox
 from robustness_core.sandbox import untrusted
@@ -172,7 +172,7 @@ def test_activation_pools_and_normalisation_are_found_by_accuracy(
 ) -> None:
     path = tmp_path / "upload.pt"
     path.write_bytes(hostile.zipped(trained[activation].state_dict()))
-    report, network = inspect(path, dataset="mnist-5k")
+    report, network = inspect(path, Hints(dataset="mnist-5k"))
     assert report["architecture"] == (
         f"conv 8 5x5/1 p2, {activation}, maxpool 2/2, conv 16 5x5/1, {activation}, maxpool 2/2, flatten, fc 10"
     )
@@ -192,7 +192,7 @@ def test_hints_of_the_user_win(trained: dict[str, nn.Sequential], tmp_path: Path
     path = tmp_path / "upload.pt"
     path.write_bytes(hostile.zipped(trained["relu"].state_dict()))
     text = "conv 8 5x5/1 p2, relu, avgpool 2/2, conv 16 5x5/1, relu, maxpool 2/2, flatten, fc 10"
-    report, _ = inspect(path, dataset="mnist-5k", architecture=text, mean=[0.5], std=[0.5])
+    report, _ = inspect(path, Hints(dataset="mnist-5k", architecture=text, mean=[0.5], std=[0.5]))
     assert report["architecture"] == text
     assert report["normalisation"] == {"mean": [0.5], "std": [0.5]}
     assert report["normalisation_doubt"] == ""
@@ -205,12 +205,12 @@ def test_usual_normalisations_are_measured_also_of_a_file_that_says_one(
     """A clean copy that went in with a wrong one: its own is not asked, and a corrected copy is another file."""
     path = tmp_path / "upload.pt"
     path.write_bytes(hostile.zipped(trained["relu"].state_dict()))
-    _, wrong = inspect(path, dataset="mnist-5k", mean=[0.0], std=[1.0])
+    _, wrong = inspect(path, Hints(dataset="mnist-5k", mean=[0.0], std=[1.0]))
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(checkpoints.clean_copy(wrong))
     said, _ = inspect(copy)
     assert (said["normalisation_name"], said["normalisation"]) == ("given", {"mean": [0.0], "std": [1.0]})
-    report, right = inspect(copy, dataset="mnist-5k", measure_normalisations=True)
+    report, right = inspect(copy, Hints(dataset="mnist-5k", measure_normalisations=True))
     assert report["normalisation"] == {"mean": [0.1307], "std": [0.3081]}
     assert {one["normalisation_name"] for one in report["candidates"]} >= {"MNIST", "none", "−1 to 1"}
     assert checkpoints.clean_copy(right) != copy.read_bytes()
@@ -248,13 +248,13 @@ def test_images_of_a_wrong_shape_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "upload.pt"
     path.write_bytes(hostile.zipped(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)).state_dict()))
     with pytest.raises(CheckpointError, match="wants images of 3×32×32, but those of mnist-5k are 1×28×28"):
-        inspect(path, dataset="mnist-5k")
+        inspect(path, Hints(dataset="mnist-5k"))
 
 
 def test_several_state_dicts_are_told(tmp_path: Path) -> None:
     path = tmp_path / "upload.pt"
     path.write_bytes(hostile.zipped({"state_dict": [hostile.state(), hostile.state()]}))
-    report, _ = inspect(path, dataset="mnist-5k")
+    report, _ = inspect(path, Hints(dataset="mnist-5k"))
     assert report["stages"] == ["state_dict.0", "state_dict.1"]
     assert any("2 state_dicts" in warning for warning in report["warnings"])
 
@@ -270,7 +270,7 @@ def test_networks_that_cost_too_much_are_refused(tmp_path: Path, monkeypatch: py
 def test_a_deadline_that_has_passed_still_gives_an_answer(trained: dict[str, nn.Sequential], tmp_path: Path) -> None:
     path = tmp_path / "upload.pt"
     path.write_bytes(hostile.zipped(trained["relu"].state_dict()))
-    report, _ = inspect(path, dataset="mnist-5k", deadline=0.0)
+    report, _ = inspect(path, Hints(dataset="mnist-5k"), deadline=0.0)
     assert report["images"] > 0
     assert report["normalisation_doubt"] != ""  # a few images decide nothing
     check_layers(report)
