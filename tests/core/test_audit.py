@@ -4,6 +4,7 @@ import json
 import platform
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,14 @@ def test_a_data_set_of_one_row_is_audited(leaves: datasets.Entry, tmp_path: Path
         assert (np.array(projection["distances"]) > 0).all()
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT interrupts, as at a terminal; a process that was started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
     """Two documents of an audit are the same, but for the rounding of a mean of equal numbers."""
     both = [[p.pop("mean_passes") for layer in d["layers"] for p in layer["projections"]] for d in (one, other)]
@@ -94,6 +103,7 @@ def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert one == other
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_keeps_what_was_found(
     network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +136,7 @@ def test_ctrl_c_keeps_what_was_found(
     assert_equal(result.to_json(), part)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_before_anything_was_found_writes_nothing(
     network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,7 +304,7 @@ def test_complaints_about_options_begin_like_all_others(
 
 
 def test_a_device_is_named_with_its_processor_and_threads() -> None:
-    from robustness_core.engine.audit import device_name
+    from robustness_core.engine.compute import device_name
 
     said = device_name(torch.device("cpu"))
     assert said.startswith(f"cpu ({platform.machine()}")
