@@ -35,7 +35,7 @@ def test_idle_tab_follows_what_is_done_elsewhere(page: Page, quiet) -> None:
     home.goto(address)
     expect(home.get_by_text("No finished audit yet")).to_be_visible()
     running = synthetic.finish(db, synthetic.question(samples=8), share=0.25)  # another tab started it
-    expect(page.get_by_text("64 of 256 pairs")).to_be_visible()
+    expect(page.get_by_text("64 of 256 pairs ·")).to_be_visible()
     audits.cancel(db, running.id)
     expect(page.get_by_text("64 of 256 pairs are known. Start computes the other 192")).to_be_visible()
     audits.retry(db, running.id)
