@@ -379,7 +379,7 @@ def _caption(view: View, measured: list[NetworkRecord]) -> Caption:
         sentences.insert(2, "Intervals in the table are over the images (jackknife, 95 %).")
     if measured:
         sentences.append(f"Accuracy: {_tested(measured)}, asked for these two only, under PGD of 40 steps.")
-    return Caption(first, " ".join(sentences) + captions.doubts([part.network for part in view.parts]))
+    return Caption(first + captions.doubts([part.network for part in view.parts]), " ".join(sentences))
 
 
 def _layers(parts: list[export.Part]) -> str:

@@ -594,11 +594,13 @@ def _matrix_caption(view: View, projection: known.Projection, layer: str) -> Cap
     )
     drawn = "every pair" if spec.sample.size <= matrix.LARGEST else f"the nearest {matrix.LARGEST} images of each class"
     return Caption(
-        f"Distance of {drawn} at {layer} ({m}). Click a cell to open its pair.",
+        f"Distance of {drawn} at {layer} ({m}). Click a cell to open its pair."
+        f"{captions.doubts([view.question.network])}",
         f"{images_of(spec)}; {method_of(spec, series.method_version)}. A cross marks pairs for which no collision was "
         "verified. The images that collide may leave the pixel range [0, 1]."
-        + (" A red bar at the edge marks images on which the network errs without any attack." if view.mistakes else "")
-        + captions.doubts([view.question.network]),
+        + (
+            " A red bar at the edge marks images on which the network errs without any attack." if view.mistakes else ""
+        ),
     )
 
 

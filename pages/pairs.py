@@ -182,10 +182,10 @@ def _caption(asked: Asked) -> Caption:
         else f"m = {spec.search.m[0]}, projection seed {series.seed}"
     )
     return Caption(
-        f"One pair through {asked.network.name}: the least budget found at which it collides, layer by layer.",
-        f"{images_of(spec)}; {m}; {method_of(spec, series.method_version)}. "
-        "Each is an upper bound of the distance; the images that collide may leave the pixel range [0, 1]."
+        f"One pair through {asked.network.name}: the least budget found at which it collides, layer by layer."
         f"{captions.doubts([asked.network])}",
+        f"{images_of(spec)}; {m}; {method_of(spec, series.method_version)}. "
+        "Each is an upper bound of the distance; the images that collide may leave the pixel range [0, 1].",
     )
 
 

@@ -30,7 +30,7 @@ def of_question(answer: Answer, curves: Sequence[Curve], network: NetworkRecord,
     """
     doubt = " (normalisation not settled)" if words.normalisation_doubt(network) else ""
     caption = captions.caption(answer.spec, curves, _version(answer), drawn=drawn, doubt=doubt)
-    return Caption(caption.first, caption.more + doubts([network]))
+    return Caption(caption.first + doubts([network]), caption.more)
 
 
 def doubts(networks: Sequence[NetworkRecord]) -> str:

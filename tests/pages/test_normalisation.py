@@ -63,10 +63,10 @@ def test_settings_of_a_download_and_a_report_say_it_too(doubtful, db) -> None:
     settings = export.settings(export.Part(network, answer, []))
     assert (settings["normalisation"], settings["normalisation_doubt"]) == (None, DOUBT)
     curves = known.curves(answer, network.features)
-    caption = str(captions.of_question(answer, curves, network, drawn="mean"))
-    assert "(normalisation not settled)" in caption
-    assert caption.endswith(f"{SENTENCE}; with another it is another function, with other distances.")
-    assert report.latex(caption).isascii()
+    caption = captions.of_question(answer, curves, network, drawn="mean")
+    assert "(normalisation not settled)" in caption.first
+    assert caption.first.endswith(f"{SENTENCE}; with another it is another function, with other distances.")
+    assert report.latex(str(caption)).isascii()
     line = report.command(doubtful.spec, network).splitlines()[-1]
     assert "--mean 0 --std 1 " in line
     assert "--mean 0.5 --std 0.25 " in report.command(doubtful.spec, replace(network, mean=(0.5,), std=(0.25,)))
