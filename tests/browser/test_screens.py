@@ -506,7 +506,7 @@ def test_screens_without_networks_see_them_and_their_audits_arrive(page: Page, e
     for name, tab in opened.items():
         tab.goto(f"{address}/{name}")
         settled(tab)
-        expect(tab.get_by_text(re.compile("no network yet|needs two networks"))).to_be_visible()
+        expect(tab.get_by_text(re.compile("no network yet|needs two networks|Nothing is here yet"))).to_be_visible()
     added = [synthetic.network(db, name) for name in ("first-made-up", "second-made-up")]
     try:
         for tab in opened.values():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustness_core.collision import estimate, find, find_collisions, matrix_free, verification
+from robustness_core.collision import balanced, estimate, find, find_collisions, matrix_free, verification
 from robustness_core.collision.constraint import Constraint
 from robustness_core.errors import StrataError
 from robustness_core.layers import extractor
@@ -308,7 +308,7 @@ def test_a_pair_that_does_not_collide_is_flagged_and_stands_at_its_midpoint(monk
     def give_up(constraint: object, points: Tensor, originals: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
         return originals, torch.ones(3, 5, 288), torch.zeros(3, dtype=torch.bool)
 
-    monkeypatch.setattr(find, "polish", give_up)
+    monkeypatch.setattr(balanced, "polish", give_up)
     monkeypatch.setattr(verification, "CHORDS", 1)
     monkeypatch.setattr(verification, "FRESH", 0)
     monkeypatch.setattr(verification, "EXACT", 0)
