@@ -31,7 +31,7 @@ when only 3 and 7 (CIFAR-10: cat and horse) are asked for. The accuracies after 
 500 test images under a PGD of 10 steps, before the weights are stored: they show the course of training, no more.
 The bundled digits (`mnist-5k`) are part of MNIST's training images: networks trained on all 60,000 have seen them, one
 trained on 15,000 has seen a quarter of them. Of `cifar10-2k`, every CIFAR-10 network here has seen the training images
-(`data_batch_1.bin` and `data_batch_2.bin` were its training set) and none of the test images.
+(they lie in the first of the batches that it was trained on) and none of the test images.
 
 | network | training | images | epochs | seconds | clean | robust | usual | pair | size |
 |---|---|---|---|---|---|---|---|---|---|
