@@ -185,7 +185,7 @@ def measure(browser: Browser, relay: Relay) -> None:
     opened("pairs?network=small-made-up", picture)
     timed(page, relay, "Pairs: the next pair at every layer", press("Farther"), PAIR_OPEN)
     timed(page, relay, "Pairs: amplify the differences", slide, "true")
-    opened("compare?networks=small-made-up&networks=second-made-up", ".st-key-figure_depth .legendtext")
+    opened("compare?networks=small-made-up&networks=second-made-up&bars=loss+at+ε", ".st-key-figure_depth .legendtext")
     timed(page, relay, "Compare: slider of the budget", slide, moved)
     opened("learn", ".st-key-figure_levels .plot-container")
     timed(page, relay, "Learn: slider of the weak features", slide, "location.search.includes('weak=5')")
