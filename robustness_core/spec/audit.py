@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from robustness_core.spec.checks import key_of, require
@@ -68,14 +68,5 @@ class AuditSpec:
 
     def replace(self, **changes: Any) -> Self:
         """The audit with other fields, of its own or of its parts, by the names that `of` takes."""
-        own = {name: changes.pop(name) for name in ("network", "epsilon") if name in changes}
-        if "projection_seed" not in changes and "seed" in changes and self.search.seed == self.sample.seed:
-            changes["projection_seed"] = changes["seed"]
-        renamed = {"samples": "size"}
-        images = {renamed.get(name, name): changes.pop(name) for name in list(changes) if name in _OF_SAMPLE}
-        if "projection_seed" in changes:
-            changes["seed"] = changes.pop("projection_seed")
-        return replace(self, sample=replace(self.sample, **images), search=replace(self.search, **changes), **own)
-
-
-_OF_SAMPLE = {one.name for one in fields(SampleSpec)} - {"size"} | {"samples"}
+        own = {"epsilon": self.epsilon, "threat": self.search.threat}
+        return self.of(**{**self.identity(), **own, **changes})
