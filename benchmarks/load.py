@@ -42,7 +42,7 @@ def fill(db: Database) -> AuditSpec:
     a, b = (grid.ravel() for grid in np.meshgrid(left, right))
     network = networks.by_name(db, "tiny")
     assert network is not None
-    for one in spec.search.series(network.sha256):
+    for one in spec.search.series(network.sha256, network.features):
         distances.record(
             db, audit_id=audit.id, attempt=audit.attempt, series_id=distances.series(db, one).id, left_ids=a,
             right_ids=b, found=Found(a / b, a * 0.0, a > 0, a * 1.0), worker_id=audit.worker.id,
@@ -70,7 +70,7 @@ def session(url: str, number: int, seconds: float, asking: bool) -> tuple[list[f
             begin = time.perf_counter()
             networks.all(db)
             audits.recent(db, 50)
-            found = distances.find_all(db, spec.search.series(network.sha256))
+            found = distances.find_all(db, spec.search.series(network.sha256, network.features))
             known = distances.matrices(db, [series.id for series in found.values()], left, right)
             distances.closest(db, next(iter(known)), left, right, 50)
             times.append(time.perf_counter() - begin)

@@ -87,7 +87,7 @@ def keep_collisions(db: store.Database) -> None:
         sample_indices(labels, label, spec.sample.size, spec.sample.seed).tolist() for label in spec.sample.classes
     )
     for first, second in itertools.product(left, right):
-        synthetic.keep_collisions(db, spec, network.sha256, first, second)
+        synthetic.keep_collisions(db, spec, network, first, second)
 
 
 class Relay:

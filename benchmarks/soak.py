@@ -69,7 +69,9 @@ def ask_and_read(url: str) -> None:
         for audit in recent[:5]:
             network = networks.by_name(db, "tiny")
             if network is not None and isinstance(audit.spec, AuditSpec):
-                for series in distances.find_all(db, audit.spec.search.series(network.sha256)).values():
+                for series in distances.find_all(
+                    db, audit.spec.search.series(network.sha256, network.features)
+                ).values():
                     distances.matrix(db, series.id, range(1, 20), range(1, 20))
         time.sleep(0.5)
 

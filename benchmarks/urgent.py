@@ -55,7 +55,7 @@ def main() -> None:
                 m=(10,),
                 seed=77,
             )
-            series = spec.search.series(network.sha256)
+            series = spec.search.series(network.sha256, network.features)
             opened(db, spec, series, 2, first=300)  # until the worker's processes are warm
             say("the worker waits, one layer", opened(db, spec, series[-1:], options.pairs, first=0))
             say("the worker waits, all layers", opened(db, spec, series, options.pairs, first=100))

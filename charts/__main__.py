@@ -95,8 +95,15 @@ def _curve(layer: Mapping[str, Any], matrices: list[Floats], epsilon: Floats) ->
     known = tuple(int(np.isfinite(matrix).sum()) for matrix in matrices)
     losses = [one["loss"] or np.zeros(len(epsilon)) for one in layer["projections"]]
     total = sum(matrix.size for matrix in matrices)
-    steps = tuple(map(loss_steps, matrices)) if sum(known) == total else ()
-    return Curve(layer["layer"], layer["features"], layer["m"], np.array(losses), sum(known), total, known, steps)
+    # A finding says that what is unknown is not needed; audits from before there were any have none.
+    left_out = tuple(
+        matrix.size - count if one.get("finding") else 0
+        for matrix, count, one in zip(matrices, known, layer["projections"], strict=True)
+    )
+    steps = tuple(map(loss_steps, matrices)) if sum(known) + sum(left_out) == total else ()
+    return Curve(
+        layer["layer"], layer["features"], layer["m"], np.array(losses), sum(known), total, known, left_out, steps
+    )
 
 
 def _half(curve: Curve, matrices: list[Floats]) -> attribution.Bar:

@@ -61,11 +61,12 @@ def caption(spec: AuditSpec, curves: Sequence[Curve], version: int, *, drawn: st
         "The images that collide may leave the pixel range [0, 1]; PGD and FAB stay inside."
     )
     known, total = (sum(counts) for counts in zip(*((curve.known, curve.total) for curve in curves), strict=True))
-    if known < total:
+    if any(curve.missing for curve in curves):
         more += f" {known:,} of {total:,} pairs are known; an unknown pair counts as no edge, which keeps the bound."
         if projections > 1:
             more += (
                 " Means are over the projections of which every pair is known; while there is none, over all of which "
                 "some are."
             )
-    return Caption(f"Optimal loss of {spec.network}{doubt} on {images_of(spec)}, all S² pairs.", more)
+    pairs = "those of the S² pairs that it needs" if spec.needed else "all S² pairs"
+    return Caption(f"Optimal loss of {spec.network}{doubt} on {images_of(spec)}, {pairs}.", more)

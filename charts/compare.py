@@ -114,7 +114,7 @@ class Measured:
     @property
     def whole(self) -> bool:
         """Whether every pair is known."""
-        return self.curve.known == self.curve.total
+        return self.curve.missing == 0
 
     @property
     def interval(self) -> Interval:

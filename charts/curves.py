@@ -25,8 +25,10 @@ class Curve:
     """The loss curves of one layer: `losses` is (N, E) nats, one row a projection; `m` is None without projection.
 
     `known` of `total` pairs have a distance, those of each projection are `known_of` (N); left out it stands for equal
-    shares. While some pairs of a projection are unknown, its curve is a lower bound. `steps` are the whole step
-    functions of the projections, (budgets, losses) each, where they are computed: figures then draw every step.
+    shares. `left_out_of` (N): pairs without one that the curve does not need, as far as could be guessed. While other
+    pairs of a projection are unknown, its curve is a lower bound. `steps` are the whole step
+    functions of the projections, (budgets, losses) each, where they are computed: figures then draw every step. `upper`
+    (E,): where the mean could lie if the search's distances were as much too long as was measured; drawn if given.
     """
 
     layer: str
@@ -36,14 +38,23 @@ class Curve:
     known: int
     total: int
     known_of: tuple[int, ...] = ()
+    left_out_of: tuple[int, ...] = ()
     steps: tuple[tuple[Floats, Floats], ...] = ()
+    upper: Floats | None = None
 
     @property
     def whole(self) -> list[int]:
-        """The projections, counted from 0, of which every pair is known."""
+        """The projections, counted from 0, of which every pair is known that the curve needs."""
         count = len(self.losses)
         known_of = self.known_of or (self.known // count,) * count
-        return [index for index, known in enumerate(known_of) if known == self.total // count]
+        left_out_of = self.left_out_of or (0,) * count
+        settled = [known + left_out for known, left_out in zip(known_of, left_out_of, strict=True)]
+        return [index for index, pairs in enumerate(settled) if pairs == self.total // count]
+
+    @property
+    def missing(self) -> int:
+        """Pairs that are unknown, and wanted."""
+        return self.total - self.known - sum(self.left_out_of)
 
     @property
     def begun(self) -> list[int]:
@@ -95,7 +106,7 @@ class Curve:
     @property
     def width(self) -> float:
         """Of its line: thin while some pairs are unknown."""
-        return 2.4 if self.known == self.total else 1.2
+        return 1.2 if self.missing else 2.4
 
 
 def band_of(losses: Floats) -> tuple[Floats, Floats] | None:
@@ -118,8 +129,8 @@ def partly(curves: Sequence[Curve]) -> str:
         ((whole, count),) = counts
         if 0 < whole < count:
             return f" ({whole} of {count} projections)"
-    known, total = sum(curve.known for curve in curves), sum(curve.total for curve in curves)
-    return "" if known == total else f" ({100 * known // total}% known)"
+    missing, total = sum(curve.missing for curve in curves), sum(curve.total for curve in curves)
+    return f" ({100 * (total - missing) // total}% known)" if missing else ""
 
 
 def layer_curves(
@@ -241,16 +252,27 @@ def _traces(epsilon: Floats, curve: Curve, colour: str, single: bool, dash: str 
             for i, text in names.items()
             for part in drawn(fine.losses[i], curve.losses[i], text, 1.4, showlegend=i == first)
         ]
+    gap = [] if curve.upper is None else [_between(epsilon, curve.mean, curve.upper, colour, common, name)]
     mean = drawn(fine.mean, curve.mean, name, curve.width)
     if fine.band is None:
-        return mean
+        return [*gap, *mean]
     low, high = (stairs(curve.budgets(epsilon), edge) for edge in fine.band)
     band: style.Part = {
         **common, "x": np.concatenate([high[0], low[0][::-1]]), "y": np.concatenate([high[1], low[1][::-1]]),
         "mode": "lines", "fill": "toself", "fillcolor": style.translucent(colour, 0.2), "line": {"width": 0},
         "hoverinfo": "skip", "showlegend": False, "name": f"{name}, band",
     }  # fmt: skip
-    return [band, *mean]
+    return [*gap, band, *mean]
+
+
+def _between(epsilon: Floats, low: Floats, high: Floats, colour: str, common: style.Part, name: str) -> style.Part:
+    """The area between the mean of a layer and where it could lie, both (E,), edged with dots."""
+    below, above = stairs(epsilon, low), stairs(epsilon, high)
+    return {
+        **common, "x": np.concatenate([above[0], below[0][::-1]]), "y": np.concatenate([above[1], below[1][::-1]]),
+        "mode": "lines", "fill": "toself", "fillcolor": style.translucent(colour, 0.12), "hoverinfo": "skip",
+        "line": {"width": 1, "color": colour, "dash": "dot"}, "showlegend": False, "name": f"{name}, search gap",
+    }  # fmt: skip
 
 
 def stepped(epsilon: Floats, curve: Curve, y: Floats, at_budgets: Floats, trace: style.Part) -> list[style.Part]:

@@ -31,8 +31,8 @@ def distance_matrix(
     """Draw `distance` (L, R); unknown cells (NaN) stay empty, pairs that did not collide carry a cross.
 
     plotly reports no clicks on a heat map, so unseen square markers lie over its cells; the first two of their
-    `customdata` are row and column, counted from 0. At most 200 rows and columns are drawn. `chosen` frames one cell;
-    a bar at the edge marks the rows (L,) and columns (R,) of which `edge` is true.
+    `customdata` are row and column, counted from 0; unknown cells have one too. At most 200 rows and columns are drawn.
+    `chosen` frames one cell; a bar at the edge marks the rows (L,) and columns (R,) of which `edge` is true.
     """
     distance, collided = distance[:LARGEST, :LARGEST], collided[:LARGEST, :LARGEST]
     rows, columns = distance.shape
@@ -49,16 +49,18 @@ def distance_matrix(
     for name, marked, marker, words in (
         ("pairs", np.isfinite(distance) & collided, invisible, ""),
         ("no collision", np.isfinite(distance) & ~collided, cross, "<br>did not collide: the midpoint"),
+        ("not searched", np.isnan(distance), invisible, "<br>not searched; a click searches it"),
     ):
         y, x = np.nonzero(marked)
-        numbers = (y, x, np.asarray(left_indices)[y], np.asarray(right_indices)[x], distance[y, x])
+        numbers = (y, x, np.asarray(left_indices)[y], np.asarray(right_indices)[x], np.nan_to_num(distance[y, x]))
         opacity = {"marker": {"opacity": marker.get("opacity", 1)}}
         traces.append({
             "type": "scattergl" if rows * columns > MANY else "scatter", "x": x, "y": y, "mode": "markers",
             "name": name, "showlegend": False, "marker": marker, "customdata": np.column_stack(numbers),
             "selected": opacity, "unselected": opacity,
             "hovertemplate": f"x: {classes[0]} at %{{customdata[2]:d}}<br>x′: {classes[1]} at %{{customdata[3]:d}}"
-            f"<br>distance %{{customdata[4]:.4f}} (ℓ2 norm){words}<extra></extra>",
+            + ("" if name == "not searched" else "<br>distance %{customdata[4]:.4f} (ℓ2 norm)")
+            + f"{words}<extra></extra>",
         })  # fmt: skip
     frames: list[style.Part] = []
     if chosen is not None and chosen[0] < rows and chosen[1] < columns:

@@ -152,7 +152,7 @@ class View:
 
 def _draw(db: Database, sides: list[Side], *, idle: bool) -> list[reading.Reading]:
     """Everything that is shown; returns what the curves are drawn from."""
-    answers = [known.answer(db, side.spec, side.network.sha256) for side in sides]
+    answers = [known.answer(db, side.spec, side.network) for side in sides]
     readings = [reading.of(answer, side.network) for side, answer in zip(sides, answers, strict=True)]
     if reading.prepared(_mark(readings)):
         readings = [reading.exactly(one) for one in readings]

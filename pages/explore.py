@@ -25,6 +25,7 @@ from pages.parts import (
     question,
     reading,
     report,
+    resting,
     screen,
     take_away,
     words,
@@ -46,6 +47,7 @@ FORMATS = {
     "ε½, no projection": "%.4f",
     "mean distance": "%.4f",
     "least distance": "%.4f",
+    "search gap": "%.3f",
     "passes a pair": "%.0f",
 }
 
@@ -95,6 +97,7 @@ class Shown:
     single: bool = False
     input_space: bool = True
     attacks: bool = False
+    gap: bool = False
     bars: str = question.HALF
     headline: tuple[str, ...] = ()
     view: View | None = None
@@ -105,7 +108,7 @@ def main() -> None:
     db, available = screen.begin_with_networks("Explore")
     left, right = st.columns([1, 2.8], gap="large")
     with left:
-        asked = question.ask(available)
+        asked = question.ask(db, available)
         asking.start(db, [] if asked is None else [(asked.network, asked.spec)])
     with right:
         if asked is None:
@@ -135,13 +138,13 @@ def main() -> None:
 
 def _view(db: Database, asked: question.Question) -> View:
     network = asked.network
-    answer = known.answer(db, asked.spec, network.sha256)
+    answer = known.answer(db, asked.spec, network)
     numbers = np.concatenate([answer.sample.left, answer.sample.right]).tolist()
     ids = np.concatenate([answer.left_ids, answer.right_ids]).tolist()
     wrong = mistakes.find(db, network, asked.spec, dict(zip(numbers, ids, strict=True)))
     if asked.spec.search.m == (None,):
         return View(db, asked, answer, None, reading.of(answer, network), wrong)
-    whole = known.answer(db, _unprojected(asked.spec), network.sha256)
+    whole = known.answer(db, _unprojected(asked.spec), network)
     return View(db, asked, answer, reading.of(answer, network), reading.of(whole, network), wrong)
 
 
@@ -173,7 +176,13 @@ def _live(view: View, running: AuditRecord | None, shown: Shown) -> None:
 
 def _standing(view: View) -> None:
     """What is known and what Start would do, where nothing runs."""
-    missing = view.answer.missing
+    missing, spec = view.answer.missing, view.question.spec
+    if missing == 0 and view.answer.left_out:
+        st.success(
+            f"{view.answer.known:,} of {view.answer.total:,} pairs are known; the others cannot change these curves, "
+            "as far as can be guessed. Nothing needs computing; choose Pairs: all for every distance."
+        )
+        return
     if missing == 0:
         st.success(f"All {view.answer.total:,} pairs are known; nothing needs computing.")
         return
@@ -182,8 +191,8 @@ def _standing(view: View) -> None:
         st.info(f"Nothing is known yet. Start computes {missing:,} pairs, {duration}.")
     else:
         st.info(
-            f"{view.answer.known:,} of {view.answer.total:,} pairs are known. Start computes the other {missing:,}, "
-            f"{duration}."
+            f"{view.answer.known:,} of {view.answer.total:,} pairs are known. Start computes "
+            f"{f'those of the other {missing:,} that matter' if spec.needed else f'the other {missing:,}'}, {duration}."
         )
     last = next((audit for audit in audits.recent(view.db, 5, kind="audit") if audit.spec == view.question.spec), None)
     if last is not None and last.state == "failed":
@@ -321,6 +330,11 @@ def _choose_shown(view: View, shown: Shown) -> None:
         shown.input_space = st.toggle(
             "Input", value=True, key="input", bind=question.BOUND, help="The images themselves, seen as the layers are."
         )
+        shown.gap = any(resting.gap(group) for group in view.answer.groups.values()) and st.toggle(
+            "Search gap", key="gap", bind=question.BOUND,
+            help="How much higher a curve would lie if every distance were shorter by what several searches found on "
+            "random pairs (90 % quantile), and the pairs left out as near as they could well be.",
+        )  # fmt: skip
         measured = (_fab(view) or words.pgd_accuracy(network, spec)) is not None
         shown.attacks = measured and st.toggle(
             "Attacks", key="attacks", bind=question.BOUND, help="FAB loss and PGD accuracy, from the network's card"
@@ -334,9 +348,15 @@ def _curves(
     """The curves of one reading."""
     spec, network = view.question.spec, view.question.network
     fab = _fab(view) if shown.attacks else None
+    curves = one.curves
+    if shown.gap:
+        curves = [
+            replace(curve, upper=resting.upper(one.answer, group))
+            for curve, group in zip(curves, one.answer.groups.values(), strict=True)
+        ]
     return layer_curves(
         spec.epsilon.values(),
-        one.curves,
+        curves,
         _colours(view, dark),
         images=one.images.curve if shown.input_space else None,
         overlays={"FAB loss": fab} if fab else None,
@@ -504,15 +524,18 @@ def _distances(view: View, layer: reading.Layer) -> dict[str, object]:
     """The mean is of whole projections: of some pairs only it would be too small, the nearest are computed first."""
     if layer.name == reading.INPUT:
         every = np.concatenate([one.ravel() for one in layer.matrices])
-        return {"mean distance": float(every.mean()), "least distance": float(every.min()), "known": "exact"}
+        return {"mean distance": float(every.mean()), "least distance": float(every.min()), "known": "exact",
+                "search gap": None}  # fmt: skip
     curve, group = layer.curve, view.answer.groups[layer.name, layer.curve.m]
-    whole = np.concatenate([group[index].matrix.distance.ravel() for index in curve.whole] or [np.empty(0)])
+    complete = [projection.matrix.distance.ravel() for projection in group if projection.matrix.complete]
+    whole = np.concatenate(complete or [np.empty(0)])
     distance = np.concatenate([projection.matrix.distance.ravel() for projection in group])
     found = distance[np.isfinite(distance)]
     return {
         "mean distance": float(whole.mean()) if whole.size else None,
         "least distance": float(found.min()) if found.size else None,
         "known": f"{curve.known:,} of {curve.total:,}",
+        "search gap": None if (gap := resting.gap(group)) is None else gap.mean,
     }
 
 

@@ -200,7 +200,7 @@ def _halves(
     database: str, sha256: str, key: str, _db: Database, _spec: AuditSpec, _network: NetworkRecord
 ) -> dict[str, float] | None:
     """ε½ of the input and every layer of a finished audit, means over projections; its distances never change."""
-    answer = known.answer(_db, _spec, sha256)
+    answer = known.answer(_db, _spec, _network)
     if answer.missing:
         return None
     return {layer.name: layer.half.value for layer in reading.of(answer, _network).layers}

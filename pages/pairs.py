@@ -33,9 +33,10 @@ class Asked:
 
     def series(self) -> list[SeriesSpec]:
         """The series of this projection at every layer, from input to output."""
-        wanted = self.spec.search.series(self.network.sha256)
-        count = len(wanted) // len(self.spec.search.layers)
-        return wanted[min(self.number, count) - 1 :: count]
+        groups: dict[str, list[SeriesSpec]] = {}
+        for one in self.spec.search.series(self.network.sha256, self.network.features):
+            groups.setdefault(one.layer, []).append(one)
+        return [group[min(self.number, len(group)) - 1] for group in groups.values()]
 
 
 def main() -> None:

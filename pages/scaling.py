@@ -146,9 +146,11 @@ def _ask(available: list[NetworkRecord]) -> Asked | None:
 
 
 def _view(db: Database, asked: Asked) -> View:
-    answer = known.answer(db, asked.spec, asked.network.sha256)
+    answer = known.answer(db, asked.spec, asked.network)
     layer = asked.layer
-    groups = {m: group for (_, m), group in answer.groups.items() if m is not None and all(p.complete for p in group)}
+    groups = {
+        m: group for (_, m), group in answer.groups.items() if m is not None and all(p.matrix.complete for p in group)
+    }
     measured = [np.stack([p.matrix.distance for p in group]) for group in groups.values()]
     law = None
     if layer.affine and (spectrum := spectra.find(db, asked.network.id, layer.name)) is not None:

@@ -6,7 +6,7 @@ write. An expired lease puts the audit back; the late worker's writes are then r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -70,7 +70,7 @@ def submit(db: Database, spec: AuditSpec | PairSpec, *, priority: int = 0, reque
                 "state": "queued",
                 "priority": priority,
                 "done": 0,
-                "total": _pairs(spec),
+                "total": _pairs(spec, network.features),
                 "attempt": 0,
                 "lapses": 0,
                 "created": db.now(connection),
@@ -342,10 +342,10 @@ def _class_sizes(dataset: str, split: str) -> dict[int, int]:
     return datasets.counts(dataset, split)
 
 
-def _pairs(spec: AuditSpec | PairSpec) -> int:
+def _pairs(spec: AuditSpec | PairSpec, features: Mapping[str, int]) -> int:
     if isinstance(spec, PairSpec):
         return len(spec.series)
-    return spec.sample.size**2 * len(spec.search.series("any"))
+    return spec.sample.size**2 * len(spec.search.series("any", features))
 
 
 def _expired(now: datetime) -> Any:

@@ -160,6 +160,37 @@ def record(
         return len(new.all())
 
 
+def improve(
+    db: Database,
+    *,
+    audit_id: int,
+    attempt: int,
+    series_id: int,
+    left_ids: Ids,
+    right_ids: Ids,
+    found: Found,
+    worker_id: int,
+) -> NDArray[np.bool_]:
+    """Record what a second search of B known pairs found, where that is nearer: (B,) bool, where it is.
+
+    A kept collision of such a pair goes, since it is farther. Raises Fenced as `record` does.
+    """
+    row = tables.distances.c
+    nearer = np.zeros(len(found.distance), dtype=bool)
+    with db.write() as connection:
+        hold(connection, audit_id, attempt)
+        for place, values in enumerate(rows_of(series_id, worker_id, left_ids, right_ids, found)):
+            pair = {name: values.pop(name) for name in ("series_id", "left_id", "right_id")}
+            same = [row[name] == value for name, value in pair.items()]
+            changed = connection.execute(
+                update(tables.distances).where(*same, row.distance > values["distance"]).values(**values, again=True)
+            )
+            if changed.rowcount:
+                nearer[place] = True
+                connection.execute(delete(tables.collisions).where(*_same(pair)))
+    return nearer
+
+
 def rows_of(series_id: int, worker_id: int, left_ids: Ids, right_ids: Ids, found: Found) -> list[dict[str, Any]]:
     """The rows of B pairs; a residual that is not a number counts as infinite."""
     residual = np.nan_to_num(np.asarray(found.residual, dtype=np.float64), nan=np.inf, posinf=np.inf)

@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 from sqlalchemy import Connection, func, select
 
-from robustness_core.found import Found
+from robustness_core.found import Finding, Found
 from robustness_core.spec import AuditSpec, SeriesSpec
 from store import tables
 from store.database import Database, insert_ignoring
@@ -22,7 +22,10 @@ HOST = "shipped with Strata"  # stands where the name of the machine stands that
 
 @dataclass(frozen=True, eq=False)
 class ShippedAudit:
-    """A finished audit with what it found: one matrix (L, R) for each series, all of the same images."""
+    """A finished audit with what it found: one matrix (L, R) for each series, all of the same images.
+
+    `findings`: what the curve of each series rests on, None where nothing is noted.
+    """
 
     spec: AuditSpec
     series: tuple[SeriesSpec, ...]
@@ -30,6 +33,7 @@ class ShippedAudit:
     device: str
     versions: Mapping[str, str]
     finished: datetime
+    findings: tuple[Finding | None, ...]
 
 
 def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: Ids, right_ids: Ids) -> bool:
@@ -39,11 +43,12 @@ def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: I
     installation has found itself stay as they are.
     """
     spec = audit.spec.replace(network=network.name)
-    pairs = len(left_ids) * len(right_ids) * len(audit.series)
+    pairs = sum(int(one.known.sum()) for one in audit.found)
     with db.write() as connection:
         if not db.is_sqlite:  # which locks by itself: two workers that start together shall not both enter it
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-        if _known(connection, audit.series, left_ids, right_ids) == pairs:
+        if _known(connection, audit.series, left_ids, right_ids) >= pairs:
+            _keep_findings(connection, db, audit)  # of an installation from before there were any
             return False
         worker_id = _worker(connection, audit)
         connection.execute(
@@ -66,9 +71,9 @@ def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: I
                 requested_by="",
             )
         )
-        i, j = np.indices((len(left_ids), len(right_ids))).reshape(2, -1)
-        left, right = np.asarray(left_ids)[i], np.asarray(right_ids)[j]
         for series, matrix in zip(audit.series, audit.found, strict=True):
+            i, j = np.nonzero(matrix.known)
+            left, right = np.asarray(left_ids)[i], np.asarray(right_ids)[j]
             connection.execute(
                 insert_ignoring(db, tables.series),
                 {"key": series.key, "network_id": network.id, "spec": series.identity()},
@@ -78,7 +83,20 @@ def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: I
             ).scalar_one()
             rows = rows_of(series_id, worker_id, left, right, matrix[i, j])
             connection.execute(insert_ignoring(db, tables.distances), rows)
+        _keep_findings(connection, db, audit)
     return True
+
+
+def _keep_findings(connection: Connection, db: Database, audit: ShippedAudit) -> None:
+    """Those of the audit, where there is none yet."""
+    ids = {key: id_ for id_, key in connection.execute(select(tables.series.c.id, tables.series.c.key))}
+    rows = [
+        {"series_id": ids[series.key], "sample": audit.spec.sample.key, "finding": finding.to_json()}
+        for series, finding in zip(audit.series, audit.findings, strict=True)
+        if finding is not None
+    ]
+    if rows:
+        connection.execute(insert_ignoring(db, tables.findings), rows)
 
 
 def _known(connection: Connection, series: Sequence[SeriesSpec], left_ids: Ids, right_ids: Ids) -> int:

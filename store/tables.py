@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0005"  # the newest revision in store/migrations/versions
+REVISION = "0006"  # the newest revision in store/migrations/versions
 
 STATES = ("queued", "running", "done", "failed", "cancelled")
 ACTIVE = ("queued", "running")
@@ -131,8 +131,19 @@ distances = Table(
     Column("passes", Double, nullable=False),
     Column("worker_id", ForeignKey("workers.id"), nullable=False),
     Column("turned", Boolean, nullable=False, server_default=false()),  # searched when the higher class stood left
+    Column("precision", String(10)),  # of the search's steps; of rows from before that was noted, nothing
+    Column("again", Boolean, nullable=False, server_default=false()),  # found by a second search, nearer than the first
     CheckConstraint("distance >= 0", name="distance_not_negative"),
     sqlite_with_rowid=False,  # the rows lie in the order of the primary key: one series is read in one sweep
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("series_id", ForeignKey("series.id"), primary_key=True),
+    Column("sample", String(64), primary_key=True),  # SampleSpec.key
+    Column("finding", JSON, nullable=False),  # robustness_core.found.Finding
+    sqlite_with_rowid=False,
 )
 
 collisions = Table(

@@ -69,7 +69,7 @@ class Inline:
 
 
 def worker(db: Database, executor: Any, **settings: Any) -> Worker:
-    options = {"batch": 4, "block_seconds": 0.08, "poll_seconds": 0.0, "estimate_pairs": 64, **settings}
+    options = {"batch": 4, "block_seconds": 0.08, "poll_seconds": 0.0, **settings}
     return Worker(db, executor, workers.register(db, "this process", {"torch": "none"}), Settings(**options))
 
 
@@ -101,4 +101,4 @@ def expected(spec: AuditSpec, layer: str) -> NDArray[np.float64]:
 def series(db: Database, spec: AuditSpec) -> list[SeriesSpec]:
     network = networks.by_name(db, spec.network)
     assert network is not None
-    return spec.search.series(network.sha256)
+    return spec.search.series(network.sha256, network.features)

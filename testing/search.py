@@ -15,8 +15,8 @@ from robustness_core.engine.tasks import (
     Answer,
     Description,
     Distances,
-    Estimates,
     Failure,
+    Hints,
     Kept,
     Machine,
     NeedsContent,
@@ -46,9 +46,10 @@ def compute(task: Task, machine: Machine) -> Answer:
     """Answers like engine.compute, without torch."""
     if task.kind == "norms":
         return Norms(2.0, 50.0, True, np.array([[float(a.sum()) + b.sum() for b in task.right] for a in task.left]))
+    if task.kind == "hints":
+        rows = [distance(np.broadcast_to(one, task.right.shape), task.right, task.series.layer) for one in task.left]
+        return Hints(np.log(np.stack(rows))[None], 0.001)
     values = distance(task.left, task.right, task.series.layer)
-    if task.kind == "estimates":
-        return Estimates(values, 0.001)
     kept = []
     for place in np.argsort(values)[: task.keep]:
         image = np.moveaxis(task.left[place].astype(np.float32) / 255, -1, 0)

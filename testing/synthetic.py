@@ -91,7 +91,7 @@ def finish(db: Database, spec: AuditSpec, *, share: float = 1.0, seed: int = 0) 
     assert claimed.id == asked.id
     rng = np.random.default_rng(seed)
     done = 0
-    for depth, series in enumerate(spec.search.series(network_record.sha256)):
+    for depth, series in enumerate(spec.search.series(network_record.sha256, network_record.features)):
         values = distances_of(rng, len(left), len(right), depth)
         rows, columns = (side.ravel() for side in np.meshgrid(left_ids, right_ids, indexing="ij"))
         count = int(len(rows) * share)
@@ -113,11 +113,11 @@ def finish(db: Database, spec: AuditSpec, *, share: float = 1.0, seed: int = 0) 
     return audits.get(db, claimed.id)
 
 
-def keep_collisions(db: Database, spec: AuditSpec, sha256: str, left: int, right: int) -> None:
+def keep_collisions(db: Database, spec: AuditSpec, network: NetworkRecord, left: int, right: int) -> None:
     """Put a made-up collision of two stored images into every series of a question; all four images are called 7."""
     ids = images.ids(db, spec.sample.dataset, spec.sample.split, [left, right])
     shape = datasets.get(spec.sample.dataset).input_shape
-    for series in spec.search.series(sha256):
+    for series in spec.search.series(network.sha256, network.features):
         one, other = (np.full(shape, level, dtype=np.float32) for level in (0.2, 0.3))
         says = {who: [0.0] * 7 + [9.0] + [0.0] * 2 for who in ("left", "right", "collision_left", "collision_right")}
         distances.put_collision(db, distances.series(db, series).id, ids[left], ids[right], one, other, says)

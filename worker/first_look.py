@@ -15,10 +15,10 @@ import numpy as np
 from robustness_core import datasets, zoo
 from robustness_core.engine import nesting
 from robustness_core.files import write_whole
-from robustness_core.found import COLUMNS, Found
+from robustness_core.found import COLUMNS, Finding, Found
 from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.spec import TOLERANCE, AuditSpec, SeriesSpec, sample_indices
-from store import Database, StoreError, audits, distances, images, networks
+from store import Database, StoreError, audits, distances, findings, images, networks
 from store.records import AuditRecord, NetworkRecord
 from store.shipped import ShippedAudit, enter
 
@@ -43,10 +43,13 @@ def pack(db: Database, path: Path = FILE) -> int:
         if network is None or network.source != "zoo":
             continue
         found = _found(db, audit, network)
-        if not all(one.complete for one in found):
+        rests = _findings(db, audit.spec, network)
+        if not all(one.complete or (audit.spec.needed and rest) for one, rest in zip(found, rests, strict=True)):
             log.info("audit=%d is of another version of its method and is left out", audit.id)
             continue
-        nested = nesting.nested(audit.spec.search.series(network.sha256), found, list(network.features))
+        nested = nesting.nested(
+            audit.spec.search.series(network.sha256, network.features), found, list(network.features)
+        )
         arrays |= {f"{name}_{len(entries)}": np.stack([getattr(one, name) for one in nested]) for name in COLUMNS}
         assert audit.worker is not None
         assert audit.finished is not None
@@ -54,11 +57,12 @@ def pack(db: Database, path: Path = FILE) -> int:
             {
                 "network": network.sha256,
                 "spec": audit.spec.to_json(),
-                "series": [series.identity() for series in audit.spec.search.series(network.sha256)],
+                "series": [series.identity() for series in audit.spec.search.series(network.sha256, network.features)],
                 "indices": [_sample(audit.spec, label) for label in audit.spec.sample.classes],
                 "device": audit.worker.device,
                 "versions": audit.worker.versions,
                 "finished": audit.finished.isoformat(),
+                "findings": [None if one is None else one.to_json() for one in rests],
             }
         )
     if not entries:
@@ -81,7 +85,7 @@ def check(path: Path = FILE) -> list[str]:
             spec = AuditSpec.from_json(entry["spec"])
             series = [SeriesSpec.from_json(one) for one in entry["series"]]
             found = Found(*(file[f"{name}_{number}"] for name in COLUMNS))
-            distance = found.distance
+            distance = found.distance  # NaN where a pair is not needed: no comparison with it holds
             data = datasets.load(spec.sample.dataset, spec.sample.split)
             half = input_distances(*(data.pixels[chosen] for chosen in entry["indices"]))
             nested = nesting.nested(series, [found[place] for place in range(len(series))], spec.search.layers)
@@ -118,7 +122,7 @@ def load(db: Database, bundled: Sequence[NetworkRecord], path: Path = FILE) -> i
 def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], found: Found) -> bool:
     spec = AuditSpec.from_json(entry["spec"])
     series = tuple(SeriesSpec.from_json(one) for one in entry["series"])
-    if series != tuple(spec.search.series(network.sha256)):
+    if series != tuple(spec.search.series(network.sha256, network.features)):
         return False  # of a version of the method that is not asked for any more
     if not datasets.get(spec.sample.dataset).present(spec.sample.split):
         log.info("network=%s has shipped audits of %s, which is not on this machine", network.name, spec.sample.dataset)
@@ -128,7 +132,8 @@ def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], found: F
         return False
     each = tuple(found[place] for place in range(len(series)))
     finished = datetime.fromisoformat(entry["finished"])
-    audit = ShippedAudit(spec, series, each, entry["device"], entry["versions"], finished)
+    findings = tuple(None if one is None else Finding.from_json(one) for one in entry["findings"])
+    audit = ShippedAudit(spec, series, each, entry["device"], entry["versions"], finished, findings)
     left_ids, right_ids = (_images(db, spec, label) for label in spec.sample.classes)
     entered = enter(db, network, audit, left_ids, right_ids)
     if entered:
@@ -148,11 +153,18 @@ def _images(db: Database, spec: AuditSpec, label: int) -> list[int]:
     return images.put(db, spec.sample.dataset, spec.sample.split, chosen, [label] * len(chosen), pixels)
 
 
+def _findings(db: Database, spec: AuditSpec, network: NetworkRecord) -> list[Finding | None]:
+    series = spec.search.series(network.sha256, network.features)
+    ids = {one.key: distances.series(db, one).id for one in series}
+    found = findings.find(db, list(ids.values()), spec.sample)
+    return [found.get(ids[one.key]) for one in series]
+
+
 def _found(db: Database, audit: AuditRecord, network: NetworkRecord) -> list[Found]:
     """What is known of an audit's series, (L, R) each."""
     spec = audit.spec
     assert isinstance(spec, AuditSpec)
     left_ids, right_ids = (_images(db, spec, label) for label in spec.sample.classes)
-    series = [distances.series(db, one).id for one in spec.search.series(network.sha256)]
+    series = [distances.series(db, one).id for one in spec.search.series(network.sha256, network.features)]
     found = distances.matrices(db, series, left_ids, right_ids)
     return [found[one] for one in series]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness_core.engine.scheduler import Block, Scheduler
 from robustness_core.engine.tasks import Distances, Kept
-from robustness_core.spec import SeriesSpec
-from store import Database, audits, distances
-from store.records import AuditRecord, NetworkRecord
+from robustness_core.found import Finding, Found
+from robustness_core.spec import AuditSpec, SeriesSpec
+from store import Database, audits, distances, findings
+from store.records import AuditRecord, NetworkRecord, PairSpec
 from worker.pace import Pace
 
 Ids = tuple[list[int], list[int]]  # of the left and the right images of a sample in the store
@@ -31,39 +33,58 @@ class StoreResults:
         self._series_ids: dict[SeriesSpec, int] = {}
         self._closest: dict[SeriesSpec, dict[tuple[int, int], tuple[float, Kept]]] = {}  # the closest collisions seen
 
-    def missing(self, series: SeriesSpec) -> NDArray[np.bool_]:
+    def known(self, series: SeriesSpec) -> NDArray[np.float64]:
         left, right = self._left_ids, self._right_ids
         known = distances.find(self._db, series)
         if known is None:
-            return np.ones((len(left), len(right)), dtype=bool)
-        return distances.missing(self._db, known.id, left, right)
+            return Found.nothing(len(left), len(right)).distance
+        return distances.matrix(self._db, known.id, left, right).distance
+
+    def settled(self, series: SeriesSpec) -> bool:
+        spec = self._audit.spec
+        if isinstance(spec, PairSpec):
+            return True
+        known = distances.find(self._db, series)
+        return known is not None and bool(findings.find(self._db, [known.id], spec.sample))
 
     def record(self, block: Block, answer: Distances) -> None:
         """Raises Fenced if the audit was taken away."""
         pairs = [(self._left_ids[i], self._right_ids[j]) for i, j in zip(block.left, block.right, strict=True)]
-        if block.kind == "distances":
-            distances.record(
-                self._db,
-                audit_id=self._audit.id,
-                attempt=self._audit.attempt,
-                series_id=self._id(block.series),
-                left_ids=[left for left, _ in pairs],
-                right_ids=[right for _, right in pairs],
-                found=answer.found,
-                worker_id=self._worker_id,
-            )
+        counts = np.ones(len(block), dtype=bool)
+        row: dict[str, Any] = {
+            "audit_id": self._audit.id,
+            "attempt": self._audit.attempt,
+            "series_id": self._id(block.series),
+            "left_ids": [left for left, _ in pairs],
+            "right_ids": [right for _, right in pairs],
+            "found": answer.found,
+            "worker_id": self._worker_id,
+        }
+        if block.kind == "again":
+            counts = distances.improve(self._db, **row)
+        elif block.kind == "distances":
+            distances.record(self._db, **row)
             self._pace.block((block.series.layer, block.series.m), len(block), answer.seconds)
         seen = self._closest.setdefault(block.series, {})
-        seen |= {pairs[kept.place]: (float(answer.found.distance[kept.place]), kept) for kept in answer.kept}
+        seen |= {
+            pairs[kept.place]: (float(answer.found.distance[kept.place]), kept)
+            for kept in answer.kept
+            if counts[kept.place]
+        }
         if block.kind == "collisions":
-            self.finish(block.series)
+            self.finish(block.series, None)
         else:
             self._closest[block.series] = dict(sorted(seen.items(), key=lambda item: item[1][0])[: self._keep])
 
-    def finish(self, series: SeriesSpec) -> Sequence[tuple[int, int]]:
-        """Store the collisions of the closest pairs that are at hand; the places of those without one."""
+    def finish(self, series: SeriesSpec, finding: Finding | None) -> Sequence[tuple[int, int]]:
+        """Store the finding, and the collisions of the closest pairs that are at hand; the places of those without."""
         seen, lacking = self._closest.pop(series, {}), []
-        series_id = self._id(series)
+        series_id, audit = self._id(series), self._audit
+        if finding is not None and isinstance(audit.spec, AuditSpec):
+            findings.put(
+                self._db, audit_id=audit.id, attempt=audit.attempt, series_id=series_id,
+                sample=audit.spec.sample, finding=finding,
+            )  # fmt: skip
         closest, _ = distances.closest(self._db, series_id, self._left_ids, self._right_ids, self._keep)
         for left, right in closest:
             if (left, right) in seen:

@@ -68,14 +68,19 @@ class AuditRun:
 
     def _question(self, network: NetworkRecord, sample: Sample) -> Question:
         audit = self._audit
+        if isinstance(audit.spec, PairSpec):
+            series = audit.spec.series
+        else:
+            series = tuple(audit.spec.search.series(network.sha256, network.features))
         return Question(
             network=NetworkFile(
                 network.sha256, network.format, network.architecture, network.input_shape, network.mean, network.std
             ),
-            series=audit.spec.search.series(network.sha256) if isinstance(audit.spec, AuditSpec) else audit.spec.series,
+            series=series,
             features=network.features,
             closed_form={layer.name for layer in network.layers if layer.affine},
             sample=sample,
+            needed=isinstance(audit.spec, AuditSpec) and audit.spec.needed,
             content=lambda: networks.weights(self._db, network.id),
             name=f"audit={audit.id}",
             urgent=audit.kind == "pair",

@@ -7,7 +7,7 @@
 // as the server made it, hence `plotly_react`. plotly's legend also knows nothing of the keyboard, so its entries become
 // buttons; and its bar lies over the legend, so it moves to the bottom (but where the legend is there).
 {
-  const drawing = ["at", "single", "input", "bars", "attacks", "layer", "projection", "pair", "relative", "minus"];
+  const drawing = ["at", "single", "input", "bars", "attacks", "gap", "layer", "projection", "pair", "relative", "minus"];
   const kept = {};  // by figure: the question, the names that are hidden, and the ranges of its axes
   let focused = "";  // the figure and the entry at which the keyboard is
   const figure = (plot) => plot.closest("[class*=st-key-figure_]")?.className.match(/st-key-figure_\S+/)[0];

@@ -9,7 +9,7 @@ import streamlit as st
 from charts import captions
 from charts.captions import Caption
 from charts.curves import Curve
-from pages.parts import screen, words
+from pages.parts import resting, screen, words
 from pages.parts.known import Answer
 from pages.parts.reading import Reading
 from store.records import NetworkRecord
@@ -30,7 +30,7 @@ def of_question(answer: Answer, curves: Sequence[Curve], network: NetworkRecord,
     """
     doubt = " (normalisation not settled)" if words.normalisation_doubt(network) else ""
     caption = captions.caption(answer.spec, curves, _version(answer), drawn=drawn, doubt=doubt)
-    return Caption(caption.first + doubts([network]), caption.more)
+    return Caption(caption.first + doubts([network]), caption.more + resting.sentences(answer))
 
 
 def doubts(networks: Sequence[NetworkRecord]) -> str:

@@ -182,7 +182,7 @@ def _frames(part: Part) -> list[pd.DataFrame]:
                 "known_pairs": projection.known,
                 "total_pairs": projection.matrix.distance.size,
                 # Of some pairs only it would be too small: those that look nearest are computed first.
-                "mean_distance": "" if not projection.complete else projection.matrix.distance.mean(),
+                "mean_distance": "" if not projection.matrix.complete else projection.matrix.distance.mean(),
                 "half_budget": reading.half(projection.matrix.distance) if projection.known else "",
             }
             stated = loss if projection.known else ""

@@ -25,7 +25,7 @@ PAIR = ("Explore", "Pairs")  # screens that open a pair, which stands in the add
 # What else an address may name, on one screen or another.
 _ELSE = (
     MISSING,
-    "pair", "amplification", "single", "input", "whole", "attacks",
+    "pair", "amplification", "single", "input", "whole", "attacks", "gap",
     "bars", "relative", "minus", "audit", "state", "pairs", "show",
     "idea", "weak", "mix", "kind", "degrees", "moves", "steps", "gamma", "budget", "points",
     "x1", "x2", "y1", "y2",

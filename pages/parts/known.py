@@ -11,28 +11,39 @@ from numpy.typing import NDArray
 from charts.curves import Curve
 from pages.parts import data
 from robustness_core.engine import nesting
-from robustness_core.found import Floats, Found
+from robustness_core.found import Finding, Floats, Found
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.spec import AuditSpec, EpsilonGrid, SeriesSpec
-from store import distances, images, networks
+from store import distances, findings, images
 from store.database import Database
+from store.records import NetworkRecord
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """One series of the question and what is known of it; `series_id` is None before its first distance."""
+    """One series of the question and what is known of it; `series_id` is None before its first distance.
+
+    `finding`: what its curve rests on, once it was settled; `needed`: whether the question asks for no more.
+    """
 
     spec: SeriesSpec
     series_id: int | None
     matrix: Found
+    finding: Finding | None = None
+    needed: bool = False
 
     @property
     def known(self) -> int:
         return int(self.matrix.known.sum())
 
     @property
-    def complete(self) -> bool:
-        return self.matrix.complete
+    def left_out(self) -> int:
+        """Pairs that the curve does not need, as far as could be guessed."""
+        return self.matrix.distance.size - self.known if self.needed and self.finding is not None else 0
+
+    @property
+    def missing(self) -> int:
+        return self.matrix.distance.size - self.known - self.left_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +69,12 @@ class Answer:
 
     @property
     def missing(self) -> int:
-        return self.total - self.known
+        return sum(p.missing for group in self.groups.values() for p in group)
+
+    @property
+    def left_out(self) -> int:
+        """Pairs that the curves do not need, as far as could be guessed."""
+        return self.total - self.known - self.missing
 
     @property
     def devices(self) -> list[str]:
@@ -69,8 +85,8 @@ class Answer:
         return sorted({version for group in self.groups.values() for p in group for version in p.matrix.versions})
 
 
-def answer(db: Database, spec: AuditSpec, sha256: str) -> Answer:
-    """Read what is known; five queries at most, whatever the question.
+def answer(db: Database, spec: AuditSpec, network: NetworkRecord) -> Answer:
+    """Read what is known; six queries at most, whatever the question.
 
     Each pair has the nearest collision that any series of the question found for it (robustness_core.nesting), as in
     the audit of the command line.
@@ -79,7 +95,7 @@ def answer(db: Database, spec: AuditSpec, sha256: str) -> Answer:
     both = [int(i) for i in (*chosen.left, *chosen.right)]
     ids = images.ids(db, spec.sample.dataset, spec.sample.split, both)
     left_ids, right_ids = (np.array([ids.get(int(i), -1) for i in side]) for side in (chosen.left, chosen.right))
-    asked = spec.search.series(sha256)
+    asked = spec.search.series(network.sha256, network.features)
     found = distances.find_all(db, asked)
     series_ids = {key: record.id for key, record in found.items()}
     # An image that is not stored gets a number of its own below 0, which no distance has.
@@ -89,20 +105,16 @@ def answer(db: Database, spec: AuditSpec, sha256: str) -> Answer:
     known = _matrices(db.name, series_ids, counts, rows, columns, db) if series_ids else {}
     nothing = Found.nothing(len(rows), len(columns))
     matrices = [known[found[one.key].id] if one.key in found else nothing for one in asked]
+    settled = findings.find(db, list(series_ids.values()), spec.sample) if series_ids else {}
     groups: dict[tuple[str, int | None], list[Projection]] = {}
-    for series, matrix in zip(asked, _nearest(db, sha256, asked, matrices), strict=True):
+    for series, matrix in zip(asked, nesting.nested(asked, matrices, list(network.features)), strict=True):
         record = found.get(series.key)
         groups.setdefault((series.layer, series.m), []).append(
-            Projection(series, None if record is None else record.id, matrix)
+            Projection(series, record.id, matrix, settled.get(record.id), spec.needed)
+            if record is not None
+            else Projection(series, None, matrix)
         )
     return Answer(spec, chosen, left_ids, right_ids, groups)
-
-
-def _nearest(db: Database, sha256: str, asked: list[SeriesSpec], found: list[Found]) -> list[Found]:
-    network = networks.by_sha256(db, sha256) if len({(one.layer, one.m) for one in asked}) > 1 else None
-    if network is None:
-        return found
-    return nesting.nested(asked, found, list(network.features))
 
 
 # Distances are added and never change: as long as so many are known, these are the matrices.
@@ -126,7 +138,8 @@ def curves(answer: Answer, features: dict[str, int]) -> list[Curve]:
         losses = np.stack([_loss(projection, answer.spec) for projection in group])
         total = sum(projection.matrix.distance.size for projection in group)
         known_of = tuple(projection.known for projection in group)
-        drawn.append(Curve(layer, features[layer], m, losses, sum(known_of), total, known_of))
+        left_out_of = tuple(projection.left_out for projection in group)
+        drawn.append(Curve(layer, features[layer], m, losses, sum(known_of), total, known_of, left_out_of=left_out_of))
     return drawn
 
 
@@ -145,6 +158,12 @@ def _loss(projection: Projection, spec: AuditSpec) -> Floats:
 def losses(distances: Floats, epsilon: EpsilonGrid) -> Floats:
     """The loss curve of a matrix (L, R): (E,)."""
     return loss_curve(distances, epsilon.values())
+
+
+@st.cache_data(show_spinner=False, max_entries=500)
+def loss_at(distances: Floats, budgets: Floats) -> Floats:
+    """The loss of a matrix (L, R) at budgets (E,)."""
+    return loss_curve(distances, budgets)
 
 
 @st.cache_data(show_spinner=False, max_entries=200, hash_funcs={EpsilonGrid: repr})

@@ -16,6 +16,8 @@ from robustness_core import datasets
 from robustness_core.errors import SpecError, StrataError
 from robustness_core.spec import AuditSpec, EpsilonGrid, too_large_words
 from robustness_core.spec.fields import BUDGETS, FIELDS, Field
+from store import audits
+from store.database import Database
 from store.records import NetworkRecord
 
 BOUND: Final = "query-params"
@@ -90,13 +92,30 @@ def choose_layer(network: NetworkRecord, key: str, first: str) -> str:
     return str(st.selectbox("Layer", names, names.index(first), key=key, bind=BOUND))
 
 
-def ask(available: Sequence[NetworkRecord]) -> Question | None:
+def ask(db: Database, available: Sequence[NetworkRecord]) -> Question | None:
     """Show all widgets of one network's question; None if it cannot be asked, with the reason beside the widget."""
     network = choose_network(available)
+    _open_with_known_projections(db, network)
     layers = _choose_layers(network)
     form = Form(network.input_shape)
     spec = form.spec(network, layers)
     return None if spec is None else Question(network, spec)
+
+
+def _open_with_known_projections(db: Database, network: NetworkRecord) -> None:
+    """N as in the finished audits of all layers of this network, until the reader or the address says another."""
+    (key,) = FIELDS["projections"].keys
+    now = st.session_state.get(key)
+    if (now is None and key in st.query_params) or now not in (None, st.session_state.get("N_opened")):
+        return
+    known = [
+        audit.spec.search.projections
+        for audit in audits.recent(db, 100, "done", kind="audit")
+        if isinstance(audit.spec, AuditSpec)
+        and audit.spec.network == network.name
+        and len(audit.spec.search.layers) > 1
+    ]
+    st.session_state[key] = st.session_state["N_opened"] = max(known, default=FIELDS["projections"].default)
 
 
 def _say_if_no_number() -> None:
@@ -136,6 +155,7 @@ class Form:
             seed = _number(FIELDS["seed"])
             self.first = _text(FIELDS["projection_seed"], placeholder="the same")
             self.left_out = _text(FIELDS["left_out"], placeholder="none")
+            self.pairs = _choice(FIELDS["pairs"]) if budgets and one_m else "all"
             self.split = _choice(FIELDS["split"], tuple(datasets.get(self.dataset).sizes))
             start, stop, count = (_number(field) for field in BUDGETS.values()) if budgets else _USUAL
             self._trouble_below = st.empty()
@@ -172,6 +192,7 @@ class Form:
                 seed=int(seed),
                 method=self.method,
                 preset=self.preset,
+                pairs=self.pairs,
                 epsilon=epsilon,
                 split=self.split,
                 left_out=tuple(int(number) for number in left_out),

@@ -108,7 +108,7 @@ def stepwise(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 
 
 def _affordable(layers: Sequence[Layer]) -> bool:
-    whole = all(one.curve.known == one.curve.total for one in layers)
+    whole = not any(one.curve.missing for one in layers)
     return whole and sum(matrix.size for one in layers for matrix in one.matrices) <= STEPPED
 
 
@@ -182,7 +182,7 @@ def without_one(distances: Floats, epsilon: float, *, zero_one: bool = False) ->
 
 def best(matrices: Sequence[Floats]) -> Floats:
     """The least distance of each pair: of several searches for the same number, every one is an upper bound."""
-    least: Floats = np.stack(list(matrices)).min(axis=0)
+    least: Floats = np.fmin.reduce(list(matrices))
     return least
 
 

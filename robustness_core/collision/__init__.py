@@ -1,5 +1,6 @@
-"""Collisions: `find_collisions` searches them, `estimate` says what the first order promises; every one is verified."""
+"""Collisions: `find_collisions` searches them and verifies every one; `hints` foretell their distances."""
 
-from robustness_core.collision.find import NEARER, Collisions, estimate, find_collisions
+from robustness_core.collision.find import NEARER, Collisions, find_collisions, nearest
+from robustness_core.collision.hints import hints
 
-__all__ = ["NEARER", "Collisions", "estimate", "find_collisions"]
+__all__ = ["NEARER", "Collisions", "find_collisions", "hints", "nearest"]

@@ -36,11 +36,12 @@ SCHEDULES = {
 
 
 def search(
-    constraint: Constraint, originals: Tensor, features: Tensor, preset: str, seed: int, goal: float
+    constraint: Constraint, originals: Tensor, features: Tensor, preset: str, seed: int, goal: float, first: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Colliding images of each pair, (B, 2, n), and the Jacobian J there: Algorithm 1, made exact by `polish`.
 
-    `features` (B, 2, m) of the originals; `goal`: the relative residual aimed at. Nothing is drawn, whatever the seed.
+    `features` (B, 2, m) of the originals; `goal`: the relative residual aimed at. Nothing is drawn, whatever
+    `seed` and `first`.
     """
     return polish(constraint, algorithm1(constraint, originals, SCHEDULES[preset]), originals, features, goal)[:2]
 

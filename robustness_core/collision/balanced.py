@@ -86,21 +86,22 @@ class Starts:
 
 
 def search(
-    constraint: Constraint, originals: Tensor, features: Tensor, preset: str, seed: int, goal: float
+    constraint: Constraint, originals: Tensor, features: Tensor, preset: str, seed: int, goal: float, first: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Colliding images of each pair, (B, 2, n), and the Jacobian J there: of all starts the closest within `goal`.
 
-    `features` (B, 2, m) of the originals; `goal`: the relative residual aimed at; `seed` draws the starts.
+    `features` (B, 2, m) of the originals; `goal`: the relative residual aimed at; `seed` draws the starts, of which
+    the first is number `first`.
     """
     settings = settings_for(preset, originals.shape[2], features.shape[2])
-    starts = draw_starts(originals, settings, seed)
+    starts = draw_starts(originals, settings, seed, first)
     x, features = (tensor.repeat_interleave(settings.starts, 0) for tensor in (originals, features))
     each = Constraint(constraint.extractor, constraint.shape, x)
     points, J, reached = polish(each, balanced(each, x, settings, starts), x, features, goal)
     distance = torch.where(reached, max_norm(points, x), torch.inf)
     constraint.passes += each.passes.view(-1, settings.starts).sum(dim=1)
-    first = settings.starts * torch.arange(len(constraint.passes), device=distance.device)
-    best = first + distance.view(-1, settings.starts).argmin(dim=1)
+    begins = settings.starts * torch.arange(len(constraint.passes), device=distance.device)
+    best = begins + distance.view(-1, settings.starts).argmin(dim=1)
     return points[best], J[best]
 
 
@@ -153,15 +154,19 @@ def balanced(
     return z
 
 
-def draw_starts(originals: Tensor, settings: Settings, seed: int) -> Starts:
-    """The starts of each pair: first the midpoint, then points near it with Gaussian noise, drawn on the CPU."""
-    count, pixels = settings.starts, originals.shape[2]
+def draw_starts(originals: Tensor, settings: Settings, seed: int, first: int = 0) -> Starts:
+    """The starts of each pair from number `first`: 0 is the midpoint, others lie near it with Gaussian noise.
+
+    They are drawn on the CPU.
+    """
+    count, pixels = first + settings.starts, originals.shape[2]
     noise = torch.randn((count, pixels), generator=torch.Generator().manual_seed(seed)) / pixels**0.5
     noise *= torch.tensor(settings.spreads).repeat(count)[:count, None]
     noise[0] = 0
+    noise = noise[first:]
     radius = (originals[:, 0] - originals[:, 1]).norm(dim=1) / 2
     centres = midpoints(originals)[:, :1] + radius[:, None, None] * noise.to(originals)
-    pulls = torch.tensor(settings.pulls).repeat(count)[:count].repeat(len(originals))
+    pulls = torch.tensor(settings.pulls).repeat(count)[first:count].repeat(len(originals))
     return Starts(centres.flatten(0, 1), pulls[:, None, None].to(originals))
 
 

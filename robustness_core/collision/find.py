@@ -4,6 +4,7 @@ than the midpoint."""
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from robustness_core.collision import matrix_free
 from robustness_core.collision.affine import affine_collision
 from robustness_core.collision.balanced import MANY_ROWS
 from robustness_core.collision.constraint import Constraint
-from robustness_core.collision.geometry import max_norm, midpoints, project_linear, rows_where, whitening
+from robustness_core.collision.geometry import max_norm, midpoints, rows_where
 from robustness_core.collision.memory import pairs_within
 from robustness_core.collision.verification import LEAST, Verified, judged, verify
 from robustness_core.errors import StrataError
@@ -62,6 +63,7 @@ def find_collisions(
     preset: str = "default",
     threat: Threat = PAPERS,
     seed: int = 0,
+    start: int = 0,
     memory: float | None = None,
 ) -> Collisions:
     """Search a collision for each pair of images: small perturbations that the extractor maps to one point.
@@ -70,7 +72,9 @@ def find_collisions(
     in evaluation mode. `left`, `right`: (B, C, H, W) floats in [0, 1]. `method`: balanced minimises the distance
     itself; algorithm1 is the paper's Algorithm 1. `preset`: fast, default or thorough. `threat`: how perturbations
     are measured, one that the method serves. Affine extractors are solved
-    in closed form by either method (section 4.2). `seed` draws the starts of the thorough preset. `memory`: bytes
+    in closed form by either method (section 4.2). `seed` draws the points where searches start, of which `start` is
+    the number of the first: 0 is the midpoint, others lie near it; algorithm1, and the search of many rows, have none
+    but that. `memory`: bytes
     that the search may use; the default is a fraction of what is free. The search runs in float32 on the extractor's
     device, the verification in float64. Raises StrataError for shapes or names that do not fit.
     """
@@ -89,49 +93,41 @@ def find_collisions(
             right.repeat(2, 1, 1, 1),
             method=method,
             preset=preset,
+            threat=threat,
             seed=seed,
+            start=start,
             memory=memory,
         )
         return _rows(twice, slice(1))
     problem = _Problem.of(extractor, left, right)
     found: list[Collisions] = []
-    start, size = 0, problem.batch_size(memory) if len(left) else 1
-    while start < len(left):
-        alone = start + 1 == len(left) and size > 1  # see rows_where: the pair before keeps the last one company
+    place, size = 0, problem.batch_size(memory) if len(left) else 1
+    while place < len(left):
+        alone = place + 1 == len(left) and size > 1  # see rows_where: the pair before keeps the last one company
         try:
             with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-                batch = _search(problem, slice(start - alone, start + size), method, preset, seed)
+                batch = _search(problem, slice(place - alone, place + size), method, preset, seed, start)
         except (torch.OutOfMemoryError, MemoryError):
             if size == 1:
                 raise
             size = max(1, size // 2)
             continue
         found.append(_rows(batch, slice(int(alone), None)))
-        start += size
+        place += size
     return _joined(found, left)
 
 
-def estimate(extractor: nn.Module, left: Tensor, right: Tensor) -> Tensor:
-    """A cheap guess of each pair's distance, (B,) float64 on the CPU: one linearised projection at the midpoint.
-
-    No bound in either direction; exact where the extractor is affine. It orders pairs, nearest first. Cost:
-    (1 + m) / 2 passes. Arguments as in `find_collisions`.
-    """
-    if len(left) == 0:
-        return torch.empty(0, dtype=torch.float64)
-    problem = _Problem.of(extractor, left, right)
-    guesses: list[Tensor] = []
-    for pairs in problem.pairs.float().split(problem.batch_size()):
-        constraint = Constraint(problem.extractor, problem.shape, pairs)
-        if problem.rows > matrix_free.MANY_ROWS:
-            guesses.append(max_norm(matrix_free.first_projection(constraint, pairs), pairs).double().cpu())
-            continue
-        rows = torch.arange(len(pairs), device=pairs.device)
-        middle = midpoints(pairs)
-        J = constraint.jacobian_at_midpoint(middle, rows)
-        nothing = torch.zeros(J.shape[:2], dtype=J.dtype, device=J.device)
-        guesses.append(max_norm(project_linear(pairs, middle, nothing, J, whitening(J)), pairs).double().cpu())
-    return torch.cat(guesses)
+def nearest(searches: Sequence[Collisions]) -> Collisions:
+    """Of several searches of the same pairs the nearest collision of each, with the passes of all of them."""
+    if len(searches) == 1:
+        return searches[0]
+    best = torch.stack([one.distance for one in searches]).argmin(dim=0)
+    rows = torch.arange(len(best), device=best.device)
+    chosen = {
+        name: torch.stack([getattr(one, name) for one in searches])[best.to(value.device), rows.to(value.device)]
+        for name, value in vars(searches[0]).items()
+    }
+    return Collisions(**{**chosen, "passes": torch.stack([one.passes for one in searches]).sum(dim=0)})
 
 
 @dataclass(frozen=True)
@@ -191,7 +187,7 @@ class _Problem:
         return pairs_within(self.extractor, image, memory)
 
 
-def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int) -> Collisions:
+def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int, first: int) -> Collisions:
     """One batch: search in float32, make exact, verify in float64, fall back to the midpoint."""
     originals = problem.pairs[batch]
     exact_originals = problem.exactly(originals)
@@ -212,7 +208,7 @@ def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int
         found = matrix_free.verify(exact, problem.exactly(points), exact_originals, start)
     else:
         features = start.float().to(originals.device)
-        points, J = METHODS[method].load()(search, originals.float(), features, preset, seed, _GOAL)
+        points, J = METHODS[method].load()(search, originals.float(), features, preset, seed, _GOAL, first)
         points = problem.exactly(points.to(originals.dtype))
         found = verify(exact, points, exact_originals, start, originals.dtype, search, J)
         found = _nearer(exact, found, exact_originals, start, originals.dtype)

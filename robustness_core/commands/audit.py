@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
                 raise
             result = stop.result
     _give_out(result, args.json)
-    if result.known < result.total:
+    if result.missing:
         raise KeyboardInterrupt(f"stopped; {result.known:,} of {result.total:,} distances were found and kept.")
 
 
@@ -100,16 +100,19 @@ def _table(result: AuditResult) -> str:
     """Mean distance and a few losses, series by series, for a reader at a terminal."""
     epsilons = result.spec.epsilon.values()
     places = sorted({round(i * (len(epsilons) - 1) / 4) for i in range(5)})
-    head = f"{'layer':<16}{'nj':>8}{'m':>6}{'seed':>6}{'distance':>10}{'collided':>10}{'passes':>8}"
+    head = f"{'layer':<16}{'nj':>8}{'m':>6}{'seed':>6}{'searched':>10}{'distance':>10}{'collided':>10}{'gap':>8}"
     lines = [head + "".join(f"{'L(' + format(epsilons[i], 'g') + ')':>10}" for i in places)]
     for r in result.series:
-        if not r.found.complete:
+        if r.missing:
             continue
+        known = r.found.known
         m = "none" if r.series.m is None else str(r.series.m)
-        line = f"{r.series.layer:<16}{r.features:>8}{m:>6}{r.series.seed:>6}{r.found.distance.mean():>10.3f}"
-        line += f"{r.found.collided.mean():>10.1%}{r.found.passes.mean():>8.0f}"
+        distance = f"{r.found.distance.mean():.3f}" if r.found.complete else "–"  # of the near pairs it would be short
+        gap = "" if r.finding is None or r.finding.gap is None else f"{r.finding.gap.mean:.3f}"
+        line = f"{r.series.layer:<16}{r.features:>8}{m:>6}{r.series.seed:>6}{known.mean():>10.1%}{distance:>10}"
+        line += f"{r.found.collided[known].mean():>10.1%}{gap:>8}"
         lines.append(line + "".join(f"{r.loss[i]:>10.4f}" for i in places))
-    lines.append(f"{'input space':<62}  " + "".join(f"{result.input_loss[i]:>10.4f}" for i in places))
+    lines.append(f"{'input space':<74}" + "".join(f"{result.input_loss[i]:>10.4f}" for i in places))
     lines.append(
         "Distances are upper bounds found by search; losses are lower bounds, in nats (at most log 2 = 0.6931)."
     )

@@ -17,10 +17,10 @@ import numpy as np
 from robustness_core import datasets
 from robustness_core.engine import nesting
 from robustness_core.engine.result import AuditResult, SeriesResult
-from robustness_core.engine.scheduler import Block, Bools, Pairs, Scheduler, Settings
+from robustness_core.engine.scheduler import Block, Pairs, Scheduler, Settings
 from robustness_core.engine.tasks import Answer, Distances, Failure, Machine, NetworkFile, Pixels, Task
 from robustness_core.errors import SpecError, StrataError
-from robustness_core.found import Found
+from robustness_core.found import Finding, Floats, Found
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.spec import AuditSpec, SeriesSpec
@@ -55,14 +55,20 @@ class ExecutorError(StrataError):
 class Results(Protocol):
     """Keeps what is known of the pairs of an audit."""
 
-    def missing(self, series: SeriesSpec) -> Bools:
-        """(L, R): True where the distance of a pair is not known."""
+    def known(self, series: SeriesSpec) -> Floats:
+        """(L, R): the distances that are known, NaN elsewhere."""
+
+    def settled(self, series: SeriesSpec) -> bool:
+        """Whether all that the curve of a series needs is known, and what it rests on."""
 
     def record(self, block: Block, answer: Distances) -> None:
-        """Keep what was found of a block."""
+        """Keep what was found of a block; of pairs that were searched `again` what is nearer than before."""
 
-    def finish(self, series: SeriesSpec) -> Pairs:
-        """Every distance of a series is known: the pairs whose colliding images are still wanted."""
+    def finish(self, series: SeriesSpec, finding: Finding | None) -> Pairs:
+        """All is known that is wanted of a series: the pairs whose colliding images are still wanted.
+
+        `finding`: what its curve rests on, None where nothing new was looked at.
+        """
 
 
 class Stopped(Exception):
@@ -91,7 +97,8 @@ class Sample:
 class Question:
     """What the engine computes: each of `series`, all of one network, for every pair of images of `sample`.
 
-    `features` maps layer -> size nj, `closed_form` are the affine layers. `content` reads the network's file for a
+    `needed`: only the pairs that could change a curve, as far as can be guessed. `features` maps layer -> size nj,
+    `closed_form` are the affine layers. `content` reads the network's file for a
     process that lacks it. `name` stands in the log; what is `urgent` goes before other work of the executor.
     """
 
@@ -100,6 +107,7 @@ class Question:
     features: Mapping[str, int]
     closed_form: Collection[str]
     sample: Sample
+    needed: bool = False
     content: Callable[[], bytes | None] = lambda: None
     name: str = "audit"
     urgent: bool = False
@@ -122,9 +130,11 @@ class Engine:
         between: Callable[[], None] = lambda: None,
         progress: Callable[[Scheduler], None] = lambda scheduler: None,
     ):
-        missing = {one: int(results.missing(one).sum()) for one in question.series}
+        missing = {one: int(np.isnan(results.known(one)).sum()) for one in question.series}
         apart = input_distances(question.sample.left, question.sample.right)
-        self.scheduler = Scheduler(question.series, apart, missing, settings, question.closed_form)
+        self.scheduler = Scheduler(
+            question.series, apart, missing, settings, question.closed_form, needed=question.needed
+        )
         self._question = question
         self._executor = executor
         self._results = results
@@ -155,14 +165,15 @@ class Engine:
 
     def _next(self) -> Block | None:
         while (block := self.scheduler.next_task()) is None and (series := self.scheduler.waiting) is not None:
-            self.scheduler.take_up(series, self._results.missing(series))  # others may have worked on it too
+            # Others may have worked on it too.
+            self.scheduler.take_up(series, self._results.known(series), settled=self._results.settled(series))
             self._finish(series)
         return block
 
     def _task(self, block: Block) -> Task:
         question = self._question
         return Task(
-            kind="estimates" if block.kind == "estimates" else "distances",
+            kind="distances" if block.kind == "collisions" else block.kind,
             network=replace(question.network, content=question.content()) if block.content else question.network,
             series=block.series,
             features=question.features[block.series.layer],
@@ -187,6 +198,7 @@ class Engine:
                 self._executor.abandon(future)
                 self._warn(block, f"took longer than {self._settings.hang_seconds:g} s")
                 self.scheduler.on_hang(block)
+                self._finish(block.series)
 
     def _land(self, future: Future[Answer]) -> None:
         block, _ = self._running.pop(future)
@@ -198,19 +210,23 @@ class Engine:
             answer = Failure("The compute process died, perhaps for want of memory.", False, repr(error))
         if isinstance(answer, Failure):
             self._warn(block, f"failed: {answer.detail}")
-        if isinstance(answer, Distances):
+        if isinstance(answer, Distances) and block.kind != "gap":
             self._results.record(block, answer)
         self.scheduler.on_answer(block, answer)
-        if isinstance(answer, Distances) and block.kind == "distances":
+        if block.kind == "collisions":
+            return
+        if isinstance(answer, Distances):
             log.debug(
-                "%s layer=%s pairs=%d seconds=%.2f", self._question.name, block.series.layer, len(block), answer.seconds
-            )
-            self._progress(self.scheduler)
-            self._finish(block.series)
+                "%s layer=%s kind=%s pairs=%d seconds=%.2f",
+                self._question.name, block.series.layer, block.kind, len(block), answer.seconds,
+            )  # fmt: skip
+        self._progress(self.scheduler)
+        self._finish(block.series)
 
     def _finish(self, series: SeriesSpec) -> None:
         if self.scheduler.complete(series):
-            self.scheduler.close(series, self._results.finish(series))
+            finding = self.scheduler.finding(series)
+            self.scheduler.close(series, self._results.finish(series, finding))
 
     def _warn(self, block: Block, says: str) -> None:
         layer = block.series.layer
@@ -254,14 +270,22 @@ class InMemory:
 
     def __init__(self, series: Sequence[SeriesSpec], left: int, right: int):
         self.found = {one: Found.nothing(left, right) for one in series}
+        self.findings: dict[SeriesSpec, Finding] = {}
 
-    def missing(self, series: SeriesSpec) -> Bools:
-        return ~self.found[series].known
+    def known(self, series: SeriesSpec) -> Floats:
+        return self.found[series].distance
+
+    def settled(self, series: SeriesSpec) -> bool:
+        return False
 
     def record(self, block: Block, answer: Distances) -> None:
-        self.found[block.series].put((block.left, block.right), answer.found)
+        own, places = self.found[block.series], (block.left, block.right)
+        nearer = ~(answer.found.distance >= own.distance[places])  # than nothing, too
+        own.put((block.left[nearer], block.right[nearer]), answer.found[nearer])
 
-    def finish(self, series: SeriesSpec) -> Pairs:
+    def finish(self, series: SeriesSpec, finding: Finding | None) -> Pairs:
+        if finding is not None:
+            self.findings[series] = finding
         return ()
 
 
@@ -299,11 +323,11 @@ def run_audit(
     if (shape := tuple(datasets.to_float(sample.left[:1]).shape[1:])) != network.input_shape:
         theirs, ours = ("×".join(map(str, one)) for one in (network.input_shape, shape))
         raise SpecError(f"The network {spec.network} takes {theirs} images; those of {spec.sample.dataset} are {ours}.")
-    series = [one for one in spec.search.series(network_sha256) if (one.layer, one.m) not in too_large]
+    series = [one for one in spec.search.series(network_sha256, sizes) if (one.layer, one.m) not in too_large]
     computer = Computer(Machine(device, memory), {network_sha256: network})
     closed_form = {name for name, cut in layers.items() if cut.affine}
     file = NetworkFile(network_sha256, "", "", network.input_shape, None, None)
-    question = Question(file, series, sizes, closed_form, sample)
+    question = Question(file, series, sizes, closed_form, sample, needed=spec.needed)
     results = InMemory(series, *map(len, (sample.left, sample.right)))
 
     def result() -> AuditResult:
@@ -315,7 +339,14 @@ def run_audit(
             left_indices=sample.left_indices,
             right_indices=sample.right_indices,
             series=tuple(
-                SeriesResult(one, sizes[one.layer], found, loss_curve(found.distance, budgets))
+                SeriesResult(
+                    one,
+                    sizes[one.layer],
+                    found,
+                    loss_curve(found.distance, budgets),
+                    results.findings.get(one),
+                    spec.needed,
+                )
                 for one, found in zip(series, nested, strict=True)
             ),
             input_loss=loss_curve(input_distances(sample.left, sample.right), budgets),
@@ -325,7 +356,7 @@ def run_audit(
         )
 
     tell = progress or (lambda done, total: None)
-    settings = Settings(batch=computer.at_once, keep=0, estimate_pairs=0)
+    settings = Settings(batch=computer.at_once, keep=0)
     try:
         Engine(
             question, InProcess(computer.answer), results, settings,

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from robustness_core import __version__, datasets
 from robustness_core.checkpoints import load
-from robustness_core.collision import Collisions, estimate, find_collisions
+from robustness_core.collision import Collisions, find_collisions, hints, nearest
+from robustness_core.collision.hints import MOST_ROWS
 from robustness_core.engine.tasks import (
     Answer,
     Description,
     Distances,
-    Estimates,
     Failure,
+    Hints,
     Kept,
     Machine,
     NeedsContent,
@@ -43,7 +44,11 @@ from robustness_core.projection import project
 
 BATCH = {"cpu": 16, "cuda": 256, "mps": 64}  # pairs that are worth a block, searched at once beside processors
 _AT_ONCE_CPU = 64  # pairs; there, however many are searched at once, a distance is the same to the last bit
-_ESTIMATES_AT_ONCE = 64
+LOOKS = {  # what a task searches: presets, None for that of the series, each with the number of its start
+    "distances": ((None, 0),),
+    "again": (("thorough", 1),),
+    "gap": ((None, 1), (None, 2), ("thorough", 0), ("thorough", 1)),
+}
 _MEMORY_SHARE = 0.25  # of all the memory there is, not of what is free just now: the same today and tomorrow
 _NETWORKS_KEPT = 4
 
@@ -70,14 +75,14 @@ class Computer:
         return _AT_ONCE_CPU if self._device.type == "cpu" else BATCH[self._device.type]
 
     def answer(self, task: Task) -> Answer:
-        """The distances, estimates or norms of a task. Never raises; what goes wrong is a Failure."""
+        """The distances, hints or norms of a task. Never raises; what goes wrong is a Failure."""
         try:
             if task.network.sha256 not in self._networks and task.network.content is None:
                 return NeedsContent()
             network = self._network(task.network)
             start = time.perf_counter()
-            if task.kind == "estimates":
-                return Estimates(self._estimates(task, network), time.perf_counter() - start)
+            if task.kind == "hints":
+                return Hints(self._hints(task, network), time.perf_counter() - start)
             if task.kind == "norms":
                 return self._norms(task, network)
             return self._distances(task, network, start)
@@ -86,19 +91,7 @@ class Computer:
 
     def _distances(self, task: Task, network: Network, start: float) -> Distances:
         size = task.batch or self.at_once
-        search, series = self._search(task, network), task.series
-        parts = [
-            find_collisions(
-                search,
-                *pair,
-                method=series.method,
-                preset=series.preset,
-                threat=series.threat,
-                seed=series.seed,
-                memory=self._memory,
-            )
-            for pair in _batches(task, size, self._device)
-        ]
+        parts = [self._nearest(task, network, *pair) for pair in _batches(task, size, self._device)]
         found = Found.joined([part.found for part in parts])[: len(task)]
         kept = tuple(
             _kept(task, int(place), parts[place // size], int(place % size), network, self._device)
@@ -106,10 +99,33 @@ class Computer:
         )
         return Distances(found, kept, time.perf_counter() - start)
 
-    def _estimates(self, task: Task, network: Network) -> Any:
-        search = self._search(task, network)
-        batches = _batches(task, _ESTIMATES_AT_ONCE, self._device)
-        return np.concatenate([estimate(search, left, right).numpy() for left, right in batches])[: len(task)]
+    def _nearest(self, task: Task, network: Network, left: Tensor, right: Tensor) -> Collisions:
+        """Of the searches that a task asks for the nearest collision of each pair."""
+        series = task.series
+        looks = [
+            find_collisions(
+                self._search(task, network),
+                left,
+                right,
+                method=series.method,
+                preset=preset or series.preset,
+                threat=series.threat,
+                seed=series.seed,
+                start=first,
+                memory=self._memory,
+            )
+            for preset, first in LOOKS[task.kind]
+        ]
+        return nearest(looks)
+
+    def _hints(self, task: Task, network: Network) -> Any:
+        """Of more features than MOST_ROWS those of so many mixtures: they order pairs as all of them would."""
+        series, features = task.series, task.features
+        if (features if series.m is None else series.m) > MOST_ROWS:
+            search = project(extractor(network, series.layer), features, MOST_ROWS, series.seed)
+        else:
+            search = self._search(task, network)
+        return hints(search, _tensor(task.left, self._device), _tensor(task.right, self._device))
 
     def _norms(self, task: Task, network: Network) -> Norms:
         layer = extractor(network, task.series.layer)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustness_core.errors import StrataError
-from robustness_core.found import Floats, Found
+from robustness_core.found import Finding, Floats, Found
 from robustness_core.spec import AuditSpec, SeriesSpec
 
 NOTE = "Distances are upper bounds found by search; losses are lower bounds, in nats, on the optimal loss."
@@ -25,13 +25,20 @@ class SeriesResult:
 
     Where another series of the audit found a nearer collision that is one of this series too (nesting.implies), its
     distance and residual stand here; passes are those of its own search. While pairs are unknown the curve is that of
-    the known ones, a lower bound too.
+    the known ones, a lower bound too. `finding`: what the curve rests on, once all is known that is wanted.
     """
 
     series: SeriesSpec
     features: int
     found: Found
     loss: Floats
+    finding: Finding | None = None
+    needed: bool = False
+
+    @property
+    def missing(self) -> int:
+        """Pairs that are unknown, and wanted."""
+        return 0 if self.needed and self.finding is not None else int((~self.found.known).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +68,11 @@ class AuditResult:
         return sum(one.found.distance.size for one in self.series)
 
     @property
+    def missing(self) -> int:
+        """Pairs that are unknown, and wanted."""
+        return sum(one.missing for one in self.series)
+
+    @property
     def layers(self) -> dict[tuple[str, int | None], list[SeriesResult]]:
         """(layer, m) -> its projections."""
         groups: dict[tuple[str, int | None], list[SeriesResult]] = {}
@@ -71,7 +83,8 @@ class AuditResult:
     def to_json(self) -> dict[str, Any]:
         """The audit as DESIGN.md fixes it for `audit --json`, with what is needed to compute it again.
 
-        null stands for unknown. `partial` stands there, and is true, only while a pair is.
+        null stands for unknown: of a pair that is not known yet, and then `partial` is there and true, or that the
+        curve does not need (`finding`).
         """
         spec, sample, search = self.spec, self.spec.sample, self.spec.search
         document = {
@@ -94,7 +107,7 @@ class AuditResult:
             "versions": dict(self.versions),
             "note": NOTE,
         }
-        return document if self.known == self.total else {**document, "partial": True}
+        return {**document, "partial": True} if self.missing else document
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Self:
@@ -115,6 +128,8 @@ class AuditResult:
                     layer["features"],
                     _found(one),
                     np.zeros(spec.epsilon.count) if one["loss"] is None else np.array(one["loss"]),
+                    None if one.get("finding") is None else Finding.from_json(one["finding"]),
+                    spec.needed,
                 )
                 for layer in payload["layers"]
                 for one in layer["projections"]
@@ -138,7 +153,7 @@ def read(path: Path) -> AuditResult:
 
 def _layer(layer: str, m: int | None, group: list[SeriesResult]) -> dict[str, Any]:
     """The mean is that of the projections wholly known, or while there is none of those begun."""
-    averaged = [one for one in group if one.found.complete] or [one for one in group if one.found.known.any()]
+    averaged = [one for one in group if not one.missing] or [one for one in group if one.found.known.any()]
     return {
         "layer": layer,
         "features": group[0].features,
@@ -157,6 +172,7 @@ def _projection(one: SeriesResult) -> dict[str, Any]:
         "residuals": _nullable(found.residual),
         "collided": collided.tolist(),
         "loss": one.loss.tolist() if known.any() else None,
+        "finding": None if one.finding is None else one.finding.to_json(),
         "mean_passes": float(found.passes[known].mean()) if known.any() else None,
     }
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness_core.engine.tasks import Answer, Distances, Estimates, Failure, NeedsContent
+from robustness_core.engine.plan import Places, Plan
+from robustness_core.engine.tasks import Answer, Distances, Failure, Hints, NeedsContent
 from robustness_core.errors import StrataError
-from robustness_core.found import Floats
+from robustness_core.found import Finding, Floats
 from robustness_core.spec import SeriesSpec
 
-ESTIMATE_FACTOR = 2.0  # no distance is expected to be below its estimate by more than this factor (1.7 was seen)
-
-Places = NDArray[np.intp]
 Pairs = Sequence[tuple[int, int]]  # places of a left and a right image in the sample
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,6 @@ class Settings:
     hang_seconds: float = 600.0  # a block that takes longer is taken for hung
     tries: int = 3  # of a block, each with a smaller batch
     keep: int = 5  # collisions of the closest pairs of each series
-    estimate_pairs: int = 512  # of one task; 0 for no estimates
     poll_seconds: float = 0.2
     drain_seconds: float = 5.0  # what still runs when an audit ends early gets so long before it is killed
 
@@ -40,12 +36,13 @@ class Settings:
 class Block:
     """The unit of work: B pairs of one series, `left` and `right` (B,) the places of their images in the sample.
 
-    `collisions`: only the images of pairs whose distances are known. `keep` and `batch` as in Task; `content`: the
-    process that computes it lacks the network's file.
+    `again` searches pairs once more, `gap` those drawn to measure the search gap; `collisions`: only the images of
+    pairs whose distances are known; `hints`: `left` and `right` are all images of each class. `keep` and `batch` as in
+    Task; `content`: the process that computes it lacks the network's file.
     """
 
     series: SeriesSpec
-    kind: Literal["distances", "estimates", "collisions"]
+    kind: Literal["distances", "again", "gap", "collisions", "hints"]
     left: Places
     right: Places
     keep: int = 0
@@ -60,44 +57,48 @@ class Block:
 class Scheduler:
     """The series of an audit one after the other, of each the closest pairs first; every pair is handed out once.
 
-    `hint` (L, R): any number a pair that grows with its distance, such as that of the images; it orders the pairs until
-    they are estimated. `missing`: how many pairs of each series are not known. `closed_form`: layers of which an
-    estimate costs as much as the distance.
+    `apart` (L, R): bounds on the distances from the images alone, in the threat model's norm (Plan). `missing`: how
+    many pairs of each series are not known. `closed_form`: layers whose distances are exact. `needed` as in Plan.
+    Of a series the hints come first, then its distances, then pairs are searched again that lie far above the guess,
+    then the search gap is measured.
     """
 
     def __init__(
         self,
         series: Sequence[SeriesSpec],
-        hint: NDArray[Any],
+        apart: NDArray[Any],
         missing: Mapping[SeriesSpec, int],
         settings: Settings,
         closed_form: Collection[str] = (),
+        *,
+        needed: bool = False,
     ):
         self._waiting = deque(ordered(series))
-        self._hint = hint
+        self._apart = apart
         self._left = dict(missing)
         self._settings = settings
         self._closed_form = closed_form
+        self._needed = needed
         self._open: dict[SeriesSpec, _Series] = {}
         self._again: deque[Block] = deque()
         self._first = True
-        self.total = hint.size * len(series)
+        self.total = apart.size * len(series)
 
     # ------------------------------------------------------------------------------------------------ what is known
 
     @property
     def ended(self) -> bool:
-        """Every distance is known, and every series closed."""
+        """Every distance is known that is wanted, and every series closed."""
         return not self._waiting and not self._open
 
     @property
     def done(self) -> int:
-        """Pairs whose distances are known, of `total`."""
+        """Pairs of `total` that are known, or not wanted."""
         return self.total - sum(self._left.values())
 
     @property
     def left(self) -> Counter[tuple[str, int | None]]:
-        """(layer, m) -> pairs that are missing."""
+        """(layer, m) -> pairs that are missing, as far as they are wanted."""
         counts: Counter[tuple[str, int | None]] = Counter()
         for series, missing in self._left.items():
             counts[series.layer, series.m] += missing
@@ -105,7 +106,7 @@ class Scheduler:
 
     def final_epsilon(self) -> float | None:
         """Up to this budget the curve of the series in work is final; see Plan.final_epsilon."""
-        return next((one.plan.final_epsilon() for one in self._open.values() if not one.plan.finished), None)
+        return next((one.plan.final_epsilon() for one in self._open.values() if not one.ended), None)
 
     # ---------------------------------------------------------------------------------------------- series by series
 
@@ -114,17 +115,34 @@ class Scheduler:
         """The series to take up when `next_task` has nothing."""
         return self._waiting[0] if self._waiting else None
 
-    def take_up(self, series: SeriesSpec, missing: Bools) -> None:
-        """Hand out pairs of the `waiting` series: those that are `missing` (L, R) by now."""
+    def take_up(self, series: SeriesSpec, distance: Floats, *, settled: bool = False) -> None:
+        """Hand out pairs of the `waiting` series: of `distance` (L, R) those that are NaN by now.
+
+        `settled`: what its curve rests on is known already, of all that is wanted.
+        """
         self._waiting.remove(series)
-        self._left[series] = count = int(missing.sum())
-        settings = self._settings
-        worth_it = settings.estimate_pairs > 0 and count > settings.batch and series.layer not in self._closed_form
-        self._open[series] = _Series(Plan(missing, self._hint), worth_it)
+        plan = Plan(distance, self._apart, needed=self._needed)
+        exact = series.layer in self._closed_form
+        one = _Series(plan, exact, worked=exact)
+        missing = int(np.isnan(distance).sum())
+        if settled and (self._needed or missing == 0):
+            one.steps, one.worked, missing = [], False, 0
+        elif distance.size <= self._settings.batch:
+            one.steps = ["distances"]
+        elif one.exact and not self._needed:
+            one.steps.remove("hints")
+        self._left[series] = missing
+        self._open[series] = one
+        self._advance(series)
 
     def complete(self, series: SeriesSpec) -> bool:
-        """Whether every distance of a series that was taken up is known."""
-        return self._open[series].plan.finished
+        """Whether all is known that is wanted of a series that was taken up and is not closed."""
+        return series in self._open and self._open[series].ended
+
+    def finding(self, series: SeriesSpec) -> Finding | None:
+        """What the curve of a complete series rests on; None where nothing was looked at."""
+        one = self._open[series]
+        return one.plan.finding(exact=one.exact) if one.worked else None
 
     def close(self, series: SeriesSpec, lacking: Pairs = ()) -> None:
         """A complete series is done with, once the collisions of the `lacking` pairs have been searched."""
@@ -143,47 +161,103 @@ class Scheduler:
         return next((block for series in self._open if (block := self._next_of(series)) is not None), None)
 
     def _next_of(self, series: SeriesSpec) -> Block | None:
-        """Estimates and distances take turns, so that the curve grows while the order is still being found."""
+        """The next block of the step that a series is at; None while its answers are waited for."""
         one, settings = self._open[series], self._settings
-        if one.plan.exhausted:
+        if one.ended:
             return None
-        if one.estimates and not self._first and not one.estimated_last:
-            places = one.plan.take_for_estimate(settings.estimate_pairs)
-            if len(places):
-                one.estimated_last = True
-                return self._block(series, "estimates", places)
-        one.estimated_last = self._first = False
-        seconds, longest = settings.block_seconds, settings.hang_seconds / 4
-        return self._block(
-            series, "distances", one.plan.take(block_size(one.seconds_a_pair, settings.batch, seconds, longest=longest))
-        )
+        first, self._first = self._first, False
+        if first and not one.plan.finished:  # the first points of all, before anything that orders them
+            return self._searched(series, "distances", one.plan.take(settings.batch))
+        step = one.steps[0]
+        if step == "distances":
+            seconds, longest = settings.block_seconds, settings.hang_seconds / 4
+            size = block_size(one.seconds_a_pair, settings.batch, seconds, longest=longest)
+            places = one.plan.take(size)
+            return self._searched(series, "distances", places) if len(places) else None
+        if one.asked:
+            return None
+        one.asked = True
+        if step == "hints":
+            left, right = (np.arange(count) for count in self._apart.shape)
+            return Block(series, "hints", left, right)
+        places = one.places
+        one.out = len(places)
+        blocks = [self._searched(series, step, part) for part in _parts(places, settings.batch)]
+        self._again.extend(blocks[1:])
+        return blocks[0]
 
-    def _block(self, series: SeriesSpec, kind: Literal["distances", "estimates"], places: Places) -> Block:
-        left, right = np.unravel_index(places, self._hint.shape)
-        return Block(series, kind, left, right, keep=self._settings.keep if kind == "distances" else 0)
+    def _searched(self, series: SeriesSpec, kind: Literal["distances", "again", "gap"], places: Places) -> Block:
+        left, right = np.unravel_index(places, self._apart.shape)
+        return Block(series, kind, left, right, keep=self._settings.keep if kind != "gap" else 0)
 
     def _places(self, block: Block) -> Places:
-        places: Places = block.left * self._hint.shape[1] + block.right
+        places: Places = block.left * self._apart.shape[1] + block.right
         return places
+
+    def _step(self, series: SeriesSpec) -> None:
+        """A step of a series is done."""
+        one = self._open[series]
+        one.steps.pop(0)
+        one.asked = False
+        self._advance(series)
+
+    def _advance(self, series: SeriesSpec) -> None:
+        """Go to the next step of a series that has something to do; back to its distances where news opened them."""
+        one = self._open[series]
+        while one.steps and not one.asked and one.steps[0] != "hints":
+            if not one.plan.finished:
+                if one.steps[0] != "distances":
+                    one.steps.insert(0, "distances")
+                break
+            if one.exact:
+                one.steps = []
+            elif one.steps[0] != "distances":
+                one.places = one.plan.far() if one.steps[0] == "again" else one.plan.drawn()
+                if len(one.places):
+                    break
+            del one.steps[:1]
+        self._left[series] = min(self._left[series], one.plan.left) if one.steps else 0
 
     def on_answer(self, block: Block, answer: Answer) -> None:
         """Take in what came of a block. Raises StrataError where it cannot be had."""
         one = self._open.get(block.series)
-        if one is None:  # estimates of a series that was complete before they came
+        if one is None:
             return
         match answer:
             case NeedsContent():
                 self._again.appendleft(replace(block, content=True))
             case Failure():
                 self._failed(block, answer)
-            case Estimates():
-                one.plan.estimated(self._places(block), answer.distance)
+            case Hints():
+                one.plan.hint(answer.values)
+                self._step(block.series)
             case Distances() if block.kind == "collisions":
                 del self._open[block.series]
             case Distances():
-                one.plan.done(self._places(block))
-                one.seconds_a_pair = answer.seconds / len(block)
-                self._left[block.series] -= len(block)
+                self._found(one, block, answer)
+
+    def _found(self, one: _Series, block: Block, answer: Distances) -> None:
+        places, distance = self._places(block), answer.found.distance
+        one.worked = True
+        if block.kind == "distances":
+            one.plan.done(places, distance)
+            one.seconds_a_pair = answer.seconds / len(block)
+            self._advance(block.series)
+            return
+        one.came.append((places, distance))
+        self._back(block)
+
+    def _back(self, block: Block) -> None:
+        """A block of another search is back, for good or ill: once all are, what they found is taken in."""
+        one = self._open[block.series]
+        one.out -= len(block)
+        if one.out:
+            return
+        if one.came:
+            places, distance = (np.concatenate(parts) for parts in zip(*one.came, strict=True))
+            (one.plan.looked_again if block.kind == "again" else one.plan.compared)(places, distance)
+        one.came = []
+        self._step(block.series)
 
     def on_hang(self, block: Block) -> None:
         """A block was ended for it took too long: it hangs, or is slow and its pairs are tried again in parts."""
@@ -196,20 +270,23 @@ class Scheduler:
             return
         one.seconds_a_pair = max(one.seconds_a_pair or 0.0, limit / pairs)
         parts = [
-            self._block(block.series, "distances", part) for part in np.array_split(self._places(block), min(4, pairs))
+            self._searched(block.series, "distances", part)
+            for part in np.array_split(self._places(block), min(4, pairs))
         ]
         self._again.extendleft(replace(part, tries=block.tries + 1) for part in parts)  # at once, see what it is
 
     def _failed(self, block: Block, failure: Failure) -> None:
-        if block.kind == "estimates":
-            self._open[block.series].estimates = False  # they only order the pairs
-        elif failure.final:
+        if block.kind == "hints":
+            self._step(block.series)  # they only order the pairs, and say which are not needed
+        elif failure.final and block.kind == "distances":
             raise StrataError(failure.sentence)
-        elif block.tries < self._settings.tries:
+        elif block.tries < self._settings.tries and not failure.final:
             batch = max(1, (block.batch or self._settings.batch) // 4)
             self._again.append(replace(block, batch=batch, tries=block.tries + 1))
         elif block.kind == "collisions":  # pictures, not results: the audit does without them
             del self._open[block.series]
+        elif block.kind in ("again", "gap"):  # what is found stands without them
+            self._back(block)
         else:
             raise StrataError(f"A block of layer {block.series.layer} failed {block.tries} times: {failure.sentence}")
 
@@ -220,71 +297,34 @@ def ordered(series: Sequence[SeriesSpec]) -> list[SeriesSpec]:
     return sorted(series, key=lambda one: 0 if one.m is None else one.seed - first)
 
 
-class Plan:
-    """The pairs of one series and how far they are; a pair is named by its place in the flat matrix (L, R).
-
-    `missing` (L, R): the pairs to search; `hint` (L, R) as in Scheduler.
-    """
-
-    def __init__(self, missing: Bools, hint: NDArray[Any]):
-        order = np.argsort(hint, axis=None, kind="stable")
-        self._order = order[missing.ravel()[order]]
-        self._estimate = np.full(missing.size, np.nan)
-        self._asked = np.zeros(missing.size, dtype=bool)  # handed out for an estimate
-        self._taken = ~missing.ravel()  # known, or handed out for a distance
-        self._done = ~missing.ravel()
-
-    def take(self, count: int) -> Places:
-        """Up to `count` pairs to search next, those that look closest first."""
-        open_ = self._order[~self._taken[self._order]]
-        known = open_[~np.isnan(self._estimate[open_])]
-        closest = known[np.argsort(self._estimate[known], kind="stable")]
-        unknown = open_[np.isnan(self._estimate[open_])]
-        chosen = np.concatenate([closest, unknown])[:count]
-        self._taken[chosen] = True
-        return chosen
-
-    def take_for_estimate(self, count: int) -> Places:
-        """Up to `count` pairs that are neither estimated nor searched."""
-        open_ = self._order[~(self._asked | self._taken)[self._order]]
-        chosen = open_[:count]
-        self._asked[chosen] = True
-        return chosen
-
-    def estimated(self, places: Places, values: Floats) -> None:
-        self._estimate[places] = values
-
-    def done(self, places: Places) -> None:
-        self._done[places] = True
-
-    @property
-    def exhausted(self) -> bool:
-        """Every pair is handed out."""
-        return bool(self._taken.all())
-
-    @property
-    def finished(self) -> bool:
-        return bool(self._done.all())
-
-    def final_epsilon(self) -> float | None:
-        """Up to this budget no missing pair adds an edge, if no estimate is more than ESTIMATE_FACTOR too large.
-
-        None while a missing pair has no estimate, and when no pair is missing.
-        """
-        estimates = self._estimate[~self._done]
-        if len(estimates) == 0 or np.isnan(estimates).any():
-            return None
-        return float(estimates.min()) / ESTIMATE_FACTOR
-
-
 @dataclass(eq=False)
 class _Series:
-    """A series in work."""
+    """A series in work: the `steps` that are left of it, the first of them under way.
+
+    `places`: the pairs that its step searches again, or compares. `asked`: what a step needs once is handed out; `out`
+    pairs of it have not come back, `came` are those that have.
+    `worked`: some pair was searched, or none need be, since distances are `exact`.
+    """
 
     plan: Plan
-    estimates: bool
-    estimated_last: bool = False
+    exact: bool = False
+    steps: list[Literal["hints", "distances", "again", "gap"]] = field(
+        default_factory=lambda: ["hints", "distances", "again", "gap"]
+    )
+    places: Places = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    asked: bool = False
+    out: int = 0
+    came: list[tuple[Places, Floats]] = field(default_factory=list)
     seconds_a_pair: float | None = None
+    worked: bool = False
+
+    @property
+    def ended(self) -> bool:
+        return not self.steps
+
+
+def _parts(places: Places, size: int) -> list[Places]:
+    return np.split(places, range(size, len(places), size))
 
 
 def block_size(

@@ -42,9 +42,11 @@ class NetworkFile:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A block, B pairs of one series: their distances, or a cheap estimate of each to order them.
+    """A block, B pairs of one series: their distances by one search; once more, `again`, by another; or the nearest of
+    several, for the search `gap`.
 
-    Of kind `norms`: the norms of an affine layer, with the lengths of all pairs of `left` (L) and `right` (R).
+    Of kind `hints` and `norms`, `left` (L) and `right` (R) are all images of each class: what hints at the distances of
+    all their pairs, or the norms of an affine layer with the lengths of all pairs.
 
     `batch` pairs are searched at once; 0 means the device's usual number. A distance depends on nothing but the series
     and its two images, bit for bit, however the pairs are cut into blocks: on processors whatever the batch, on other
@@ -52,7 +54,7 @@ class Task:
     back too.
     """
 
-    kind: Literal["distances", "estimates", "norms"]
+    kind: Literal["distances", "again", "gap", "hints", "norms"]
     network: NetworkFile
     series: SeriesSpec
     features: int
@@ -85,10 +87,10 @@ class Distances:
 
 
 @dataclass(frozen=True, eq=False)
-class Estimates:
-    """Cheap guesses of B distances."""
+class Hints:
+    """What grows with the distance of each pair, (P, L, R); see collision.hints."""
 
-    distance: NDArray[np.float64]
+    values: NDArray[np.float64]
     seconds: float
 
 
@@ -116,7 +118,7 @@ class Failure:
     detail: str
 
 
-Answer = Distances | Estimates | Norms | NeedsContent | Failure
+Answer = Distances | Hints | Norms | NeedsContent | Failure
 
 
 @dataclass(frozen=True)

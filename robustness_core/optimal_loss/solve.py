@@ -18,7 +18,7 @@ right vertex; otherwise the minimum cut splits it (Algorithm 1 of Bhagoji et al.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -123,12 +123,30 @@ def _along(
     budgets = np.asarray(epsilons, dtype=np.float64)
     if budgets.ndim != 1 or np.isnan(budgets).any() or (budgets < 0).any():
         raise ValueError("The budgets ε must be a list of numbers that are 0 or more.")
-    solution = _Solution(*_check_weights(weights, matrix.shape))
+    order = np.argsort(budgets, kind="stable")
     loss = np.empty(len(budgets))
-    for position in np.argsort(budgets, kind="stable"):
-        solution.update(matrix <= budgets[position])
+    for position, solution in zip(order, _growing(matrix, budgets[order], weights), strict=True):
         loss[position] = loss_of(solution)
     return loss
+
+
+def probabilities(distances: npt.ArrayLike, epsilons: npt.ArrayLike) -> Iterator[tuple[float, Floats, Floats]]:
+    """Each budget of `epsilons` (E,), ascending, with the optimal q of the left (L,) and of the right (R,) images.
+
+    Only good until the next is asked for. Otherwise as `loss_curve`.
+    """
+    for solution, budget in zip(
+        _growing(check_distances(distances), epsilons, None), np.asarray(epsilons), strict=True
+    ):
+        yield float(budget), solution.left_value, solution.right_quality()
+
+
+def _growing(matrix: Floats, ascending: npt.ArrayLike, weights: Weights | None) -> Iterator[_Solution]:
+    """The solution at each budget, each made of the one before."""
+    solution = _Solution(*_check_weights(weights, matrix.shape))
+    for budget in np.asarray(ascending):
+        solution.update(matrix <= budget)
+        yield solution
 
 
 def _check_conflicts(conflicts: npt.ArrayLike) -> Bools:

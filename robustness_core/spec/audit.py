@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from robustness_core.spec.checks import key_of, require
@@ -12,13 +12,15 @@ from robustness_core.spec.search import SearchSpec
 from robustness_core.spec.threat import Threat
 from robustness_core.spec.view import EpsilonGrid
 
+ALL_UP_TO = 20  # images a class: of few pairs every one is searched, since single ones weigh much (measured)
+
 
 @dataclass(frozen=True)
 class AuditSpec:
     """An audit: a network, which images, which search; and the budgets of its curves, which are no part of it.
 
     `network` is the name of a network (or a path, for the command line). Audits that differ in `epsilon` alone are
-    equal and have one key.
+    equal and have one key. Up to ALL_UP_TO images a class all pairs are searched, whatever was asked.
     """
 
     network: str
@@ -28,6 +30,8 @@ class AuditSpec:
 
     def __post_init__(self) -> None:
         require(bool(self.network), "Choose a network.")
+        if self.search.pairs != "all" and self.sample.size <= ALL_UP_TO:
+            object.__setattr__(self, "search", replace(self.search, pairs="all"))
 
     @classmethod
     def of(cls, network: str, **named: Any) -> Self:
@@ -41,6 +45,11 @@ class AuditSpec:
         view = {"epsilon": named.pop("epsilon")} if "epsilon" in named else {}
         sample = SampleSpec(**{one.name: named.pop(one.name) for one in fields(SampleSpec) if one.name in named})
         return cls(network, sample, SearchSpec(**named, seed=seed if first is None else first), **view)
+
+    @property
+    def needed(self) -> bool:
+        """Whether only the pairs are searched that the curves need."""
+        return self.search.pairs == "needed"
 
     @property
     def seeds(self) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from robustness_core.spec.audit import AuditSpec
+from robustness_core.spec.audit import ALL_UP_TO, AuditSpec
 from robustness_core.spec.methods import METHODS, PRESETS
+from robustness_core.spec.search import PAIRS
 from robustness_core.spec.view import MOST_BUDGETS, EpsilonGrid
 
 
@@ -66,7 +67,7 @@ FIELDS: Mapping[str, Field] = {
             keys=("S",),
             flag="--samples",
             label="Sample S",
-            help="Images of each class; all S² pairs are searched. A larger sample contains the smaller one.",
+            help="Images of each class, which make S² pairs. A larger sample contains the smaller one.",
             words=lambda spec: [spec.sample.size],
             default=20,
             least=1,
@@ -160,6 +161,17 @@ FIELDS: Mapping[str, Field] = {
             words=lambda spec: [spec.search.preset],
             default="default",
             options=PRESETS,
+        ),
+        Field(
+            name="pairs",
+            keys=("pairs",),
+            flag="--pairs",
+            label="Pairs",
+            help="needed: the pairs that could change a curve, as far as can be guessed; what is left out is said. "
+            f"all: every pair, for mean distances and complete matrices. Up to S = {ALL_UP_TO} always all.",
+            words=lambda spec: [spec.search.pairs] if spec.sample.size > ALL_UP_TO else [],
+            default="needed",
+            options=PAIRS,
         ),
         Field(
             name="split",

@@ -20,8 +20,8 @@ class Method:
     `version` changes whenever its distances may change: distances of two versions never mix. `passes`: preset -> the
     forward and backward passes, both images counted, that a pair is expected to cost at m = 10. `threats`: the threat
     models that it serves. `bounds`: what its number is. `search`: its function as `module:name`, which is called as
-    (constraint, originals, features of the originals, preset, seed, goal); a name, so that the web process, which
-    reads this table, needs no torch.
+    (constraint, originals, features of the originals, preset, seed, goal, number of the first start); a name, so that
+    the web process, which reads this table, needs no torch.
     """
 
     name: str

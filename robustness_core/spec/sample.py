@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from robustness_core.spec.checks import check_seed, is_int, require
+from robustness_core.spec.checks import check_seed, is_int, key_of, require
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,10 @@ class SampleSpec:
     ) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
         """The sample of each class: indices into `labels`, those of the split, (S,) int64."""
         return [sample_indices(labels, label, self.size, self.seed, self.left_out) for label in self.classes]
+
+    @property
+    def key(self) -> str:
+        return key_of(self.identity())
 
     def identity(self) -> dict[str, Any]:
         """What decides the images, without fields at their historical defaults."""

@@ -74,12 +74,16 @@ def threat_identity(threat: Threat) -> dict[str, Any]:
     return {} if threat == PAPERS else {"threat": {"norm": threat.norm, "box": threat.box}}
 
 
+PAIRS = ("needed", "all")  # which pairs are searched
+
+
 @dataclass(frozen=True)
 class SearchSpec:
     """What is searched for each pair: layers x m's x N projections, by a method, under a threat model.
 
     `m` holds one or more projection dimensions; None stands for "no projection". Projection i uses the seed
-    `seed + i`, so asking for one more projection keeps the others. Raises SpecError.
+    `seed + i`, so asking for one more projection keeps the others. `pairs`: all, or those needed for the curves, which
+    are the pairs that could change one as far as can be guessed (engine.plan). Raises SpecError.
     """
 
     layers: tuple[str, ...]
@@ -89,6 +93,7 @@ class SearchSpec:
     method: str = "balanced"
     preset: str = "default"
     threat: Threat = PAPERS
+    pairs: str = "all"
 
     def __post_init__(self) -> None:
         for name in ("layers", "m"):  # JSON gives lists
@@ -107,6 +112,7 @@ class SearchSpec:
             f"The number of projections N is {self.projections}; it must be a whole number from 1 to 1000.",
         )
         check_seed(self.seed, " of the projections")
+        require(self.pairs in PAIRS, f"The pairs {self.pairs!r} are not one of {', '.join(PAIRS)}.")
         check_method(self.method, self.preset, self.threat)
 
     def check(self, features: Mapping[str, int]) -> None:
@@ -132,13 +138,17 @@ class SearchSpec:
             self.check(features)
         return found
 
-    def series(self, network_sha256: str) -> list[SeriesSpec]:
-        """The series, projection by projection within m within layer; without m only one."""
+    def series(self, network_sha256: str, features: Mapping[str, int]) -> list[SeriesSpec]:
+        """The series, projection by projection within m within layer.
+
+        Only one where the projections would all ask the same question: without m, and where m is the number of
+        `features` nj of a layer, since A is invertible then whatever its seed.
+        """
         return [
-            SeriesSpec(network_sha256, layer, m, self.seed + i, self.method, self.preset, threat=self.threat)
+            SeriesSpec(network_sha256, layer, m, seed, self.method, self.preset, threat=self.threat)
             for layer in self.layers
             for m in self.m
-            for i in range(1 if m is None else self.projections)
+            for seed in ([0] if m in (None, features.get(layer)) else range(self.seed, self.seed + self.projections))
         ]
 
     def identity(self) -> dict[str, Any]:
@@ -150,7 +160,7 @@ class SearchSpec:
             "method": self.method,
             "preset": self.preset,
         }
-        return named | threat_identity(self.threat)
+        return named | threat_identity(self.threat) | ({"pairs": self.pairs} if self.pairs != "all" else {})
 
 
 def too_large_words(too_large: Sequence[tuple[str, int]], features: Mapping[str, int]) -> str:

@@ -46,7 +46,7 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[store.Da
         synthetic.finish(db, OTHER)
         synthetic.finish(db, ASKED)
         layers = tuple(layer.name for layer in synthetic.SMALL)
-        synthetic.keep_collisions(db, ASKED.replace(layers=layers), available[ASKED.network].sha256, *PAIR)
+        synthetic.keep_collisions(db, ASKED.replace(layers=layers), available[ASKED.network], *PAIR)
         yield db, address
 
 

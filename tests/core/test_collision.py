@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustness_core.collision import balanced, estimate, find, find_collisions, matrix_free, verification
+from robustness_core.collision import balanced, find, find_collisions, hints, matrix_free, nearest, verification
 from robustness_core.collision.constraint import Constraint
 from robustness_core.errors import StrataError
 from robustness_core.layers import extractor
@@ -486,21 +486,47 @@ def test_little_memory_means_small_batches_and_the_same_answer() -> None:
     torch.testing.assert_close(narrow.distance, wide.distance, rtol=1e-6, atol=0)
 
 
-def test_the_estimate_is_exact_for_affine_layers_and_ranks_pairs_elsewhere() -> None:
-    left, right = pairs(40)
+def every_pair(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """All pairs of both lists, left image by left image."""
+    return left.repeat_interleave(len(right), 0), right.repeat(len(left), 1, 1, 1)
+
+
+def test_the_first_hint_is_the_distance_of_affine_layers_and_all_rank_pairs_elsewhere() -> None:
+    left, right = pairs(6)
     f = convolutional("conv1.pre", m=7)
-    torch.testing.assert_close(estimate(f, left, right), find_collisions(f, left, right).distance, rtol=1e-4, atol=0)
+    distance = find_collisions(f, *every_pair(left, right[:5])).distance.view(6, 5).numpy()
+    values = hints(f, left, right[:5])
+    np.testing.assert_allclose(np.exp(values[0]), distance, rtol=1e-3)
+    np.testing.assert_allclose(np.exp(values[1]), distance, rtol=1e-3)  # one Gram matrix serves all images
     f = convolutional("fc1", m=7)
-    ranks = [
-        t.argsort().argsort().double() for t in (estimate(f, left, right), find_collisions(f, left, right).distance)
-    ]
-    assert torch.corrcoef(torch.stack(ranks))[0, 1] > 0.5
+    found = find_collisions(f, *every_pair(left, right)).distance.numpy()
+    for value in hints(f, left, right):
+        assert np.corrcoef(value.ravel().argsort().argsort(), found.argsort().argsort())[0, 1] > 0.3
+
+
+def test_hints_are_numbers_where_features_meet_or_nothing_moves_them() -> None:
+    left, _ = pairs(3)
+    assert np.isfinite(hints(convolutional("fc1", m=7), left, left)).all()
+    dead = nn.Sequential(nn.Flatten(), nn.Linear(144, 4), nn.ReLU())
+    nn.init.constant_(dead[1].bias, -1e6)
+    assert np.isfinite(hints(dead, left, left.flip(0))).all()
+
+
+def test_another_start_is_another_search_and_the_nearest_counts() -> None:
+    f, (left, right) = convolutional("fc1", m=7), pairs(6)
+    starts = [find_collisions(f, left, right, start=start) for start in range(3)]
+    assert torch.equal(starts[1].distance, find_collisions(f, left, right, start=1).distance)
+    assert not torch.equal(starts[0].distance, starts[1].distance)
+    best = nearest(starts)
+    assert torch.equal(best.distance, torch.stack([one.distance for one in starts]).amin(dim=0))
+    assert torch.equal(best.passes, sum(one.passes for one in starts))
+    moved = torch.stack([best.left - left, best.right - right]).double().flatten(2).norm(dim=2).amax(dim=0)
+    torch.testing.assert_close(moved, best.distance, rtol=1e-5, atol=0)
 
 
 def test_no_pairs_give_no_collisions() -> None:
     nothing = torch.empty(0, 1, 12, 12)
     assert find_collisions(convolutional(), nothing, nothing).distance.shape == (0,)
-    assert estimate(convolutional(), nothing, nothing).shape == (0,)
 
 
 @pytest.mark.parametrize(

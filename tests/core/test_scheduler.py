@@ -10,21 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustness_core.engine.scheduler import (
-    ESTIMATE_FACTOR,
-    Block,
-    Plan,
-    Scheduler,
-    Settings,
-    block_size,
-    ordered,
-)
-from robustness_core.engine.tasks import Answer, Distances, Estimates, Failure, NeedsContent
+from robustness_core.engine.scheduler import Block, Scheduler, Settings, block_size, ordered
+from robustness_core.engine.tasks import Answer, Distances, Failure, Hints, NeedsContent
 from robustness_core.errors import StrataError
 from robustness_core.found import Found
 from robustness_core.spec import SeriesSpec
 
-SETTINGS = Settings(batch=3, block_seconds=0.05, hang_seconds=60.0, estimate_pairs=5)
+SETTINGS = Settings(batch=3, block_seconds=0.05, hang_seconds=60.0)
 UNLUCKY = Failure("The computation failed: no luck.", False, "no luck")
 
 
@@ -40,9 +32,9 @@ class Searcher:
     """
 
     scheduler: Scheduler
-    missing: dict[SeriesSpec, np.ndarray]
-    guess: np.ndarray
-    factor: np.ndarray  # a distance is its guess times this
+    known: dict[SeriesSpec, np.ndarray]
+    true: np.ndarray
+    hint: np.ndarray
     rng: np.random.Generator
     at_once: int = 1
     trouble: float = 0.0
@@ -51,16 +43,17 @@ class Searcher:
 
     def next(self) -> Block | None:
         while (block := self.scheduler.next_task()) is None and (one := self.scheduler.waiting) is not None:
-            self.scheduler.take_up(one, self.missing[one])
+            self.scheduler.take_up(one, self.known[one])
             self.close(one)
         return block
 
     def close(self, one: SeriesSpec) -> None:
+        """As the engine does, after whatever may have ended a series."""
         if self.scheduler.complete(one):
             self.scheduler.close(one)
 
     def run(self) -> Iterator[Block]:
-        """Each block of distances, after its answer was taken in."""
+        """Each block of distances found for the first time, after its answer was taken in."""
         out: list[Block] = []
         while not self.scheduler.ended:
             while len(out) < self.at_once and (block := self.next()) is not None:
@@ -72,10 +65,13 @@ class Searcher:
             block = out.pop(int(self.rng.integers(len(out))))
             if self.rng.random() < self.trouble and block.tries < SETTINGS.tries:
                 self.go_wrong(block)
+                self.close(block.series)
                 continue
             answer = self.answer(block)
             self.scheduler.on_answer(block, answer)
-            if isinstance(answer, Distances):
+            if block.kind != "distances":
+                self.close(block.series)
+            else:
                 pairs = zip(block.left.tolist(), block.right.tolist(), strict=True)
                 self.found.setdefault(block.series, []).extend(pairs)
                 self.close(block.series)
@@ -91,21 +87,20 @@ class Searcher:
             self.scheduler.on_answer(block, UNLUCKY)
 
     def answer(self, block: Block) -> Answer:
-        guess = self.guess[block.left, block.right]
-        if block.kind == "estimates":
-            return Estimates(guess, 0.001)
-        distance = guess * self.factor[block.left, block.right]
+        if block.kind == "hints":
+            return Hints(np.log(self.hint)[None], 0.001)
+        distance = self.true[block.left, block.right] * (0.9 if block.kind in ("again", "gap") else 1.0)
         return Distances(Found(distance, 0 * distance, distance >= 0, 0 * distance), (), 0.01 * len(block))
 
 
 def searcher(seed: int, shape: tuple[int, int], specs: list[SeriesSpec], **options) -> Searcher:
     rng = np.random.default_rng(seed)
-    missing = {one: rng.random(shape) < rng.choice([0.0, 0.5, 1.0]) for one in specs}
-    counts = {one: int(pairs.sum()) for one, pairs in missing.items()}
-    guess = rng.random(shape) + 0.1
-    factor = rng.uniform(1 / ESTIMATE_FACTOR, 3, shape)
+    hint = rng.random(shape) + 0.1
+    true = hint * rng.uniform(0.5, 3, shape)
+    known = {one: np.where(rng.random(shape) < rng.choice([0.0, 0.5, 1.0]), np.nan, true) for one in specs}
+    counts = {one: int(np.isnan(distance).sum()) for one, distance in known.items()}
     scheduler = Scheduler(specs, rng.random(shape), counts, SETTINGS, closed_form=["fc1"])
-    return Searcher(scheduler, missing, guess, factor, rng, **options)
+    return Searcher(scheduler, known, true, hint, rng, **options)
 
 
 SPECS = [series("conv1"), series("conv1", 1), series("fc1"), series("fc1", 1), series("logits", m=None)]
@@ -122,7 +117,7 @@ def test_every_missing_pair_is_found_once_whatever_goes_wrong_and_in_which_order
 ) -> None:
     one = searcher(seed, shape, SPECS, at_once=at_once, trouble=trouble)
     before = one.scheduler.done
-    assert before == one.scheduler.total - sum(int(pairs.sum()) for pairs in one.missing.values())
+    assert before == one.scheduler.total - sum(int(np.isnan(distance).sum()) for distance in one.known.values())
     for block in one.run():
         assert len(block) > 0
         before += len(block)
@@ -130,33 +125,15 @@ def test_every_missing_pair_is_found_once_whatever_goes_wrong_and_in_which_order
     assert one.scheduler.ended
     assert one.scheduler.done == one.scheduler.total
     assert not any(one.scheduler.left.values())
-    for spec, pairs in one.missing.items():
-        assert sorted(one.found.get(spec, [])) == [tuple(pair) for pair in np.argwhere(pairs).tolist()]
-
-
-@given(st.integers(0, 10_000), st.integers(1, 4), st.sampled_from([0.0, 0.4]))
-def test_what_is_final_is_final(seed: int, at_once: int, trouble: float) -> None:
-    """No distance is below its estimate by more than ESTIMATE_FACTOR here; then no later pair adds an edge."""
-    one = searcher(seed, (6, 7), [series("conv1")], at_once=at_once, trouble=trouble)
-    (spec,) = one.missing
-    true = one.guess * one.factor
-    said = 0.0
-    for _ in one.run():
-        final = one.scheduler.final_epsilon()
-        if final is not None:
-            assert final >= said
-            said = final
-            unknown = one.missing[spec].copy()
-            unknown[tuple(np.array(one.found[spec]).T)] = False
-            assert not (true[unknown] < final).any()
-    assert one.scheduler.final_epsilon() is None
+    for spec, distance in one.known.items():
+        assert sorted(one.found.get(spec, [])) == [tuple(pair) for pair in np.argwhere(np.isnan(distance)).tolist()]
 
 
 @given(st.integers(0, 10_000))
 def test_the_same_answers_lead_to_the_same_tasks(seed: int) -> None:
     once, again = (searcher(seed, (5, 5), SPECS, at_once=2, trouble=0.3) for _ in range(2))
     for one in (once, again):
-        assert list(one.run()) or not any(pairs.any() for pairs in one.missing.values())
+        assert list(one.run()) or not any(np.isnan(distance).any() for distance in one.known.values())
     assert [(b.series, b.kind, b.left.tolist(), b.right.tolist(), b.batch, b.tries) for b in once.order] == [
         (b.series, b.kind, b.left.tolist(), b.right.tolist(), b.batch, b.tries) for b in again.order
     ]
@@ -166,7 +143,7 @@ def opened(size: int, settings: Settings = SETTINGS, closed_form: tuple[str, ...
     """One series of one row of pairs, nearer ones first."""
     spec = series("conv1")
     scheduler = Scheduler([spec], np.arange(size)[None], {spec: size}, settings, closed_form)
-    scheduler.take_up(spec, np.ones((1, size), dtype=bool))
+    scheduler.take_up(spec, np.full((1, size), np.nan))
     return scheduler
 
 
@@ -191,7 +168,7 @@ def test_a_block_that_fails_is_tried_again_with_a_smaller_batch_until_the_audit_
 
 
 def test_a_block_that_hangs_is_tried_again_in_parts_at_once_and_later_ones_are_smaller() -> None:
-    scheduler = opened(8, Settings(batch=4, hang_seconds=60, estimate_pairs=0))
+    scheduler = opened(8, Settings(batch=4, hang_seconds=60))
     scheduler.on_hang(next_of(scheduler))
     parts = [next_of(scheduler) for _ in range(4)]
     assert sorted(part.right.tolist() for part in parts) == [[0], [1], [2], [3]]
@@ -201,18 +178,18 @@ def test_a_block_that_hangs_is_tried_again_in_parts_at_once_and_later_ones_are_s
     assert (again.right.tolist(), again.batch, again.tries) == (parts[0].right.tolist(), 1, 3)
 
 
-def test_estimates_that_fail_only_cost_the_order() -> None:
+def test_hints_that_fail_only_cost_the_order() -> None:
     scheduler = opened(9)
-    first = next_of(scheduler)
-    estimates = next_of(scheduler)
-    assert (first.kind, estimates.kind) == ("distances", "estimates")
-    scheduler.on_answer(estimates, UNLUCKY)
+    first, hints = next_of(scheduler), next_of(scheduler)
+    assert (first.kind, hints.kind) == ("distances", "hints")
+    assert scheduler.next_task() is None  # what is searched next waits for them
+    scheduler.on_answer(hints, UNLUCKY)
     assert [next_of(scheduler).right.tolist() for _ in range(2)] == [[3, 4, 5], [6, 7, 8]]
     assert scheduler.next_task() is None
 
 
 @pytest.mark.parametrize(("size", "closed_form"), [(3, ()), (9, ("conv1",))])
-def test_estimates_are_not_asked_where_there_is_nothing_to_order(size: int, closed_form: tuple[str, ...]) -> None:
+def test_hints_are_not_asked_where_there_is_nothing_to_order(size: int, closed_form: tuple[str, ...]) -> None:
     scheduler = opened(size, closed_form=closed_form)
     while (block := scheduler.next_task()) is not None:
         assert block.kind == "distances"
@@ -242,63 +219,6 @@ def test_every_layer_comes_before_the_second_projection() -> None:
     order = [(one.layer, one.m, one.seed) for one in ordered(asked)]
     assert set(order[:4]) == {(layer, m, seed) for layer in ("conv1", "logits") for m, seed in ((5, 4), (None, 0))}
     assert order[4:] == [("conv1", 5, 5), ("logits", 5, 5)]
-
-
-# --------------------------------------------------------------------------------------------- the order of one series
-
-
-def plan(hint: list[float]) -> Plan:
-    return Plan(np.ones((1, len(hint)), dtype=bool), np.array([hint]))
-
-
-def test_estimated_pairs_come_first_then_those_with_the_least_hint() -> None:
-    pairs = plan([5.0, 1.0, 4.0, 2.0, 3.0])
-    assert pairs.take(1).tolist() == [1]
-    pairs.estimated(np.array([0, 2]), np.array([9.0, 8.0]))
-    assert pairs.take(3).tolist() == [2, 0, 3]
-    assert pairs.take(5).tolist() == [4]
-    assert pairs.exhausted
-    assert not pairs.finished
-    pairs.done(np.arange(5))
-    assert pairs.finished
-
-
-def test_estimates_are_asked_once_and_not_of_what_is_computed() -> None:
-    pairs = plan([3.0, 1.0, 2.0, 4.0])
-    pairs.take(1)
-    assert pairs.take_for_estimate(2).tolist() == [2, 0]
-    assert pairs.take_for_estimate(5).tolist() == [3]
-    assert pairs.take_for_estimate(5).tolist() == []
-
-
-def test_the_final_budget_is_that_of_the_closest_missing_pair() -> None:
-    pairs = plan([1.0, 2.0, 3.0])
-    assert pairs.final_epsilon() is None
-    pairs.estimated(np.arange(3), np.array([6.0, 4.0, 8.0]))
-    assert pairs.final_epsilon() == 4.0 / ESTIMATE_FACTOR
-    pairs.done(np.array([1]))
-    assert pairs.final_epsilon() == 6.0 / ESTIMATE_FACTOR
-    pairs.done(np.array([0, 2]))
-    assert pairs.final_epsilon() is None
-
-
-def test_an_empty_plan_is_finished() -> None:
-    assert plan([]).finished
-    assert plan([]).exhausted
-
-
-@given(st.lists(st.floats(0, 10), min_size=1, max_size=40), st.lists(st.integers(1, 9), min_size=1), st.integers(0, 9))
-def test_every_pair_is_taken_once(hint: list[float], sizes: list[int], estimates: int) -> None:
-    pairs = plan(hint)
-    taken: list[int] = []
-    while not pairs.exhausted:
-        places = pairs.take_for_estimate(estimates)
-        pairs.estimated(places, np.asarray(hint)[places][::-1])
-        size = sizes[len(taken) % len(sizes)]
-        places = pairs.take(size)
-        assert 1 <= len(places) <= size
-        taken.extend(places.tolist())
-    assert sorted(taken) == list(range(len(hint)))
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_without_a_projection_the_seed_is_nothing() -> None:
 
 def test_an_audit_lists_its_series_in_order() -> None:
     spec = audit(layers=("conv1", "fc1"), m=(10, None), projections=2, seed=5)
-    listed = [(series.layer, series.m, series.seed) for series in spec.search.series("abc")]
+    listed = [(series.layer, series.m, series.seed) for series in spec.search.series("abc", {})]
     assert listed == [
         ("conv1", 10, 5),
         ("conv1", 10, 6),
@@ -178,8 +178,8 @@ def test_an_audit_lists_its_series_in_order() -> None:
         ("fc1", 10, 6),
         ("fc1", None, 0),
     ]
-    more = spec.replace(projections=3).search.series("abc")
-    assert set(spec.search.series("abc")) < set(more)  # one more projection keeps the others
+    more = spec.replace(projections=3).search.series("abc", {})
+    assert set(spec.search.series("abc", {})) < set(more)  # one more projection keeps the others
 
 
 def test_layers_are_checked_against_the_network() -> None:
@@ -302,8 +302,8 @@ def test_images_and_projections_have_a_seed_each_and_old_questions_keep_their_ke
     assert "projection_seed" not in old.to_json()
     assert old.replace(projection_seed=4) == old
     other = old.replace(projection_seed=9)
-    assert [series.seed for series in old.search.series("b")] == [4, 5]
-    assert [series.seed for series in other.search.series("b")] == [9, 10]
+    assert [series.seed for series in old.search.series("b", {})] == [4, 5]
+    assert [series.seed for series in other.search.series("b", {})] == [9, 10]
     assert other.key != old.key
     assert AuditSpec.from_json(json.loads(json.dumps(other.to_json()))) == other
     with pytest.raises(SpecError, match="seed of the projections"):

@@ -338,7 +338,7 @@ def stored_pair(db, open_screen):
     synthetic.finish(db, spec)
     closest = open_screen("explore", layers=["conv1", "logits"]).dataframe[2].value
     first = (int(closest.iloc[0]["x"]), int(closest.iloc[0]["x′"]))
-    synthetic.keep_collisions(db, spec, network.sha256, *first)
+    synthetic.keep_collisions(db, spec, network, *first)
     screen = open_screen("explore", layers=["conv1", "logits"], pair=f"{first[0]}-{first[1]}")
     return closest, screen
 
@@ -376,7 +376,7 @@ def test_downloads_hold_the_settings_and_the_numbers(db) -> None:
     network = synthetic.network(db)
     spec = synthetic.question()
     synthetic.finish(db, spec, share=0.5)
-    answer = known.answer(db, spec, network.sha256)
+    answer = known.answer(db, spec, network)
     part = export.Part(network, answer, known.curves(answer, network.features))
     document = json.loads(export.as_json([part]))
     assert document["settings"]["spec"] == json.loads(json.dumps(spec.to_json()))
@@ -402,7 +402,7 @@ def test_known_distances_never_fall_with_m_nor_grow_with_depth_without_projectio
     spec = synthetic.question(samples=4).replace(m=(5, 1, 10, None), projections=2)
     synthetic.finish(db, spec)
     layers = [layer for layer in network.features if layer in spec.search.layers]
-    answer = known.answer(db, spec.replace(layers=spec.search.layers[::-1]), network.sha256)
+    answer = known.answer(db, spec.replace(layers=spec.search.layers[::-1]), network)
     for layer in layers:
         for number in range(2):
             rising = [answer.groups[layer, m][number].matrix.distance for m in (1, 5, 10)]
@@ -417,7 +417,7 @@ def test_csv_text_is_no_formula(db) -> None:
 
     network = synthetic.network(db, "=cmd()")
     spec = synthetic.question("=cmd()")
-    answer = known.answer(db, spec, network.sha256)
+    answer = known.answer(db, spec, network)
     part = export.Part(network, answer, known.curves(answer, network.features))
     assert ",'=cmd()," in export.as_csv([part])
 
@@ -434,7 +434,7 @@ def test_report_is_whole_safe_and_its_command_asks_the_same(db) -> None:
     name = "<script>alert(1)</script> & co"
     network = synthetic.network(db, name)
     spec = synthetic.question(name, samples=5, layers=["conv1", "logits"]).replace(m=(None,), seed=3, preset="fast")
-    answer = known.answer(db, spec, network.sha256)
+    answer = known.answer(db, spec, network)
     curves = known.curves(answer, network.features)
     figure = layer_curves(spec.epsilon.values(), curves, {})
     part = export.Part(network, answer, curves)
@@ -458,7 +458,7 @@ def test_the_pair_stays_open_on_the_way_through_other_screens(db, open_screen) -
     synthetic.finish(db, spec)
     first = open_screen("explore").dataframe[2].value.iloc[0]
     pair = f"{first['x']}-{first['x′']}"
-    synthetic.keep_collisions(db, spec, network.sha256, int(first["x"]), int(first["x′"]))
+    synthetic.keep_collisions(db, spec, network, int(first["x"]), int(first["x′"]))
     screen = open_screen("explore", network=network.name, pair=pair)
     for name in ("scaling", "pairs", "explore"):
         screen.query_params.clear()
@@ -517,7 +517,7 @@ def test_misclassified_images_are_marked_and_left_out_at_a_click(db, open_screen
     }  # fmt: skip
     network = synthetic.network(db, "measured", {"evaluation": {"audited": measured}})
     synthetic.finish(db, spec)
-    synthetic.keep_collisions(db, spec, network.sha256, left[1], right[2])  # the network calls all of them 7
+    synthetic.keep_collisions(db, spec, network, left[1], right[2])  # the network calls all of them 7
     address = {"network": "measured", "S": "4", "layers": ["conv1", "logits"]}
     screen = open_screen("explore", **address)
     assert not screen.exception
@@ -571,7 +571,7 @@ def test_a_pair_without_projection_has_the_distance_of_its_cell(db, open_screen)
     synthetic.finish(db, spec)
     sample = datasets.load("mnist-5k").labels
     left, right = (int(sample_indices(sample, label, 4, 0)[0]) for label in (3, 7))
-    synthetic.keep_collisions(db, spec, network.sha256, left, right)
+    synthetic.keep_collisions(db, spec, network, left, right)
     for layer in ("conv1", "logits"):
         screen = open_screen("explore", full="true", S="4", layer=layer, pair=f"{left}-{right}")
         assert not screen.exception

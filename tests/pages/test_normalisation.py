@@ -52,14 +52,14 @@ def test_every_figure_says_what_it_rests_on(doubtful, db, open_screen, screen: s
 def test_pairs_say_what_they_rest_on(doubtful, db, open_screen) -> None:
     sample = datasets.load("mnist-5k").labels
     left, right = (int(sample_indices(sample, label, 20, 0)[0]) for label in (3, 7))
-    synthetic.keep_collisions(db, doubtful.spec, networks.by_name(db, NAME).sha256, left, right)
+    synthetic.keep_collisions(db, doubtful.spec, networks.by_name(db, NAME), left, right)
     text = said(open_screen("pairs", **words.address_of_pair(doubtful.spec, "conv1", 1, (left, right))))
     assert SENTENCE in text
 
 
 def test_settings_of_a_download_and_a_report_say_it_too(doubtful, db) -> None:
     network = networks.by_name(db, NAME)
-    answer = known.answer(db, doubtful.spec, network.sha256)
+    answer = known.answer(db, doubtful.spec, network)
     settings = export.settings(export.Part(network, answer, []))
     assert (settings["normalisation"], settings["normalisation_doubt"]) == (None, DOUBT)
     curves = known.curves(answer, network.features)
@@ -118,10 +118,12 @@ def test_a_corrected_network_is_another_one(db, open_screen, tmp_path) -> None:
     assert (right.mean, right.std) == ((0.0,), (1.0,))
     assert right.card["inspected"]["sha256"] == wrong.card["inspected"]["sha256"]  # of the same upload
     assert words.normalisation_doubt(right) == ""
-    one, other = ({series.key for series in asked.search.series(network.sha256)} for network in (wrong, right))
+    one, other = (
+        {series.key for series in asked.search.series(network.sha256, network.features)} for network in (wrong, right)
+    )
     assert not one & other
-    assert known.answer(db, asked, wrong.sha256).known == known.answer(db, asked, wrong.sha256).total
-    assert known.answer(db, asked.replace(network=right.name), right.sha256).known == 0
+    assert known.answer(db, asked, wrong).known == known.answer(db, asked, wrong).total
+    assert known.answer(db, asked.replace(network=right.name), right).known == 0
     assert [audit.spec.network for audit in audits.recent(db)] == ["mine"]
 
     path = tmp_path / "right.safetensors"

@@ -28,11 +28,11 @@ def first(db) -> tuple[int, int]:
 def closest_of(db, network, spec) -> tuple[int, int]:
     from pages.parts import known
 
-    answer = known.answer(db, spec, network.sha256)
+    answer = known.answer(db, spec, network)
     distance = answer.groups["logits", 10][0].matrix.distance
     i, j = np.unravel_index(distance.argmin(), distance.shape)
     chosen = int(answer.sample.left[i]), int(answer.sample.right[j])
-    synthetic.keep_collisions(db, spec, network.sha256, *chosen)
+    synthetic.keep_collisions(db, spec, network, *chosen)
     return chosen
 
 
@@ -52,9 +52,9 @@ def test_logits_meet_where_no_feature_is_projected_away(db, open_screen) -> None
     synthetic.finish(db, asked)
     from pages.parts import known
 
-    answer = known.answer(db, asked, network.sha256)
+    answer = known.answer(db, asked, network)
     left, right = int(answer.sample.left[0]), int(answer.sample.right[0])
-    synthetic.keep_collisions(db, asked, network.sha256, left, right)
+    synthetic.keep_collisions(db, asked, network, left, right)
     text = words(open_screen("pairs", network="=net", full="true", layer="fc1", pair=f"{left}-{right}"))
     assert "They meet up to the residual" in text
     text = words(open_screen("pairs", network="=net", m="100", layer="fc1", pair=f"{left}-{right}"))

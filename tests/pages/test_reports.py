@@ -222,7 +222,7 @@ def test_captions_of_a_screen_are_short_until_unfolded_and_ascii_in_latex(name, 
     if name == "pairs":
         shown = open_screen("pairs", network="second", S="4", N="2").dataframe[0].value.iloc[0]
         question = synthetic.question("second", samples=4).replace(projections=2)
-        synthetic.keep_collisions(db, question, second.sha256, int(shown["x"]), int(shown["x′"]))
+        synthetic.keep_collisions(db, question, second, int(shown["x"]), int(shown["x′"]))
     screen = open_screen(name, **{"S": "4", "N": "2", **EVERY_CAPTION[name]})
     assert not screen.exception
     said = [re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", caption.value) for caption in screen.caption]

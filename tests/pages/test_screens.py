@@ -266,7 +266,7 @@ def enter_shipped(db, network: str = "small-made-up") -> None:
     )
     one = np.ones((1, 1))
     found = Found(one, 0 * one, one > 0, one, ("cpu",), ("1",))
-    series = spec.search.series(record.sha256)
+    series = spec.search.series(record.sha256, record.features)
     audit = shipped.ShippedAudit(spec, series, (found,) * len(series), "cpu", {}, datetime.now(UTC))
     assert shipped.enter(db, record, audit, left, right)
 
@@ -423,7 +423,7 @@ def test_bars_of_a_card_stay_however_many_audits_came_to_nothing(db, open_screen
 def test_single_pairs_name_their_network_as_the_other_screens_do(db, open_screen) -> None:
     network = synthetic.network(db)
     synthetic.finish(db, synthetic.question())
-    series = tuple(synthetic.question().search.series(network.sha256)[:1])
+    series = tuple(synthetic.question().search.series(network.sha256, network.features)[:1])
     asked = audits.submit(db, PairSpec(series, ("mnist-5k", "train", 1), ("mnist-5k", "train", 2)))
     screen = open_screen("audits", pairs="true", audit=str(asked.id))
     assert screen.dataframe[0].value["network"].iloc[0] == network.name

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from robustness_core.engine.tasks import Norms
-from store import audits, connect, distances, maintenance, spectra, tables
+from robustness_core.found import Finding, Gap
+from store import audits, connect, distances, findings, maintenance, spectra, tables
 from testing import world
 
 
@@ -17,9 +18,18 @@ def main() -> None:
     db = connect(str(scratch), clock=world.Clock())
     running = world.running(db, layers=("conv1",))
     left, right = world.some_images(db, 4), world.some_images(db, 4, start=4, label=7)
-    series = distances.series(db, world.audit().search.series(world.SHA256)[0])
+    series = distances.series(db, world.audit().search.series(world.SHA256, {})[0])
     world.block(db, running, series.id, left, right)
     spectra.record(db, 1, "conv1.pre", Norms(3.0, 7.0, True, np.full((4, 4), 2.5)), left, right)
+    found = Finding(16, 16, 0.05, gap=Gap(2, 1.01, 1.02))
+    findings.put(
+        db,
+        audit_id=running.id,
+        attempt=running.attempt,
+        series_id=series.id,
+        sample=world.audit().sample,
+        finding=found,
+    )
     audits.finish(db, running)
     maintenance.backup(db, target)
     db.close()

@@ -184,7 +184,7 @@ def test_reading_200_by_200_is_quick(db: Database, running: AuditRecord, series_
 
 def test_counts_are_those_of_the_matrices(db: Database, running: AuditRecord) -> None:
     left, right = world.some_images(db, 3), world.some_images(db, 3, start=10, label=7)
-    first, second = (distances.series(db, one).id for one in world.audit().search.series(world.SHA256))
+    first, second = (distances.series(db, one).id for one in world.audit().search.series(world.SHA256, {}))
     world.block(db, running, first, left[:2], right)
     assert distances.counts(db, [first, second], left) == {first: 6, second: 0}
     assert distances.counts(db, [first], left[1:]) == {first: 3}

@@ -19,7 +19,7 @@ from testing import world
 def fill(db: Database) -> None:
     running = world.running(db)
     left, right = world.some_images(db, 4), world.some_images(db, 4, start=50, label=7)
-    series = distances.series(db, world.audit().search.series(world.SHA256)[0])
+    series = distances.series(db, world.audit().search.series(world.SHA256, {})[0])
     world.block(db, running, series.id, left, right)
     picture = np.zeros((1, 28, 28), np.float32)
     distances.put_collision(db, series.id, left[0], right[0], picture, picture, {"left": [1.0]})

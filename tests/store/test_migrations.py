@@ -66,7 +66,7 @@ def test_a_kept_database_upgrades_with_all_it_holds(path: Path, tmp_path: Path) 
     (network,) = networks.all(database)
     (audit,) = audits.recent(database)
     assert (network.name, audit.state, audit.total) == ("tiny", "done", 16)
-    (spec,) = audit.spec.search.series(network.sha256)  # type: ignore[union-attr]
+    (spec,) = audit.spec.search.series(network.sha256, network.features)  # type: ignore[union-attr]
     version = 1 if path.stem < "0003" else 2 if path.stem < "0005" else 3  # of the method when the file was kept
     series = distances.find(database, dataclasses.replace(spec, method_version=version))
     assert series is not None

@@ -68,7 +68,7 @@ def test_removing_a_network_takes_all_that_depends_on_it_and_nothing_else(db: Da
         audits.submit(db, spec)
         running = audits.claim(db, worker.id)
         assert running is not None
-        series = distances.series(db, spec.search.series(network.sha256)[0])
+        series = distances.series(db, spec.search.series(network.sha256, network.features)[0])
         world.block(db, running, series.id, left, right)
     assert networks.dependents(db, gone.id) == Dependents(audits=1, series=1, distances=9)
     late = audits.recent(db, state="running")[-1]

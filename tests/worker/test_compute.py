@@ -15,8 +15,9 @@ import torch
 
 from robustness_core import datasets
 from robustness_core.collision import find_collisions
+from robustness_core.collision.hints import MOST_ROWS
 from robustness_core.engine import compute
-from robustness_core.engine.tasks import Distances, Estimates, Failure, Machine, NeedsContent, NetworkFile, Task
+from robustness_core.engine.tasks import Distances, Failure, Hints, Machine, NeedsContent, NetworkFile, Task
 from robustness_core.layers import cuts, extractor
 from robustness_core.projection import project
 from robustness_core.spec import TOLERANCE
@@ -81,14 +82,30 @@ def test_the_kept_collisions_are_those_of_the_closest_pairs(network: NetworkFile
             np.testing.assert_allclose(kept.predictions[name], logits, rtol=1e-4, atol=1e-5)
 
 
-def test_estimates_come_close_to_the_distances(network: NetworkFile) -> None:
+def test_hints_come_close_to_the_distances(network: NetworkFile) -> None:
     whole = task(network)
-    guessed = process.run(replace(whole, kind="estimates"), Machine())
-    assert isinstance(guessed, Estimates)
-    ratio = answer(whole).found.distance / guessed.distance
-    assert ratio.shape == (20,)
+    hinted = process.run(replace(whole, kind="hints"), Machine())
+    assert isinstance(hinted, Hints)
+    assert hinted.values.shape == (3, 20, 20)
+    ratio = answer(whole).found.distance / np.exp(hinted.values[0]).diagonal()
     assert (ratio > 0.5).all()
     assert (ratio < 2).all()
+
+
+def test_hints_of_many_features_are_those_of_some_mixtures(network: NetworkFile) -> None:
+    whole = task(network)
+    unprojected = replace(whole, kind="hints", series=replace(whole.series, m=None))
+    assert unprojected.features > MOST_ROWS
+    hinted = process.run(unprojected, Machine())
+    assert isinstance(hinted, Hints)
+    assert np.isfinite(hinted.values).all()
+
+
+def test_other_looks_find_other_collisions_and_the_gap_is_against_the_nearest(network: NetworkFile) -> None:
+    whole = task(network)
+    first, again, gap = (answer(replace(whole, kind=kind)).found.distance for kind in ("distances", "again", "gap"))
+    assert (gap <= again).all()
+    assert (gap < first).any()
 
 
 def test_the_network_is_read_once(network: NetworkFile) -> None:

@@ -84,7 +84,7 @@ def results(db: Database, audit: AuditRecord) -> list[np.ndarray]:
         ids = [[row[0] for row in connection.execute(f"SELECT id FROM images WHERE label = {c}")] for c in (3, 7)]
     connection.close()
     found = []
-    for spec in audit.spec.search.series(network.sha256):
+    for spec in audit.spec.search.series(network.sha256, network.features):
         series = distances.find(db, spec)
         assert series is not None
         found.append(distances.matrix(db, series.id, *ids).distance)

@@ -1,0 +1,177 @@
+"""The pairs of one series: which are searched next, and whether any is left that could change the curve."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness_core.engine.guess import Guess, fit
+from robustness_core.found import LOW, Finding, Floats, Gap
+from robustness_core.optimal_loss import loss_curve, stakes
+
+Places = NDArray[np.intp]
+
+STAKE = 0.01  # least stake (optimal_loss.stakes) for which a pair is searched
+BUDGETS = 64  # at which stakes are looked at, from the nearest pair to the farthest
+NEWS = 1 / 100  # of the pairs: so many new distances, and the plan is made anew
+FAR = 3.0  # standard deviations above the guess, from which on a pair is searched once more
+ENOUGH = 4  # distances an image, before any counts as far
+GAP_PAIRS = 20  # whose distances are compared with those of several searches; of small series 1 %
+FINAL = 3.0  # standard deviations between a guess and what the distance is not expected to be below
+
+
+class Plan:
+    """A pair is named by its place in the flat matrix (L, R).
+
+    `distance` (L, R): what is known, NaN elsewhere. `apart` (L, R): bounds on the distances from the images alone,
+    half their distance, which order the pairs until there are hints. `needed`: search only what can change the curve,
+    as far as the guess can tell; without hints that is every pair.
+    """
+
+    def __init__(self, distance: Floats, apart: Floats, *, needed: bool = False):
+        self._distance = distance.copy()
+        self._apart = apart
+        self._needed = needed
+        self._hints: Floats | None = None
+        self._guess: Guess | None = None
+        self._taken = ~np.isnan(distance).ravel()  # known, or handed out
+        self._queue = self._ordered(apart)
+        self._news = 0  # distances that came since the queue was made
+        self._again: list[Places] = []  # pairs that were searched once more
+        self._nearer = 0
+        self._gap: Gap | None = None
+
+    @property
+    def hinted(self) -> bool:
+        return self._hints is not None
+
+    def hint(self, hints: Floats) -> None:
+        """Take in the `hints` (P, L, R) of the images; see engine.guess."""
+        with np.errstate(divide="ignore"):
+            of_images = np.log(np.maximum(self._apart, 1e-12))[None]
+        self._hints = np.concatenate([hints, of_images])
+        self._make()
+
+    def take(self, count: int) -> Places:
+        """Up to `count` pairs to search next, those that look closest first; none while news must be waited for."""
+        if self._hints is not None and (self._news >= max(1, NEWS * self._taken.size) or self._stale):
+            self._make()
+        chosen, self._queue = self._queue[:count], self._queue[count:]
+        self._taken[chosen] = True
+        return chosen
+
+    @property
+    def _stale(self) -> bool:
+        return len(self._queue) == 0 and self._news > 0
+
+    def done(self, places: Places, distance: Floats) -> None:
+        """Distances of pairs, found for the first time or nearer than before."""
+        self._distance.ravel()[places] = distance
+        self._news += len(places)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        return ~np.isnan(self._distance)
+
+    @property
+    def out(self) -> bool:
+        """Whether pairs are handed out whose distances have not come."""
+        return bool((self._taken & ~self.known.ravel()).any())
+
+    @property
+    def left(self) -> int:
+        """How many distances are still wanted, as far as is known."""
+        return len(self._queue) + int((self._taken & ~self.known.ravel()).sum())
+
+    @property
+    def finished(self) -> bool:
+        """Every pair is known that is wanted."""
+        if self.out:
+            return False
+        if self._stale and self._hints is not None:
+            self._make()
+        return len(self._queue) == 0
+
+    def far(self) -> Places:
+        """Known pairs far above what the guess says of them, each named once: another start may find much nearer."""
+        known = self.known
+        if self._hints is None or known.sum() < ENOUGH * sum(known.shape):
+            return np.empty(0, dtype=np.intp)
+        guess = fit(self._hints, self._distance)
+        far = np.flatnonzero(guess.above(self._distance).ravel() > FAR)
+        chosen = far[~np.isin(far, self._named)]
+        self._again.append(chosen)
+        return chosen
+
+    @property
+    def _named(self) -> Places:
+        return np.concatenate([np.empty(0, dtype=np.intp), *self._again])
+
+    def looked_again(self, places: Places, distance: Floats) -> None:
+        """What another search found of pairs that were far; the nearer of both counts."""
+        nearer = distance < self._distance.ravel()[places]
+        self._nearer += int(nearer.sum())
+        self.done(places[nearer], distance[nearer])
+
+    def drawn(self) -> Places:
+        """Known pairs, drawn at random, on which the search gap is measured."""
+        known = np.flatnonzero(self.known)
+        count = min(GAP_PAIRS, round(self._taken.size / 100), known.size)
+        return np.sort(np.random.default_rng(0).choice(known, count, replace=False))
+
+    def compared(self, places: Places, best: Floats) -> None:
+        """What the best of several searches found of the pairs drawn."""
+        own = self._distance.ravel()[places]
+        ratio = np.where(own > best, own / np.maximum(best, np.finfo(float).tiny), 1.0)
+        self._gap = Gap(len(places), float(ratio.mean()), float(np.quantile(ratio, 0.9)))
+
+    def finding(self, *, exact: bool = False) -> Finding:
+        """What the curve of this series rests on; `exact`: its distances come from a closed form."""
+        known, guess = self.known, self._guess
+        budgets, optimistic = (), ()
+        if guess is not None and not known.all():
+            filled = np.where(known, self._distance, np.minimum(guess.below(LOW), self._apart))
+            at = np.linspace(filled.min(), filled.max(), BUDGETS)
+            budgets, optimistic = tuple(at.tolist()), tuple(loss_curve(filled, at).tolist())
+        return Finding(
+            int(known.sum()),
+            known.size,
+            None if guess is None else guess.deviation,
+            budgets,
+            optimistic,
+            len(self._named),
+            self._nearer,
+            Gap(known.size, 1.0, 1.0) if exact else self._gap,
+        )
+
+    def final_epsilon(self) -> float | None:
+        """Up to this budget no pair that is still wanted adds an edge, as far as the guess can tell.
+
+        None while there is no guess, and when no pair is wanted.
+        """
+        open_ = self._open()
+        if self._guess is None or len(open_) == 0:
+            return None
+        return float(self._guess.below(FINAL).ravel()[open_].min())
+
+    def _open(self) -> Places:
+        """Places that are wanted and not known: in the queue, or handed out."""
+        return np.concatenate([self._queue, np.flatnonzero(self._taken & ~self.known.ravel())])
+
+    def _make(self) -> None:
+        """Guess anew from what was found, and queue the pairs that are worth it, the nearest first."""
+        assert self._hints is not None
+        self._guess = guess = fit(self._hints, self._distance)
+        self._news = 0
+        self._queue = self._ordered(guess.mean)
+        if not self._needed or len(self._queue) == 0:
+            return
+        nearest = np.where(self.known, self._distance, np.minimum(np.exp(guess.mean), self._apart))
+        budgets = np.linspace(nearest.min(), nearest.max(), BUDGETS)
+        at_stake = stakes(self._distance, budgets, guess.chance)
+        self._queue = self._queue[at_stake.ravel()[self._queue] >= STAKE]
+
+    def _ordered(self, by: Floats) -> Places:
+        """Places that were not handed out, the least of `by` first."""
+        order = np.argsort(by, axis=None, kind="stable")
+        return order[~self._taken[order]]
