@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 COLUMNS = ("distance", "residual", "collided", "passes")
+MAKERS = ("devices", "versions", "precisions")
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,8 @@ class Found:
     `distance`: an l2 norm in pixels, an upper bound on the pair's distance where a search found it, exact where the
     closed form of affine layers did. `residual` and `collided`: the certificate (collision.Collisions). `passes`: the
     cost. Where nothing is known they are NaN and `collided` is False. `devices` and `versions` say what computed it,
-    each sorted and without doubles; empty where that is not noted.
+    `precisions` in which precision the steps of its search were (spec.PRECISIONS; float64 for a closed form), each
+    sorted and without doubles; empty where that is not noted.
     """
 
     distance: Floats
@@ -29,6 +31,7 @@ class Found:
     passes: Floats
     devices: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
 
     @classmethod
     def nothing(cls, *shape: int) -> Self:
@@ -40,7 +43,7 @@ class Found:
     def joined(cls, parts: Sequence[Found]) -> Self:
         """Blocks one after the other; at least one."""
         columns: list[Any] = [np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS]
-        return cls(*columns)
+        return replace(cls(*columns), **_makers(parts))
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:
@@ -55,9 +58,16 @@ class Found:
         return replace(self, **{name: getattr(self, name)[places] for name in COLUMNS})
 
     def put(self, places: Any, found: Found) -> None:
-        """Enter what is found of the pairs at these places."""
+        """Enter what is found of the pairs at these places, and what computed it."""
         for name in COLUMNS:
             getattr(self, name)[places] = getattr(found, name)
+        for name, makers in _makers((self, found)).items():
+            object.__setattr__(self, name, makers)
+
+
+def _makers(parts: Sequence[Found]) -> dict[str, Any]:
+    """What computed any of these."""
+    return {name: tuple(sorted({one for part in parts for one in getattr(part, name)})) for name in MAKERS}
 
 
 @dataclass(frozen=True)

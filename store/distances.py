@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Integer, Select, delete, func, select, type_coerce, update
+from sqlalchemy import Connection, Integer, Select, case, delete, func, select, type_coerce, update
 
 from robustness_core.found import Found
-from robustness_core.spec import SeriesSpec
+from robustness_core.spec import PRECISIONS, SeriesSpec
 from store import tables
 from store.database import Database, insert_ignoring
 from store.errors import Fenced, StoreError
 from store.records import CollisionRecord, SeriesRecord
 
+_PRECISIONS = (*PRECISIONS, "float64")  # of the steps of a search, or of a closed form
 Ids = Sequence[int] | NDArray[np.integer[Any]]
 
 
@@ -86,9 +87,10 @@ def matrices(db: Database, series_ids: Sequence[int], left_ids: Ids, right_ids: 
         row.passes,
         row.worker_id,
         type_coerce(row.turned, Integer),
+        case({name: place for place, name in enumerate(_PRECISIONS)}, value=row.precision, else_=-1),
     ).where(row.series_id.in_(list(series_ids)), row.left_id.in_(left.ids))
     with db.read() as connection:
-        known = _fetch(connection, query, 9)
+        known = _fetch(connection, query, 10)
         workers = {
             worker.id: worker
             for worker in connection.execute(
@@ -110,6 +112,7 @@ def matrices(db: Database, series_ids: Sequence[int], left_ids: Ids, right_ids: 
             devices=tuple(sorted({maker.device for maker in makers})),
             versions=tuple(sorted({f"{name} {text}" for maker in makers for name, text in maker.versions.items()}))
             + _turned(int(own[:, 8].sum())),
+            precisions=tuple(sorted(_PRECISIONS[int(place)] for place in np.unique(own[:, 9]) if place >= 0)),
         )
     return result
 
@@ -119,17 +122,20 @@ def _turned(count: int) -> tuple[str, ...]:
     return (f"{count} pairs searched with the classes the other way round",) if count else ()
 
 
-def counts(db: Database, series_ids: Sequence[int], left_ids: Ids) -> dict[int, int]:
-    """Series id -> how many distances of it are known for these left images; far cheaper than reading them."""
+def counts(db: Database, series_ids: Sequence[int], left_ids: Ids) -> dict[int, tuple[int, int]]:
+    """Series id -> how many distances of it are known for these left images, and how many of those were improved.
+
+    They change whenever a distance does, and are far cheaper than reading them.
+    """
     row = tables.distances.c
     query = (
-        select(row.series_id, func.count())
+        select(row.series_id, func.count(), func.sum(type_coerce(row.again, Integer)))
         .where(row.series_id.in_(list(series_ids)), row.left_id.in_(_plain(left_ids)))
         .group_by(row.series_id)
     )
     with db.read() as connection:
-        found = {series_id: count for series_id, count in connection.execute(query)}
-    return {series_id: found.get(series_id, 0) for series_id in series_ids}
+        found = {series_id: (int(count), int(again)) for series_id, count, again in connection.execute(query)}
+    return {series_id: found.get(series_id, (0, 0)) for series_id in series_ids}
 
 
 def record(
@@ -196,7 +202,8 @@ def rows_of(series_id: int, worker_id: int, left_ids: Ids, right_ids: Ids, found
     residual = np.nan_to_num(np.asarray(found.residual, dtype=np.float64), nan=np.inf, posinf=np.inf)
     columns = (left_ids, right_ids, found.distance, residual, found.collided, found.passes)
     names = ("left_id", "right_id", "distance", "residual", "collided", "passes")
-    own = {"series_id": series_id, "worker_id": worker_id}
+    (precision,) = found.precisions if len(found.precisions) == 1 else (None,)  # a block is searched in one
+    own = {"series_id": series_id, "worker_id": worker_id, "precision": precision}
     return [
         {**own, **dict(zip(names, row, strict=True))}
         for row in zip(*(np.asarray(column).tolist() for column in columns), strict=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness_core.errors import StrataError
+from robustness_core.spec import PRECISIONS
 from store import Database, connect, supervisor, workers
 from worker import first_look
 from worker.executors import Executor, open_executor
@@ -51,7 +52,9 @@ def _work(db: Database, options: argparse.Namespace, log_path: Path) -> int:
         print(f"{first_look.FILE}: {first_look.pack(db)} audits")
         return 0
     memory = None if options.memory is None else options.memory * 2**30
-    executor = open_executor(options.dask or options.executor, device=options.device, memory=memory)
+    executor = open_executor(
+        options.dask or options.executor, device=options.device, memory=memory, precision=options.precision
+    )
     try:
         if options.command == "seed":
             for network in seed(db, executor):
@@ -96,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--executor", default="local", metavar="local:N", help="N processes; default one a GPU or core")
     parser.add_argument("--dask", metavar="SCHEDULER", help="compute on a Dask cluster, for example tcp://host:8786")
     parser.add_argument("--memory", type=float, metavar="GIB", help="that each search may use")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the steps of each search")
     parser.add_argument(
         "--sole",
         action="store_true",

@@ -176,19 +176,24 @@ class DaskExecutor:
 
 
 def open_executor(
-    text: str, *, device: str = "auto", memory: float | None = None, compute: Compute = process.run
+    text: str,
+    *,
+    device: str = "auto",
+    memory: float | None = None,
+    precision: str = "auto",
+    compute: Compute = process.run,
 ) -> Executor:
     """`local:N`, N processes of one thread; `local`, one for each GPU or else each core; or a Dask scheduler.
 
-    `memory`: bytes that each search may use. Raises ExecutorError.
+    `memory`: bytes that each search may use; `precision`: of its steps, one of spec.PRECISIONS. Raises ExecutorError.
     """
     if "://" in text:
-        return DaskExecutor(text, Machine(device, memory), compute)
+        return DaskExecutor(text, Machine(device, memory, precision=precision), compute)
     kind, _, number = text.partition(":")
     if kind != "local" or (number and not number.isdigit()) or number == "0":
         raise ExecutorError(f"The executor {text!r} must read local:N, or be a Dask scheduler like tcp://host:8786.")
     count = int(number) if number else _gpus(device) or min(os.cpu_count() or 1, MOST_PROCESSES)
-    return LocalExecutor([Machine(device, memory, place, count) for place in range(count)], compute)
+    return LocalExecutor([Machine(device, memory, place, count, precision) for place in range(count)], compute)
 
 
 def _gpus(device: str) -> int:

@@ -82,7 +82,9 @@ class Answer:
 
     @property
     def versions(self) -> list[str]:
-        return sorted({version for group in self.groups.values() for p in group for version in p.matrix.versions})
+        found = [p.matrix for group in self.groups.values() for p in group]
+        steps = {f"steps in {precision}" for one in found for precision in one.precisions}
+        return [*sorted({version for one in found for version in one.versions}), *sorted(steps)]
 
 
 def answer(db: Database, spec: AuditSpec, network: NetworkRecord) -> Answer:
@@ -117,17 +119,17 @@ def answer(db: Database, spec: AuditSpec, network: NetworkRecord) -> Answer:
     return Answer(spec, chosen, left_ids, right_ids, groups)
 
 
-# Distances are added and never change: as long as so many are known, these are the matrices.
+# Distances are added or improved: as long as so many are known, and so many improved, these are the matrices.
 @st.cache_data(show_spinner=False, max_entries=8)
 def _matrices(
     database: str,
     series_ids: dict[str, int],
-    counts: dict[int, int],
+    counts: dict[int, tuple[int, int]],
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
     _db: Database,
 ) -> dict[int, Found]:
-    """Series id -> matrix; `series_ids` maps SeriesSpec.key -> id, `counts` says how many distances each has."""
+    """Series id -> matrix; `series_ids` maps SeriesSpec.key -> id, `counts` as in distances.counts."""
     return distances.matrices(_db, list(series_ids.values()), rows, columns)
 
 

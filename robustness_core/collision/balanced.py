@@ -96,7 +96,7 @@ def search(
     settings = settings_for(preset, originals.shape[2], features.shape[2])
     starts = draw_starts(originals, settings, seed, first)
     x, features = (tensor.repeat_interleave(settings.starts, 0) for tensor in (originals, features))
-    each = Constraint(constraint.extractor, constraint.shape, x)
+    each = Constraint(constraint.extractor, constraint.shape, x, constraint.descent)
     points, J, reached = polish(each, balanced(each, x, settings, starts), x, features, goal)
     distance = torch.where(reached, max_norm(points, x), torch.inf)
     constraint.passes += each.passes.view(-1, settings.starts).sum(dim=1)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from robustness_core.collision.precision import Descent, tensor_cores
+
 with warnings.catch_warnings():  # torch's forward mode compiles itself, once, by a function that torch deprecates
     warnings.simplefilter("ignore", DeprecationWarning)
     with forward_ad.dual_level():
@@ -25,34 +27,39 @@ class Constraint:
     A pass is one forward or one backward pass of both images of a pair; a pass of one image (the midpoint) is half.
     """
 
-    def __init__(self, extractor: nn.Module, shape: tuple[int, ...], originals: Tensor):
-        """`originals` (B, 2, n): the pairs, in the device and type, float32 or float64, in which they are computed."""
+    def __init__(self, extractor: nn.Module, shape: tuple[int, ...], originals: Tensor, descent: Descent | None = None):
+        """`originals` (B, 2, n): the pairs, in the device and type, float32 or float64, in which they are computed.
+
+        `descent`: the extractor in a lower precision, for what need not be exact: `values_and_pullback` and
+        `jacobian_at_midpoint`.
+        """
         on_cpu = originals.device.type == "cpu"
         self.extractor = extractor
+        self.descent = descent or Descent(extractor)
         self.shape = shape  # (C, H, W)
         self.passes = torch.zeros(len(originals), dtype=torch.float64, device=originals.device)
         self._images = ON_CPU[originals.dtype] if on_cpu else 2 * len(originals)
         self._pairs = max(1, self._images // 2)
         self._channels_last = len(shape) == 3 and on_cpu
 
-    def _features(self, points: Tensor) -> Tensor:
+    def _features(self, points: Tensor, extractor: nn.Module | None = None) -> Tensor:
         """(B, 2, n) -> (B, 2, m)."""
-        return self._of_images(points.flatten(0, 1)).unflatten(0, (-1, 2))  # type: ignore[no-any-return]
+        return self._of_images(points.flatten(0, 1), extractor or self.extractor).unflatten(0, (-1, 2))  # type: ignore[no-any-return]
 
-    def _mismatch(self, points: Tensor) -> Tensor:
+    def _mismatch(self, points: Tensor, extractor: nn.Module | None = None) -> Tensor:
         """g, (B, 2, n) -> (B, m), with its graph."""
-        features = self._features(points)
+        features = self._features(points, extractor)
         return features[:, 0] - features[:, 1]
 
-    def _of_images(self, images: Tensor) -> Tensor:
-        """(K, n) -> (K, m)."""
+    def _of_images(self, images: Tensor, extractor: nn.Module) -> Tensor:
+        """(K, n) -> (K, m), in the type of the images."""
         count = len(images)
         if count % SMALLEST:
             images = torch.cat([images, images.new_zeros(-count % SMALLEST, images.shape[1])])
         images = images.reshape(-1, *self.shape)
         if self._channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        return self.extractor(images).flatten(1)[:count]  # type: ignore[no-any-return]
+        return extractor(images).to(images.dtype).flatten(1)[:count]  # type: ignore[no-any-return]
 
     def features(self, points: Tensor, rows: Tensor) -> Tensor:
         """A f of both images, (B, 2, m); one pass. `rows` (B,) are the places of these pairs in the count."""
@@ -104,9 +111,10 @@ class Constraint:
     def jacobian_at_midpoint(self, points: Tensor, rows: Tensor) -> Tensor:
         """J, (B, m, 2n), where both images of each pair are the same: one image does for both sides."""
         parts = []
-        for part in points[:, 0].split(self._images):
-            part = part.detach().requires_grad_()
-            parts.append(_rows(self._of_images(part), part))
+        with tensor_cores(self.descent.precision == "tfloat32"):
+            for part in points[:, 0].split(self._images):
+                part = part.detach().requires_grad_()
+                parts.append(_rows(self._of_images(part, self.descent.extractor), part))
         half = torch.cat(parts)
         self.passes[rows] += (1 + half.shape[1]) / 2
         return torch.cat([half, -half], dim=2)
@@ -119,11 +127,12 @@ class Constraint:
         `weights` (B, m), `penalty` (B, m, m), symmetric.
         """
         parts = []
-        for part, weight, matrix in zip(*(t.split(self._pairs) for t in (points, weights, penalty)), strict=True):
-            part = part.detach().requires_grad_()
-            g = self._mismatch(part)
-            pull = weight + torch.einsum("bij,bj->bi", matrix, g.detach())
-            parts.append((g.detach(), torch.autograd.grad(g, part, pull)[0]))
+        with tensor_cores(self.descent.precision == "tfloat32"):
+            for part, weight, matrix in zip(*(t.split(self._pairs) for t in (points, weights, penalty)), strict=True):
+                part = part.detach().requires_grad_()
+                g = self._mismatch(part, self.descent.extractor)
+                pull = weight + torch.einsum("bij,bj->bi", matrix, g.detach())
+                parts.append((g.detach(), torch.autograd.grad(g, part, pull)[0]))
         g, gradient = (torch.cat(both) for both in zip(*parts, strict=True))
         self.passes[rows] += 2
         return g, gradient

@@ -5,22 +5,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robustness_core.collision import matrix_free
 from robustness_core.collision.affine import affine_collision
-from robustness_core.collision.balanced import MANY_ROWS
+from robustness_core.collision.balanced import FEW_PIXELS, MANY_ROWS
 from robustness_core.collision.constraint import Constraint
 from robustness_core.collision.geometry import max_norm, midpoints, rows_where
 from robustness_core.collision.memory import pairs_within
+from robustness_core.collision.precision import Descent, tensor_cores
 from robustness_core.collision.verification import LEAST, Verified, judged, verify
 from robustness_core.errors import StrataError
 from robustness_core.found import COLUMNS, Found
 from robustness_core.layers import is_affine, widths
-from robustness_core.spec import METHODS, PAPERS, TOLERANCE, Threat, check_method
+from robustness_core.spec import METHODS, PAPERS, TOLERANCE, Threat, check_method, check_precision
 
 _GOAL = 0.2 * TOLERANCE  # what the float32 search aims at, so that the float64 verification agrees
 NEARER = 0.4  # of a found distance: what the originals promise below this is tried from there too
@@ -39,6 +41,7 @@ class Collisions:
     `collided`: residual <= 1e-4. Where it is False the images are the midpoint, which collides for every network,
     and `distance` is its distance; `residual` then says how far the search was from a collision.
     `passes`: forward or backward passes of both images of a pair, verification included, (B,) float64.
+    `precision`: that of the search's steps (spec.PRECISIONS), float64 for a closed form.
     """
 
     left: Tensor
@@ -47,11 +50,13 @@ class Collisions:
     residual: Tensor
     collided: Tensor
     passes: Tensor
+    precision: str
 
     @property
     def found(self) -> Found:
         """The same without the images, as arrays (B,)."""
-        return Found(*(getattr(self, name).cpu().numpy() for name in COLUMNS))
+        columns: list[Any] = [getattr(self, name).cpu().numpy() for name in COLUMNS]
+        return replace(Found(*columns), precisions=(self.precision,))
 
 
 def find_collisions(
@@ -65,6 +70,7 @@ def find_collisions(
     seed: int = 0,
     start: int = 0,
     memory: float | None = None,
+    precision: str = "auto",
 ) -> Collisions:
     """Search a collision for each pair of images: small perturbations that the extractor maps to one point.
 
@@ -74,11 +80,13 @@ def find_collisions(
     are measured, one that the method serves. Affine extractors are solved
     in closed form by either method (section 4.2). `seed` draws the points where searches start, of which `start` is
     the number of the first: 0 is the midpoint, others lie near it; algorithm1, and the search of many rows, have none
-    but that. `memory`: bytes
-    that the search may use; the default is a fraction of what is free. The search runs in float32 on the extractor's
-    device, the verification in float64. Raises StrataError for shapes or names that do not fit.
+    but that. `memory`: bytes that the search may use; the default is a fraction of what is free. The search runs on
+    the extractor's device: its steps in `precision`, one of spec.PRECISIONS, or float32 where method, network or device
+    have not got it; auto is the fastest; then the pairs are made to collide in float32, and verified in float64. Raises
+    StrataError for shapes or names that do not fit.
     """
     check_method(method, preset, threat)
+    check_precision(precision)
     if left.ndim != 4 or left.shape != right.shape:
         raise StrataError(
             f"Left and right must be two batches (B, C, H, W) of one shape; they are {tuple(left.shape)} "
@@ -97,15 +105,16 @@ def find_collisions(
             seed=seed,
             start=start,
             memory=memory,
+            precision=precision,
         )
         return _rows(twice, slice(1))
-    problem = _Problem.of(extractor, left, right)
+    problem = _Problem.of(extractor, left, right, precision if METHODS[method].descends else "float32")
     found: list[Collisions] = []
     place, size = 0, problem.batch_size(memory) if len(left) else 1
     while place < len(left):
         alone = place + 1 == len(left) and size > 1  # see rows_where: the pair before keeps the last one company
         try:
-            with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            with tensor_cores(False):
                 batch = _search(problem, slice(place - alone, place + size), method, preset, seed, start)
         except (torch.OutOfMemoryError, MemoryError):
             if size == 1:
@@ -114,7 +123,7 @@ def find_collisions(
             continue
         found.append(_rows(batch, slice(int(alone), None)))
         place += size
-    return _joined(found, left)
+    return _joined(found, left, problem.precision)
 
 
 def nearest(searches: Sequence[Collisions]) -> Collisions:
@@ -123,11 +132,12 @@ def nearest(searches: Sequence[Collisions]) -> Collisions:
         return searches[0]
     best = torch.stack([one.distance for one in searches]).argmin(dim=0)
     rows = torch.arange(len(best), device=best.device)
-    chosen = {
+    chosen: dict[str, Any] = {
         name: torch.stack([getattr(one, name) for one in searches])[best.to(value.device), rows.to(value.device)]
         for name, value in vars(searches[0]).items()
+        if isinstance(value, Tensor)
     }
-    return Collisions(**{**chosen, "passes": torch.stack([one.passes for one in searches]).sum(dim=0)})
+    return replace(searches[0], **{**chosen, "passes": torch.stack([one.passes for one in searches]).sum(dim=0)})
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,7 @@ class _Problem:
     """An extractor, its float64 twin, and the pairs, (B, 2, n), as the caller gave them, on the right device."""
 
     extractor: nn.Module
+    descent: Descent
     exact: nn.Module
     affine: bool
     pairs: Tensor
@@ -143,7 +154,7 @@ class _Problem:
     narrowest: int  # the size of the narrowest layer up to there; 0 where that is not known
 
     @staticmethod
-    def of(extractor: nn.Module, left: Tensor, right: Tensor) -> _Problem:
+    def of(extractor: nn.Module, left: Tensor, right: Tensor, precision: str = "float32") -> _Problem:
         original = extractor = extractor.eval()
         tensors = [t for t in [*extractor.parameters(), *extractor.buffers()] if t.is_floating_point()]
         device = tensors[0].device if tensors else left.device
@@ -159,7 +170,15 @@ class _Problem:
         with torch.no_grad():
             rows = extractor(torch.zeros(2, *shape, device=device))[0].numel()
         narrowest = min(widths(original, shape), default=0) if rows >= 2 * pairs.shape[2] else 0
-        return _Problem(extractor, exact, is_affine(original), pairs, shape, rows, narrowest)
+        affine = is_affine(original)
+        steps = not affine and rows <= matrix_free.MANY_ROWS and pairs.shape[2] >= FEW_PIXELS
+        descent = Descent.of(extractor, shape, precision if steps else "float32")
+        return _Problem(extractor, descent, exact, affine, pairs, shape, rows, narrowest)
+
+    @property
+    def precision(self) -> str:
+        """Of the steps; a closed form is computed in float64."""
+        return "float64" if self.affine else self.descent.precision
 
     def injective(self, exact: Constraint, originals: Tensor) -> Tensor:
         """For which of these pairs, (B, 2, n) float64, only the midpoint is taken to collide, (B,).
@@ -191,7 +210,7 @@ def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int
     """One batch: search in float32, make exact, verify in float64, fall back to the midpoint."""
     originals = problem.pairs[batch]
     exact_originals = problem.exactly(originals)
-    search = Constraint(problem.extractor, problem.shape, originals.float())
+    search = Constraint(problem.extractor, problem.shape, originals.float(), problem.descent)
     exact = Constraint(problem.exact, problem.shape, exact_originals)
     rows = torch.arange(len(originals), device=exact_originals.device)
 
@@ -234,6 +253,7 @@ def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int
         residual=residual,
         collided=collided,
         passes=search.passes.to(exact.passes.device) + exact.passes,
+        precision=problem.precision,
     )
 
 
@@ -264,10 +284,11 @@ def _nearer(exact: Constraint, found: Verified, originals: Tensor, start: Tensor
 
 
 def _rows(found: Collisions, rows: slice) -> Collisions:
-    return Collisions(**{name: value[rows] for name, value in vars(found).items()})
+    part: dict[str, Any] = {name: value[rows] for name, value in vars(found).items() if isinstance(value, Tensor)}
+    return replace(found, **part)
 
 
-def _joined(parts: list[Collisions], like: Tensor) -> Collisions:
+def _joined(parts: list[Collisions], like: Tensor, precision: str) -> Collisions:
     def join(name: str, empty: Tensor) -> Tensor:
         return torch.cat([getattr(part, name) for part in parts]).to(like.device) if parts else empty
 
@@ -279,4 +300,5 @@ def _joined(parts: list[Collisions], like: Tensor) -> Collisions:
         residual=join("residual", none),
         collided=join("collided", none.bool()),
         passes=join("passes", none),
+        precision=precision,
     )

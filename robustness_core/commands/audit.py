@@ -17,7 +17,7 @@ from robustness_core.errors import SpecError, StrataError
 from robustness_core.files import check_writable, write_whole
 from robustness_core.layers import cuts, main_layers
 from robustness_core.sandbox import untrusted
-from robustness_core.spec import AuditSpec, EpsilonGrid, too_large_words
+from robustness_core.spec import PRECISIONS, AuditSpec, EpsilonGrid, too_large_words
 from robustness_core.spec.fields import FIELDS
 
 
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(field.flag, dest=field.name, help=says, **{"default": field.default, **field.argument})
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     parser.add_argument("--memory", type=float, help="GiB that a batch of pairs may use")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the search's steps")
     parser.add_argument("--json", type=Path, metavar="OUT.json", help="write the whole result here; - prints it")
 
 
@@ -62,7 +63,15 @@ def run(args: argparse.Namespace) -> None:
 
         memory = None if args.memory is None else args.memory * 2**30
         try:
-            result = run_audit(spec, network, sha256(path), device=args.device, memory=memory, progress=progress)
+            result = run_audit(
+                spec,
+                network,
+                sha256(path),
+                device=args.device,
+                memory=memory,
+                precision=args.precision,
+                progress=progress,
+            )
         except Interrupted as stop:
             if stop.result.known == 0:
                 raise

@@ -304,11 +304,13 @@ def run_audit(
     *,
     device: str = "cpu",
     memory: float | None = None,
+    precision: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditResult:
     """Compute every distance that `spec` asks for and the curves that follow, in this process.
 
-    `device`: auto, cpu, cuda or mps; `memory` bytes limit a batch; `progress` is told the pairs done and the pairs in
+    `device`: auto, cpu, cuda or mps; `memory` bytes limit a batch; `precision`: of the search's steps, one of
+    spec.PRECISIONS; `progress` is told the pairs done and the pairs in
     all after every block. Layers are left out at an m above their size. Raises StrataError;
     at Ctrl+C Interrupted, which holds what was found. Cost: passes of the method x S^2 pairs x series; see
     benchmarks/RESULTS.md.
@@ -324,7 +326,7 @@ def run_audit(
         theirs, ours = ("×".join(map(str, one)) for one in (network.input_shape, shape))
         raise SpecError(f"The network {spec.network} takes {theirs} images; those of {spec.sample.dataset} are {ours}.")
     series = [one for one in spec.search.series(network_sha256, sizes) if (one.layer, one.m) not in too_large]
-    computer = Computer(Machine(device, memory), {network_sha256: network})
+    computer = Computer(Machine(device, memory, precision=precision), {network_sha256: network})
     closed_form = {name for name, cut in layers.items() if cut.affine}
     file = NetworkFile(network_sha256, "", "", network.input_shape, None, None)
     question = Question(file, series, sizes, closed_form, sample, needed=spec.needed)

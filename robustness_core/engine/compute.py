@@ -22,6 +22,7 @@ from robustness_core import __version__, datasets
 from robustness_core.checkpoints import load
 from robustness_core.collision import Collisions, find_collisions, hints, nearest
 from robustness_core.collision.hints import MOST_ROWS
+from robustness_core.collision.precision import fastest
 from robustness_core.engine.tasks import (
     Answer,
     Description,
@@ -41,6 +42,7 @@ from robustness_core.layers import cuts, extractor
 from robustness_core.layers.spectrum import lengths, spectrum
 from robustness_core.networks import Network, build
 from robustness_core.projection import project
+from robustness_core.spec import check_precision
 
 BATCH = {"cpu": 16, "cuda": 256, "mps": 64}  # pairs that are worth a block, searched at once beside processors
 _AT_ONCE_CPU = 64  # pairs; there, however many are searched at once, a distance is the same to the last bit
@@ -56,11 +58,13 @@ _NETWORKS_KEPT = 4
 class Computer:
     """Computes tasks on one machine; the networks and searches of late stay in memory, and `networks` from the start.
 
-    Raises StrataError for a device that is not there.
+    Raises StrataError for a device that is not there, or a precision that is none.
     """
 
     def __init__(self, machine: Machine, networks: Mapping[str, Network] | None = None):
+        check_precision(machine.precision)
         self._device = _device(machine)
+        self._precision = machine.precision
         self._memory = machine.memory or _usual_memory(self._device, machine.processes)
         self._networks = OrderedDict(networks or {})
         self._searches: OrderedDict[str, nn.Module] = OrderedDict()
@@ -113,6 +117,7 @@ class Computer:
                 seed=series.seed,
                 start=first,
                 memory=self._memory,
+                precision=self._precision,
             )
             for preset, first in LOOKS[task.kind]
         ]
@@ -171,6 +176,7 @@ def answer(task: Task, machine: Machine) -> Answer:
 def warm(machine: Machine) -> None:
     """Load all that the first block would have to load first: some 4 s of processor time."""
     device = _device(machine)
+    fastest(device)
     shape = (1, 4, 4)
     network = build("conv 1 2x2, relu, flatten, fc 2", shape).to(device)
     search = project(extractor(network, "logits"), features=2, m=1, seed=0)

@@ -174,6 +174,7 @@ def _projection(one: SeriesResult) -> dict[str, Any]:
         "loss": one.loss.tolist() if known.any() else None,
         "finding": None if one.finding is None else one.finding.to_json(),
         "mean_passes": float(found.passes[known].mean()) if known.any() else None,
+        "precisions": list(found.precisions),
     }
 
 
@@ -186,4 +187,5 @@ def _found(one: Mapping[str, Any]) -> Found:
     known = ~np.isnan(distance)
     residual[known & np.isnan(residual)] = np.inf
     passes = np.where(known, np.nan if one["mean_passes"] is None else one["mean_passes"], np.nan)
-    return Found(distance, residual, np.array(one["collided"], dtype=bool), passes)
+    precisions = tuple(one.get("precisions", ()))
+    return Found(distance, residual, np.array(one["collided"], dtype=bool), passes, precisions=precisions)

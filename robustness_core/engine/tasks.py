@@ -19,12 +19,14 @@ class Machine:
     """Where a task runs: the device, and the memory in bytes that a search may use.
 
     `memory` None takes a fixed share of what the machine has. Of several GPUs, the one at `place` is taken.
+    `precision`: of a search's steps, one of spec.PRECISIONS.
     """
 
     device: str = "cpu"
     memory: float | None = None
     place: int = 0
     processes: int = 1  # that share the machine's memory
+    precision: str = "auto"
 
 
 @dataclass(frozen=True)

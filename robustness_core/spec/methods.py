@@ -11,6 +11,8 @@ from robustness_core.spec.threat import Threat
 
 TOLERANCE = 1e-4  # largest relative residual at which a pair counts as a collision (METHOD.md section 1)
 PAPERS = Threat()  # ℓ2 without the box
+# Of the search's steps; auto takes the fastest of the device. Polish is in float32, verification in float64 always.
+PRECISIONS = ("auto", "float32", "tfloat32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,10 @@ class Method:
 
     `version` changes whenever its distances may change: distances of two versions never mix. `passes`: preset -> the
     forward and backward passes, both images counted, that a pair is expected to cost at m = 10. `threats`: the threat
-    models that it serves. `bounds`: what its number is. `search`: its function as `module:name`, which is called as
-    (constraint, originals, features of the originals, preset, seed, goal, number of the first start); a name, so that
-    the web process, which reads this table, needs no torch.
+    models that it serves. `bounds`: what its number is. `descends`: whether it has steps that need not be exact, which
+    a lower precision serves. `search`: its function as `module:name`, which is called as (constraint, originals,
+    features of the originals, preset, seed, goal, number of the first start); a name, so that the web process, which
+    reads this table, needs no torch.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Method:
     threats: tuple[Threat, ...]
     bounds: str
     search: str
+    descends: bool = False
 
     @property
     def presets(self) -> tuple[str, ...]:
@@ -54,6 +58,7 @@ METHODS: Mapping[str, Method] = {
             threats=(PAPERS,),
             bounds=_UPPER,
             search="robustness_core.collision.balanced:search",
+            descends=True,
         ),
         Method(
             name="algorithm1",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from robustness_core.spec.checks import check_seed, is_int, key_of, require
-from robustness_core.spec.methods import METHODS, PAPERS
+from robustness_core.spec.methods import METHODS, PAPERS, PRECISIONS
 from robustness_core.spec.threat import Threat
 
 
@@ -20,6 +20,11 @@ def check_method(method: str, preset: str, threat: Threat) -> None:
         threat in threats,
         f"The method {method} does not serve the threat model {threat}; it serves {', '.join(map(str, threats))}.",
     )
+
+
+def check_precision(precision: str) -> None:
+    """Raise SpecError unless it is one of PRECISIONS."""
+    require(precision in PRECISIONS, f"The precision {precision!r} is not one of {', '.join(PRECISIONS)}.")
 
 
 @dataclass(frozen=True)

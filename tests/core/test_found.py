@@ -1,5 +1,7 @@
 """One record for what is found about pairs, whatever the shape of its arrays."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,8 @@ from robustness_core.found import COLUMNS, Found
 
 def made_up(seed: int, *shape: int) -> Found:
     rng = np.random.default_rng(seed)
-    return Found(rng.random(shape), rng.random(shape), rng.random(shape) < 0.5, rng.random(shape), ("cpu",))
+    found = Found(rng.random(shape), rng.random(shape), rng.random(shape) < 0.5, rng.random(shape), ("cpu",))
+    return replace(found, precisions=("bfloat16",) if seed % 2 else ("float32",))
 
 
 def equal(one: Found, other: Found) -> bool:
@@ -30,6 +33,17 @@ def test_blocks_joined_are_the_whole_and_put_in_any_order_they_fill_it(seed: int
         assert filled.known[places].all()
     assert filled.complete
     assert equal(filled, whole)
+    assert (filled.devices, filled.precisions) == (whole.devices, whole.precisions)
+
+
+def test_what_two_machines_found_names_both() -> None:
+    half, single = made_up(1, 3), made_up(2, 3)
+    matrix = Found.nothing(2, 3)
+    matrix.put(0, half)
+    assert matrix.precisions == ("bfloat16",)
+    matrix.put(1, single)
+    for both in (matrix, Found.joined([single, half, half])):
+        assert (both.devices, both.versions, both.precisions) == (("cpu",), (), ("bfloat16", "float32"))
 
 
 def test_one_pair_of_a_matrix_keeps_what_computed_it() -> None:

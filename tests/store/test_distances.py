@@ -186,5 +186,5 @@ def test_counts_are_those_of_the_matrices(db: Database, running: AuditRecord) ->
     left, right = world.some_images(db, 3), world.some_images(db, 3, start=10, label=7)
     first, second = (distances.series(db, one).id for one in world.audit().search.series(world.SHA256, {}))
     world.block(db, running, first, left[:2], right)
-    assert distances.counts(db, [first, second], left) == {first: 6, second: 0}
-    assert distances.counts(db, [first], left[1:]) == {first: 3}
+    assert distances.counts(db, [first, second], left) == {first: (6, 0), second: (0, 0)}
+    assert distances.counts(db, [first], left[1:]) == {first: (3, 0)}
