@@ -108,7 +108,7 @@ class Finding:
         return self.pairs - self.searched
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "budgets": list(self.budgets), "optimistic": list(self.optimistic)}
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Self:

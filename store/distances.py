@@ -129,7 +129,7 @@ def counts(db: Database, series_ids: Sequence[int], left_ids: Ids) -> dict[int, 
     """
     row = tables.distances.c
     query = (
-        select(row.series_id, func.count(), func.sum(type_coerce(row.again, Integer)))
+        select(row.series_id, func.count(), func.count().filter(row.again))
         .where(row.series_id.in_(list(series_ids)), row.left_id.in_(_plain(left_ids)))
         .group_by(row.series_id)
     )
