@@ -1,17 +1,23 @@
-# The dashboard with a worker beside it: docker build -t strata . && docker run -p 127.0.0.1:8501:8501 -v strata:/strata/var strata
-# Open the dashboard as http://localhost:8501. For wheels of another kind (CPU only, a CUDA version), pass pip's own
-# option: --build-arg PIP_OPTIONS="--extra-index-url ADDRESS". --build-arg REQUIREMENTS=requirements.lock installs only
-# files whose hashes are in that lock; it and requirements-cluster.txt also hold what compose.yaml needs.
+# The dashboard with a worker beside it; `make image` builds it with docker, podman or buildah, or:
+#   docker build -t strata . && docker run -p 127.0.0.1:8501:8501 -v strata:/strata/var strata
+# Open it as http://localhost:8501. --build-arg STRATA_TORCH=index takes torch with CUDA in place of the CPU build.
+# Settings of pip's (PIP_INDEX_URL, …) can be passed as build arguments, too.
+FROM python:3.11-slim AS build
+
+ARG STRATA_TORCH=cpu
+ARG EXTRAS="cluster figures"
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_FIND_LINKS
+ENV UV_LINK_MODE=copy UV_NO_CACHE=1 PIP_NO_CACHE_DIR=1
+WORKDIR /strata
+COPY pyproject.toml install.py requirements.lock requirements-cpu.lock ./
+RUN python install.py ${EXTRAS} --venv /opt/strata
+
 FROM python:3.11-slim
 
-ARG PIP_OPTIONS=""
-ARG REQUIREMENTS=requirements.txt
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PYTHONPATH=/strata
-
+COPY --from=build /opt/strata /opt/strata
 WORKDIR /strata
-COPY requirements.txt requirements-cluster.txt requirements-figures.txt requirements.lock ./
-RUN pip install --disable-pip-version-check ${PIP_OPTIONS} -r ${REQUIREMENTS}
-
 COPY app.py ./
 COPY .streamlit .streamlit
 COPY pages pages
@@ -21,6 +27,7 @@ COPY store store
 COPY worker worker
 COPY zoo zoo
 
+ENV PATH=/opt/strata/bin:$PATH PYTHONPATH=/strata PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 RUN useradd --create-home strata && mkdir var && chown strata var
 USER strata
 VOLUME /strata/var

@@ -1,59 +1,56 @@
 # Everything a user or a developer starts: `make run`, `make test`, `make check`.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL = @$(PYTHON) install.py
+LOCK := --quiet --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
+export PYTHONDONTWRITEBYTECODE :=
 export STRATA_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data),)
 
-.PHONY: run test check picture format benchmarks lock audit-dependencies clean help
+# `make run EXTRAS="cluster figures"` installs more.
+EXTRAS ?=
 
-LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
+.PHONY: run test dev check picture format benchmarks lock audit-dependencies clean help
 
 help:            ## what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
-run: .venv/.run  ## start the dashboard with a worker beside it (Ctrl+C stops it)
+run:             ## start the dashboard with a worker beside it (Ctrl+C stops it)
+	$(INSTALL) $(EXTRAS)
 	@$(BIN)/python -m store attend $(BIN)/python -m streamlit run app.py
 
-test: .venv/.dev .venv/.chromium  ## run every test
+test: dev .venv/.chromium  ## run every test
 	$(BIN)/python -m pytest
 
-check: .venv/.dev  ## lint, format, types, which package may import which
+check: dev  ## lint, format, types, which package may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-picture: .venv/.dev  ## print how the science hangs together: packages, files, levels, upward imports, cycles
+picture: dev  ## print how the science hangs together: packages, files, levels, upward imports, cycles
 	@PYTHONPATH=. $(BIN)/python .ci/imports.py
 
-format: .venv/.dev  ## put the code in the house's form
+format: dev  ## put the code in the house's form
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-benchmarks: .venv/.dev  ## print the speed figures beside their baselines
+benchmarks: dev  ## print the speed figures beside their baselines
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.loss
 
-lock: .venv/.dev ## pin everything with its hashes: requirements.lock (to run), requirements-dev.lock (to develop)
-	$(BIN)/$(LOCK) -o requirements.lock requirements.txt requirements-cluster.txt requirements-figures.txt
-	$(BIN)/$(LOCK) -o requirements-dev.lock -c requirements.lock requirements-dev.txt
+lock: dev  ## pin every package with its hashes, and the CPU builds of torch where their index can be reached
+	$(BIN)/uv pip compile $(LOCK) --universal --all-extras --group dev -o requirements.lock pyproject.toml
+	sed -n 's/^\(torch==[^ ]*\).*/\1+cpu/p' requirements.lock | $(BIN)/uv pip compile $(LOCK) --torch-backend cpu --no-deps \
+	  -o requirements-cpu.lock - || echo "The index of torch's builds cannot be reached: requirements-cpu.lock is as it was."
 
-audit-dependencies: .venv/.dev ## ask whether a weakness of a pinned package is known
+audit-dependencies: dev  ## ask whether a weakness of a pinned package is known
 	$(BIN)/python .ci/audit_dependencies.py
 
-.venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Strata needs Python 3.11 or later; set PYTHON=/path/to/python3.11."; exit 2; }
-	$(PYTHON) -m venv .venv
-
-.venv/.run: requirements.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@touch $@
-
-.venv/.dev: requirements.txt requirements-dev.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@ .venv/.run
+dev:
+	$(INSTALL) dev
 
 # The browser tests need a Chromium of the system; where it may, this installs Debian's. Without one they fail and say so.
-.venv/.chromium: | .venv/bin/python
+.venv/.chromium:
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || true
 	@touch $@

@@ -1,4 +1,4 @@
-"""Asks the public advisories (OSV) about every package of the lock files; `make audit-dependencies` and CI call it.
+"""Asks the public advisories (OSV) about every package of the lock; `make audit-dependencies` and CI call it.
 
 Exit 1 for a known weakness. Where the advisories cannot be reached, as without internet, it says so and passes.
 """
@@ -43,7 +43,7 @@ def verdict(answer: str) -> tuple[str, int]:
 
 
 def main() -> int:
-    sentences, status = verdict(ask(PROJECT / "requirements-dev.lock"))
+    sentences, status = verdict(ask(PROJECT / "requirements.lock"))
     print(sentences)
     return status
 

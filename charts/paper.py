@@ -1,6 +1,6 @@
 """Figures for papers: all panels of a screen in one PDF or SVG of a given width and font.
 
-matplotlib draws them (`vector`). It is an extra (requirements-figures.txt), so it is imported only when something is
+matplotlib draws them (`vector`). It is an extra (`figures` in pyproject.toml), so it is imported only when something is
 drawn.
 """
 
@@ -26,7 +26,7 @@ Panel = tuple[str, go.Figure]  # a heading and the figure below it
 WIDTHS: Final = {"column": 3.25, "page": 6.75}  # inches: one column of a page with two, as ICML's and CVPR's, and both
 FONTS: Final = ("DejaVu Sans", "DejaVu Serif", "STIXGeneral")  # come with matplotlib; the last looks like Times
 LACKING: Final = (
-    "Figures for papers need matplotlib: .venv/bin/python -m pip install -r requirements-figures.txt, then start again."
+    "Figures for papers need matplotlib: stop, start again with `make run EXTRAS=figures`, or pip install matplotlib."
 )
 _HEIGHT: Final = 580  # pixels that are as high as a panel is wide
 _LOCK = threading.Lock()  # matplotlib's settings belong to the whole process

@@ -128,7 +128,7 @@ class DaskExecutor:
             from distributed import Client
         except ModuleNotFoundError as error:
             raise ExecutorError(
-                "Dask is not installed here; install the packages of requirements-cluster.txt."
+                "Dask is not installed here: python3 install.py cluster, or pip install distributed."
             ) from error
         try:
             open_client: Any = Client  # the package has no types

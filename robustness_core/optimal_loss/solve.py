@@ -28,6 +28,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
+from robustness_core.errors import StrataError
 from robustness_core.optimal_loss.conflict_graph import Bools, Floats, check_distances
 
 Ints = npt.NDArray[np.int64]
@@ -66,8 +67,8 @@ def optimal_loss(
 
     conflicts: (L, R) bool. method: "flow", exact, or "cvxpy" (Clarabel), an independent reference for small graphs.
     weights: positive (L,) and (R,), the probability of every image up to a common factor; default: all equal.
-    Raises ValueError for an empty or non-boolean matrix, an unknown method or weights that do not fit, and
-    RuntimeError where Clarabel gives up (seen on graphs with 40,000 edges that are nearly complete).
+    Raises StrataError without cvxpy, ValueError for an empty or non-boolean matrix, an unknown method or weights that
+    do not fit, and RuntimeError where Clarabel gives up (seen on graphs with 40,000 edges that are nearly complete).
     """
     graph = _check_conflicts(conflicts)
     left_weight, right_weight = _check_weights(weights, graph.shape)
@@ -463,7 +464,10 @@ def _violation(graph: Bools, left: Floats, right: Floats) -> float:
 
 def _by_convex_program(graph: Bools, left_weight: Floats, right_weight: Floats) -> OptimalLoss:
     """The same by cvxpy and Clarabel, written as the paper states it: two programs, cross-entropy and 0-1."""
-    cp: Any = import_module("cvxpy")  # slow to import and only needed here
+    try:
+        cp: Any = import_module("cvxpy")  # slow to import and only needed here
+    except ModuleNotFoundError:
+        raise StrataError("The method cvxpy needs the package cvxpy; flow, the default, needs none.") from None
 
     L, R = graph.shape
     u, v = np.nonzero(graph)

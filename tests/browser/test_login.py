@@ -22,7 +22,7 @@ from testing import synthetic
 from testing.browser import dashboard, environment
 from testing.processes import free_port
 
-pytest.importorskip("joserfc", reason="the login needs the packages of requirements-cluster.txt")
+pytest.importorskip("joserfc", reason="the login needs the extra cluster")
 jwk, jwt = importlib.import_module("joserfc.jwk"), importlib.import_module("joserfc.jwt")
 
 

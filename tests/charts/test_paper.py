@@ -168,5 +168,5 @@ def test_the_command_refuses_in_one_sentence(options, sentence, tmp_path, monkey
 def test_without_matplotlib_a_sentence_says_how_it_comes(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert not paper.possible()
-    with pytest.raises(paper.PaperError, match=r"pip install -r requirements-figures\.txt"):
+    with pytest.raises(paper.PaperError, match="make run EXTRAS=figures"):
         paper.save(lambda: [("", go.Figure())], "pdf", paper.Look())

@@ -23,7 +23,7 @@ from testing.world import audit
 from worker import process
 from worker.executors import Compute, DaskExecutor, LocalExecutor, open_executor
 
-pytest.importorskip("distributed", reason="Dask is not installed (requirements-cluster.txt)")
+pytest.importorskip("distributed", reason="Dask is not installed (the extra cluster)")
 
 
 @pytest.fixture
