@@ -16,7 +16,7 @@ help:            ## what can be made
 
 run:             ## start the dashboard with a worker beside it (Ctrl+C stops it)
 	$(INSTALL) $(EXTRAS)
-	@$(BIN)/python -m store attend $(BIN)/python -m streamlit run app.py
+	@$(BIN)/strata run
 
 test: dev .venv/.chromium  ## run every test
 	$(BIN)/python -m pytest

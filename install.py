@@ -45,6 +45,14 @@ PIP_TO_UV = {
 }
 
 
+COMMAND = """#!{python}
+import sys
+sys.path.insert(0, {project!r})
+import strata
+sys.exit(strata.main())
+"""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where torch may come from: in words, what restrains the versions (with hashes), and options of uv's."""
@@ -97,6 +105,9 @@ def install(venv: Path, extras: set[str]) -> None:
     for pattern in UNUSED:
         for path in venv.glob(f"lib/python*/site-packages/{pattern}"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    command = venv / "bin" / "strata"
+    command.write_text(COMMAND.format(python=python.absolute(), project=str(PROJECT)))
+    command.chmod(0o755)
     note.write_text(json.dumps({**said, "digest": digest}))
     size = sum(path.lstat().st_blocks * 512 for path in venv.rglob("*"))
     say(f"Installed in {time.monotonic() - began:.0f} s, {size / 1e9:.2f} GB. From now on no network is needed.")

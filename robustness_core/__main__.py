@@ -1,4 +1,4 @@
-"""The command line of the science: audit, inspect, train, evaluate."""
+"""The command line of the science: audit, inspect, train, evaluate, fetch."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ COMMANDS = {
     "inspect": "say what a checkpoint is and which layers it has",
     "train": "train a network",
     "evaluate": "measure the accuracy of a network, clean and under attack",
+    "fetch": "bring the bundled networks that are too large for the package",
 }
 
 
@@ -25,12 +26,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"strata: {message}\n")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, *, prog: str = "python -m robustness_core") -> int:
     """Run one command; only its own module is imported. Exit status 2 and one line on stderr for bad input."""
     given = sys.argv[1:] if arguments is None else arguments
     listing = "\n".join(f"  {name:<10}{says}" for name, says in COMMANDS.items())
     parser = Parser(
-        prog="python -m robustness_core",
+        prog=prog,
         description=f"{__doc__}\n\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
+import platformdirs
 
 from robustness_core.errors import ACCEPTED, CheckpointError, StrataError, shown
 
@@ -29,6 +30,11 @@ _KINDS = {
     "U32": ("uint32", 4), "U64": ("uint64", 8), "BOOL": ("bool", 1), "C64": ("complex64", 8),
 }  # fmt: skip
 _CODES = {name: code for code, (name, _) in _KINDS.items()}
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: STRATA_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("STRATA_CACHE") or platformdirs.user_cache_dir("strata"))
 
 
 def check_writable(path: Path) -> None:

@@ -1,4 +1,8 @@
-"""Where the bundled networks lie: zoo/<name>.safetensors, each with its card zoo/<name>.json."""
+"""Where the bundled networks lie: zoo/<name>.safetensors, each with its card zoo/<name>.json.
+
+An installed package has no room for the large ones: zoo/larger.txt names them as `sha256sum` does, and `fetch` puts
+them into the cache folder.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,31 @@ from functools import lru_cache
 from pathlib import Path
 
 from robustness_core.errors import StrataError
+from robustness_core.files import cache_folder
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
 
+def files() -> list[Path]:
+    """The files of the bundled networks that are here, in alphabetical order."""
+    return sorted([*ZOO.glob("*.safetensors"), *fetched().glob("*.safetensors")], key=lambda path: path.name)
+
+
+def fetched() -> Path:
+    """The folder of those that came later."""
+    return cache_folder() / "zoo"
+
+
+def larger() -> dict[str, str]:
+    """The file names of the networks that the package has no room for, with their SHA-256; none in a checkout."""
+    listing = ZOO / "larger.txt"
+    lines = listing.read_text().splitlines() if listing.exists() else []
+    return {name: sha256 for sha256, name in (line.split() for line in lines)}
+
+
 def names() -> list[str]:
-    """The names of the bundled networks, in alphabetical order."""
-    return sorted(path.stem for path in ZOO.glob("*.safetensors"))
+    """The names of the bundled networks that are here, in alphabetical order."""
+    return [path.stem for path in files()]
 
 
 def name_of(sha256: str) -> str | None:
@@ -21,7 +43,7 @@ def name_of(sha256: str) -> str | None:
 
     Cost: every file is read once in a process, and again when it has changed.
     """
-    for path in sorted(ZOO.glob("*.safetensors")):
+    for path in files():
         about = path.stat()
         if _sha256(path, about.st_size, about.st_mtime_ns) == sha256:
             return path.stem
@@ -37,11 +59,13 @@ def _sha256(path: Path, size: int, changed: int) -> str:
 
 def find(network: str) -> Path:
     """The file of a bundled network's name, or of a path. Raises StrataError."""
-    bundled = ZOO / f"{network}.safetensors"
-    if network in names():
-        return bundled
+    for path in files():
+        if path.stem == network:
+            return path
     if Path(network).is_file():
         return Path(network)
+    if f"{network}.safetensors" in larger():
+        raise StrataError(f"The network {network} is too large for the package; `strata fetch` brings it.")
     raise StrataError(
         f"There is no network {network!r}: give a file, or one of {', '.join(names()) or 'none bundled'}."
     )

@@ -27,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("upgrade", help="make the database, or bring it up to date")
     attend = commands.add_parser("attend", help="start the worker, then COMMAND, beside which it stays")
     attend.add_argument("program", nargs=argparse.REMAINDER, metavar="COMMAND")
+    for command in commands.choices.values():
+        command.add_argument("--database", metavar="URL", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.command == "attend" and not options.program:
         parser.error("attend needs a command, for example python -m streamlit run app.py")

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -91,9 +92,16 @@ def display_name(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
+def home() -> Path:
+    """Where the database and its logs lie: STRATA_HOME, else var/ of a checkout, else the user's folder for data."""
+    if given := os.environ.get("STRATA_HOME"):
+        return Path(given)
+    return PROJECT / "var" if (PROJECT / "pyproject.toml").exists() else Path(platformdirs.user_data_dir("strata"))
+
+
 def default_url() -> str:
-    """STRATA_DATABASE, else the file var/strata.db of the project."""
-    return os.environ.get("STRATA_DATABASE") or f"sqlite:///{PROJECT / 'var' / 'strata.db'}"
+    """STRATA_DATABASE, else the file strata.db at `home`."""
+    return os.environ.get("STRATA_DATABASE") or f"sqlite:///{home() / 'strata.db'}"
 
 
 def parse_url(url: str | None) -> URL:
@@ -150,7 +158,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def connect(url: str | None = None, *, clock: Clock | None = None) -> Database:
     """Open a database, making it or bringing it up to date first.
 
-    `url`: an SQLAlchemy URL or a path; default STRATA_DATABASE, else var/strata.db of the project. `clock` gives
+    `url`: an SQLAlchemy URL or a path; default STRATA_DATABASE, else strata.db at `home`. `clock` gives
     the time (tests inject one). Several processes may do this at once: one upgrades, the others wait.
     Raises StoreError: a newer, foreign, damaged, read-only or unreachable database.
     """

@@ -18,7 +18,7 @@ from typing import IO
 import psutil
 
 from store import audits, workers
-from store.database import PROJECT, Database, connect
+from store.database import PROJECT, Database, connect, home
 from store.errors import StoreError
 
 HOST = socket.gethostname()
@@ -33,7 +33,7 @@ _attending: dict[Path, int] = {}  # file descriptors, open until this process en
 def lock_path(db: Database) -> Path:
     """The file that the worker of a dashboard keeps locked while it lives: one for each database and machine."""
     digest = hashlib.sha256(db.name.encode()).hexdigest()[:12]
-    folder = Path(db.engine.url.database or "").resolve().parent if db.is_sqlite else PROJECT / "var"
+    folder = Path(db.engine.url.database or "").resolve().parent if db.is_sqlite else home()
     return folder / f"worker-{digest}.lock"
 
 

@@ -10,7 +10,9 @@ import runpy
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
+import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from store.database import parse_url
+from testing.processes import free_port, until
 from worker.__main__ import _parser
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -142,6 +145,111 @@ def test_an_installation_that_broke_off_starts_over_and_takes_no_file_but_the_lo
     assert "The last installation was interrupted" in again.stdout
     assert list(small.glob(f".venv/lib/*/site-packages/tqdm-{version}.dist-info"))
     assert (run_install(small).stdout, run_install(small).returncode) == ("", 0)
+
+
+# ------------------------------------------------------------------------------------------------------ the package
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a fresh environment with the wheel of the source distribution, and this one's packages."""
+    folder = tmp_path_factory.mktemp("package")
+    unwanted = shutil.ignore_patterns(".*_cache", ".venv", ".git", ".hypothesis", "var", "artefacts", "tests", "build")
+    shutil.copytree(PROJECT, folder / "copy", ignore=unwanted)
+    python = folder / "env" / "bin" / "python"
+    build = "import sys, setuptools.build_meta as b; getattr(b, 'build_' + sys.argv[1])(sys.argv[2])"
+    quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([sys.executable, "-c", build, "sdist", folder], cwd=folder / "copy", **quiet)
+    shutil.unpack_archive(next(folder.glob("*.tar.gz")), folder, filter="data")
+    subprocess.run([sys.executable, "-c", build, "wheel", folder], cwd=next(folder.glob("strata-*/")), **quiet)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], **quiet)
+    (wheel,) = folder.glob("*.whl")
+    assert wheel.stat().st_size < 60e6
+    (next(folder.glob("env/lib/*/site-packages")) / "needs.pth").write_text(sysconfig.get_path("purelib"))
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
+    subprocess.run(pip, **quiet)
+    shutil.rmtree(folder / "copy")
+    return folder / "env" / "bin"
+
+
+def outside(folder: Path) -> dict[str, str]:
+    """The settings of a program that shall find nothing but what is installed; its data go to `folder`."""
+    named = ("STRATA_", "PYTHONPATH")
+    settings = {name: value for name, value in os.environ.items() if not name.startswith(named)}
+    return {**settings, "STRATA_HOME": str(folder / "data"), "STRATA_CACHE": str(folder / "cache")}
+
+
+@pytest.mark.slow
+def test_an_installed_package_audits_from_any_folder(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "store.py").write_text("raise RuntimeError('a file of the user is in the way')")
+    command = [installed / "strata", "audit", "--network", "mnist-small-pgd2", "--samples", "2", "--layers", "conv1"]
+    command += ["--m", "2", "--projections", "1", "--preset", "fast", "--json", "out.json"]
+    subprocess.run(command, cwd=tmp_path, env=outside(tmp_path), check=True, capture_output=True)
+    (layer,) = json.loads((tmp_path / "out.json").read_text())["layers"]
+    assert len(layer["projections"][0]["distances"]) == 2
+    where = subprocess.check_output(
+        [installed / "python", "-P", "-c", "import worker.__main__ as w; print(w.__file__)"],
+        cwd=tmp_path, env=outside(tmp_path), text=True,
+    )  # fmt: skip
+    assert Path(where).is_relative_to(installed.parent)
+
+
+@pytest.mark.slow
+def test_an_installed_package_looks_after_its_database(installed: Path, tmp_path: Path) -> None:
+    for command in (["upgrade"], ["check"], ["backup", "copy.db"], ["check", "--database", "copy.db"]):
+        done = subprocess.run([installed / "strata", *command], cwd=tmp_path, env=outside(tmp_path), check=False)
+        assert done.returncode == 0, command
+    assert (tmp_path / "data" / "strata.db").exists()
+    unknown = subprocess.run([installed / "strata", "nothing"], capture_output=True, text=True, check=False)
+    assert (unknown.returncode, unknown.stderr.split("\n")[0]) == (2, "strata: there is no command 'nothing'")
+
+
+@pytest.mark.slow
+def test_an_installed_package_serves_the_dashboard_with_its_settings(installed: Path, tmp_path: Path) -> None:
+    port, settings = free_port(), {**outside(tmp_path), "STRATA_WORKER": "none"}
+    (tmp_path / "store.py").write_text("raise RuntimeError('a file of the user is in the way')")
+    command = [installed / "strata", "run", "--server.port", str(port)]
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(command, cwd=tmp_path, env=settings, stdout=log) as it:
+        try:
+            until(lambda: answer(port, "/_stcore/health") == "ok")
+            assert (PROJECT / "pages" / "assets" / "menu.js").read_text() in answer(port, "/explore")
+            assert it.poll() is None
+        finally:
+            it.terminate()
+    said = (tmp_path / "log").read_text()
+    assert f"http://localhost:{port}" in said
+    assert "External URL" not in said  # .streamlit/config.toml keeps the server from asking the internet for it
+
+
+def answer(port: int, path: str) -> str:
+    """The page that a server of this machine sends a browser; nothing while there is none."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Accept": "text/html"})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as page:
+            return str(page.read().decode())
+    except OSError:
+        return ""
+
+
+@pytest.mark.slow
+def test_a_large_network_is_fetched_if_it_is_the_one_of_this_version(installed: Path, tmp_path: Path) -> None:
+    def strata(*command: str) -> subprocess.CompletedProcess[str]:
+        words = [installed / "strata", *command]
+        return subprocess.run(words, env=outside(tmp_path), capture_output=True, text=True, check=False)
+
+    lacking = strata("audit", "--network", "mnist-large-pgd2", "--samples", "2")
+    assert (lacking.returncode, lacking.stderr) == (
+        2, "strata: The network mnist-large-pgd2 is too large for the package; `strata fetch` brings it.\n",
+    )  # fmt: skip
+    other = tmp_path / "other"
+    shutil.copytree(PROJECT / "zoo", other)
+    (other / "mnist-large-pgd2.safetensors").write_bytes(b"another")
+    assert "mnist-large-pgd2.safetensors is not the network of this version" in strata("fetch", str(other)).stderr
+    assert not (tmp_path / "cache" / "zoo" / "mnist-large-pgd2.safetensors").exists()
+    assert strata("fetch", str(PROJECT / "zoo")).returncode == 0
+    found = tmp_path / "cache" / "zoo" / "mnist-large-pgd2.safetensors"
+    assert found.read_bytes() == (PROJECT / "zoo" / found.name).read_bytes()
+    assert found.with_suffix(".json").exists()
 
 
 # ------------------------------------------------------------------------------------------------------- the image

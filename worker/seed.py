@@ -21,10 +21,10 @@ from worker.executors import Executor
 log = logging.getLogger("worker")
 
 
-def seed(db: Database, executor: Executor, folder: Path = zoo.ZOO) -> list[NetworkRecord]:
-    """Register every network of the zoo that is not registered yet; a file that cannot be read is skipped."""
+def seed(db: Database, executor: Executor, folder: Path | None = None) -> list[NetworkRecord]:
+    """Register every network of the zoo, or of a folder like it, that is new; one that cannot be read is skipped."""
     found = []
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(folder.glob("*.safetensors")) if folder else zoo.files():
         try:
             found.append(_register(db, executor, path))
         except (StoreError, ExecutorError):
@@ -32,7 +32,7 @@ def seed(db: Database, executor: Executor, folder: Path = zoo.ZOO) -> list[Netwo
         except (OSError, ValueError, KeyError) as error:
             log.error("%s cannot be read and is skipped: %s", path.name, error)
     try:
-        first_look.load(db, found, folder / first_look.FILE.name)
+        first_look.load(db, found, (folder or zoo.ZOO) / first_look.FILE.name)
     except StoreError:
         raise
     except (OSError, ValueError, KeyError, BadZipFile) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from robustness_core.datasets.places import cache_folder
 from robustness_core.datasets.registry import (
     REGISTRY,
     SPLITS,
@@ -26,7 +25,6 @@ __all__ = [
     "Entry",
     "Shape",
     "bundled",
-    "cache_folder",
     "class_name",
     "counts",
     "fetch",

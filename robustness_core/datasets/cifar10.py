@@ -9,6 +9,7 @@ import numpy as np
 from robustness_core.datasets import places
 from robustness_core.datasets.places import Read
 from robustness_core.errors import DatasetError
+from robustness_core.files import cache_folder
 
 SIZES = {"train": 50_000, "test": 10_000}
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -28,7 +29,7 @@ def find(split: str) -> list[Path]:
     for folder in places.folders():
         wanted = [folder / _FOLDER / name for name in _FILES[split]]
         there = [path for path in wanted if path.is_file()]
-        if there and (len(there) == len(wanted) or folder != places.cache_folder()):
+        if there and (len(there) == len(wanted) or folder != cache_folder()):
             return there
     return []
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 
 from robustness_core.errors import DatasetError
+from robustness_core.files import cache_folder
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -23,11 +23,6 @@ BUNDLED = Path(__file__).parent / "data"
 def named() -> tuple[str, str]:
     """The folder of STRATA_DATA, empty without one, and the cache folder."""
     return os.environ.get("STRATA_DATA", ""), str(cache_folder())
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: STRATA_CACHE, else the user's cache folder."""
-    return Path(os.environ.get("STRATA_CACHE") or platformdirs.user_cache_dir("strata"))
 
 
 def folders() -> list[Path]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from robustness_core.datasets import cifar10, mnist, places
 from robustness_core.datasets.places import Labels, Pixels, Read
 from robustness_core.errors import DatasetError
+from robustness_core.files import cache_folder
 
 SPLITS = ("train", "test")
 Shape = tuple[int, int, int]
@@ -81,7 +82,7 @@ class Entry:
         part = bundled(self.name)
         instead = f", or take {part}" if part != self.name else ""
         return DatasetError(
-            f"{self.title} is not in STRATA_DATA nor in the cache {places.cache_folder()}{tried}; "
+            f"{self.title} is not in STRATA_DATA nor in the cache {cache_folder()}{tried}; "
             f"give a folder that holds it as STRATA_DATA{instead}."
         )
 

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from robustness_core import datasets
 from robustness_core.errors import ACCEPTED, CheckpointError
+from robustness_core.files import cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 _LARGEST_ANSWER = 16 * 1024**2
@@ -94,7 +94,7 @@ def _environment(folder: str) -> dict[str, str]:
         kept["STRATA_DATA"] = str(Path(kept["STRATA_DATA"]).resolve())
     return {
         **kept,
-        "STRATA_CACHE": str(datasets.cache_folder().resolve()),
+        "STRATA_CACHE": str(cache_folder().resolve()),
         "PYTHONPATH": str(ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
         "HOME": folder,
