@@ -9,7 +9,7 @@ export STRATA_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data),
 # `make run EXTRAS="cluster figures"` installs more.
 EXTRAS ?=
 
-.PHONY: run test dev check picture format benchmarks lock audit-dependencies clean help
+.PHONY: run test dev check picture format benchmarks lock audit-dependencies image test-image clean help
 
 help:            ## what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -54,6 +54,17 @@ dev:
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || true
 	@touch $@
+
+IMAGE := $(shell docker info >/dev/null 2>&1 && echo docker build || { command -v podman >/dev/null && echo podman build --format docker; } \
+  || echo buildah build --format docker)
+IMAGE_OPTIONS ?=
+
+image:           ## build the image `strata` with docker, podman or buildah, whichever works here
+	$(IMAGE) --tag strata --build-arg STRATA_TORCH=$(or $(STRATA_TORCH),cpu) $(IMAGE_OPTIONS) .
+
+test-image: dev  ## build the image and run it without a daemon (root on Debian)
+	@command -v buildah debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends buildah debootstrap; }
+	$(BIN)/python -m pytest -m image tests/test_image.py
 
 clean:           ## remove what can be made again (never the database in var/)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache artefacts

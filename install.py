@@ -32,7 +32,7 @@ CUDA_13_DRIVER = 580  # the oldest driver of NVIDIA's that runs the package inde
 SPACE = {True: 9.0, False: 2.5}  # GB for an environment with or without CUDA, and what is downloaded for it
 UNUSED = (  # what no program of ours reads: a sixth of the environment
     "torch/test", "torch/include", "torch/bin/test_*", "torch/bin/protoc*", "pyautoattack/examples",
-    "pydeck/nbextension", "pyarrow/tests", "pyarrow/include", "plotly/labextension",
+    "pydeck/nbextension", "pyarrow/include", "plotly/labextension", "onnx/backend/test", "**/tests",
 )  # fmt: skip
 PIP_TO_UV = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -103,8 +103,8 @@ def install(venv: Path, extras: set[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         fetch(python, wanted, build, why, Path(folder), renew=found.get("torch") not in (None, build))
     for pattern in UNUSED:
-        for path in venv.glob(f"lib/python*/site-packages/{pattern}"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in list(venv.glob(f"lib/python*/site-packages/{pattern}")):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     command = venv / "bin" / "strata"
     command.write_text(COMMAND.format(python=python.absolute(), project=str(PROJECT)))
     command.chmod(0o755)

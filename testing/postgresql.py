@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,12 @@ def binaries() -> Path | None:
 
 
 @contextmanager
-def running() -> Iterator[str]:
-    """Start a server and give the URL of its maintenance database; stop it and remove its folder at the end."""
+def running(*, listen: str = "", database: str = "postgres", enter: Sequence[str] = ()) -> Iterator[str]:
+    """Start a server and give the URL of a database; stop it and remove its folder at the end.
+
+    It also listens at the address `listen`, and asks nobody for a password. `enter` puts a command, run by root, into
+    another network.
+    """
     folder = binaries()
     assert folder is not None
     home = Path(tempfile.mkdtemp(prefix="strata-pg-"))  # short: the path of a socket has at most 107 characters
@@ -33,15 +37,20 @@ def running() -> Iterator[str]:
         shutil.chown(home, "postgres", "postgres")
 
     def call(*command: str) -> None:
-        subprocess.run(command, check=True, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, **who)
+        words = [*enter, "runuser", "-u", "postgres", "--", *command] if enter else command
+        outputs: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+        subprocess.run(words, check=True, cwd=home, **outputs, **({} if enter else who))
 
     data = str(home / "data")
     try:
         call(str(folder / "initdb"), "-D", data, "-U", "strata", "--auth=trust", "--encoding=UTF8", "--no-sync")
-        settings = f"-c listen_addresses='' -c unix_socket_directories={home} -c fsync=off -c max_connections=60"
-        call(str(folder / "pg_ctl"), "-D", data, "-l", str(home / "log"), "-o", settings, "-w", "start")
+        where = f"-c listen_addresses='{listen}' -c unix_socket_directories={home}"
+        options = f"{where} -c fsync=off -c max_connections=60"
+        call(str(folder / "pg_ctl"), "-D", data, "-l", str(home / "log"), "-o", options, "-w", "start")
         try:
-            yield f"postgresql+psycopg://strata@/postgres?host={home}"
+            if database != "postgres":
+                call(str(folder / "createdb"), "-h", str(home), "-U", "strata", database)
+            yield f"postgresql+psycopg://strata@/{database}?host={home}"
         finally:
             call(str(folder / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
     finally:

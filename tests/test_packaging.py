@@ -259,11 +259,13 @@ def test_the_image_takes_what_there_is_and_all_that_the_program_needs() -> None:
     text = (PROJECT / "Dockerfile").read_text()
     copied = [source for line in re.findall(r"^COPY ([^-].+)$", text, re.MULTILINE) for source in line.split()[:-1]]
     assert all((PROJECT / source).exists() for source in copied)
-    assert {"app.py", "pages", "charts", "store", "worker", "robustness_core", "zoo", ".streamlit"} <= set(copied)
+    assert {"app.py", "strata.py", "pages", "charts", "store", "worker", "robustness_core", "zoo"} <= set(copied)
     assert re.search(r"^USER strata$", text, re.MULTILINE)
     command = json.loads(text[text.index("\nCMD ") :].removeprefix("\nCMD "))
-    assert command[:4] == ["python", "-m", "store", "attend"]
-    assert {".env", ".streamlit/secrets.toml"} <= set((PROJECT / ".dockerignore").read_text().split("\n"))
+    assert command[:2] == ["strata", "run"]
+    sent = (PROJECT / ".dockerignore").read_text().split("\n")
+    assert "*" in sent  # all that is not named below stays outside, passwords and secrets with it
+    assert {one.removeprefix("!").split("/")[0] for one in sent if one.startswith("!")} == set(copied)
 
 
 # ------------------------------------------------------------------------------------------------- the compose file
