@@ -12,7 +12,9 @@ from sqlalchemy import text
 from robustness_core.checkpoints import save
 from robustness_core.engine.audit import ExecutorError
 from robustness_core.engine.tasks import NetworkFile
-from store import Database, StoreError, networks
+from robustness_core.spec import AuditSpec
+from store import Database, StoreError, audits, distances, networks
+from testing import synthetic
 from testing.fakes import Inline
 from testing.networks import tiny
 from worker.seed import seed
@@ -61,3 +63,26 @@ def test_a_lost_database_or_cluster_is_no_damaged_file(db: Database, inline: Inl
         connection.execute(text("DROP TABLE networks"))
     with pytest.raises(StoreError, match="no such table"):
         seed(db, inline, zoo)
+
+
+def test_a_network_that_was_trained_anew_stands_beside_the_one_before_and_its_audits(
+    db: Database, inline: Inline, zoo: Path
+) -> None:
+    (before,) = seed(db, inline, zoo)
+    spec = AuditSpec.of("good", dataset="mnist-5k", classes=(3, 7), samples=3, layers=("logits",), m=(2,))
+    done = synthetic.finish(db, spec)
+    weights = networks.weights(db, before.id)
+    trained = tiny()
+    for parameter in trained.parameters():
+        parameter.data.mul_(0.5)
+    save(trained, zoo / "good.safetensors", {"clean": 0.9})
+    (after,) = seed(db, inline, zoo)
+    assert (networks.by_name(db, "good"), networks.by_name(db, "good (2)")) == (before, after)
+    assert networks.weights(db, before.id) == weights
+    assert audits.get(db, done.id).state == "done"
+    (series,) = spec.search.series(before.sha256)
+    found = distances.find(db, series)
+    assert found is not None
+    with db.read() as connection:
+        kept = connection.execute(text("SELECT count(*) FROM distances WHERE series_id = :id"), {"id": found.id})
+        assert kept.scalar_one() == 9
