@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import tomllib
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
@@ -308,6 +309,23 @@ def test_settings_are_those_that_the_program_reads_and_the_password_comes_from_o
 def test_only_the_dashboard_is_published_and_only_on_this_machine() -> None:
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["web"]
     assert all(port.startswith("127.0.0.1:") for port in SERVICES["web"]["ports"])
+
+
+# ------------------------------------------------------------------------------------- continuous integration elsewhere
+
+
+def test_the_workflow_runs_the_same_script_on_every_system_and_python_that_the_readme_names() -> None:
+    workflow = yaml.safe_load((PROJECT / ".github" / "workflows" / "ci.yml").read_text())
+    test = workflow["jobs"]["test"]
+    assert "bash .ci/run" in [step.get("run") for step in test["steps"]]
+    assert set(test["strategy"]["matrix"]["os"]) == {"ubuntu-latest", "macos-latest"}
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    oldest = settings["project"]["requires-python"].removeprefix(">=")
+    assert test["strategy"]["matrix"]["python"][0] == oldest
+    assert len(test["strategy"]["matrix"]["python"]) == 3
+    commands = "\n".join(step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"])
+    targets = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"make ([a-z-]+)", commands)) <= set(targets)
 
 
 # -------------------------------------------------------------------------------------------------------- advisories
