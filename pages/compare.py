@@ -373,7 +373,7 @@ def _caption(view: View, measured: list[NetworkRecord]) -> Caption:
         whiskers = "Student's 95 % intervals of two stand in the table only"
         whiskers = whiskers if view.most == 2 else "whiskers: Student's 95 % intervals"
         order = "" if view.most == 2 else " No order of layers or networks is meant inside them."
-        lone = captions.search_error(view.readings[0])
+        lone = captions.one_serves_all(view.readings[0])
         sentences.insert(2, f"Means over projections are drawn, of these images; {whiskers}.{lone}{order}")
     if view.most == 1:
         sentences.insert(2, "Intervals in the table are over the images (jackknife, 95 %).")

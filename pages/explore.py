@@ -437,7 +437,7 @@ def _caption(view: View, shown: Shown, one: reading.Reading) -> Caption:
     spec, network = view.question.spec, view.question.network
     drawn = "a line each" if shown.single else captions.band_of(one)
     settings = captions.of_question(one.answer, one.curves, network, drawn=drawn)
-    sentences = [settings.more + captions.search_error(one)]
+    sentences = [settings.more + captions.one_serves_all(one)]
     sentences.append(
         f"Log 2: no better than guessing under attack, from {'f(x)' if one.m is None else 'A f(x)'}, on this sample. "
         "Between the budgets of the range too a curve is nowhere above that bound."
@@ -476,7 +476,7 @@ def _bars_caption(shown: Shown, one: reading.Reading) -> Caption:
     return Caption(
         f"{_title(one)}: {what}{whiskers}.",
         f"Below each layer stands the change from the one before: {meaning}. Found distances make every loss a lower "
-        f"bound, and every ε½ an upper one.{captions.search_error(one)}{bounds}",
+        f"bound, and every ε½ an upper one.{captions.one_serves_all(one)}{bounds}",
     )
 
 

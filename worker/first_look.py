@@ -47,9 +47,7 @@ def pack(db: Database, path: Path = FILE) -> int:
         if not all(one.complete or (audit.spec.needed and rest) for one, rest in zip(found, rests, strict=True)):
             log.info("audit=%d is of another version of its method and is left out", audit.id)
             continue
-        nested = nesting.nested(
-            audit.spec.search.series(network.sha256, network.features), found, list(network.features)
-        )
+        nested = nesting.nested(audit.spec.search.series(network.sha256, network.features), found, network.features)
         arrays |= {f"{name}_{len(entries)}": np.stack([getattr(one, name) for one in nested]) for name in COLUMNS}
         assert audit.worker is not None
         assert audit.finished is not None
@@ -88,7 +86,9 @@ def check(path: Path = FILE) -> list[str]:
             distance = found.distance  # NaN where a pair is not needed: no comparison with it holds
             data = datasets.load(spec.sample.dataset, spec.sample.split)
             half = input_distances(*(data.pixels[chosen] for chosen in entry["indices"]))
-            nested = nesting.nested(series, [found[place] for place in range(len(series))], spec.search.layers)
+            nested = nesting.nested(
+                series, [found[place] for place in range(len(series))], dict.fromkeys(spec.search.layers, 0)
+            )
             nearest = np.stack([one.distance for one in nested])
             kinds = {
                 "collided with a residual above the tolerance": found.collided & (found.residual > TOLERANCE),

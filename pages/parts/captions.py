@@ -66,16 +66,11 @@ def whiskers_of(one: Reading, *, half: bool) -> str:
     return said
 
 
-def search_error(one: Reading) -> str:
-    """A sentence, after a space, on layers whose spread is no randomness: with m ≥ nj every projection asks for the
-    same number."""
+def one_serves_all(one: Reading) -> str:
+    """A sentence, after a space, on layers of which one projection says what all would: m = nj, so A is invertible."""
     names = [curve.layer for curve in one.curves if one.m is not None and curve.features <= one.m]
     many = any(len(curve.averaged) > 1 for curve in one.curves)
-    return (
-        f" At {', '.join(names)} (m ≥ nj) the spread is the search's error, nothing is random."
-        if names and many
-        else ""
-    )
+    return f" At {', '.join(names)} (m = nj) one projection says what all would." if names and many else ""
 
 
 def settings(answer: Answer) -> str:

@@ -109,7 +109,7 @@ def answer(db: Database, spec: AuditSpec, network: NetworkRecord) -> Answer:
     matrices = [known[found[one.key].id] if one.key in found else nothing for one in asked]
     settled = findings.find(db, list(series_ids.values()), spec.sample) if series_ids else {}
     groups: dict[tuple[str, int | None], list[Projection]] = {}
-    for series, matrix in zip(asked, nesting.nested(asked, matrices, list(network.features)), strict=True):
+    for series, matrix in zip(asked, nesting.nested(asked, matrices, network.features), strict=True):
         record = found.get(series.key)
         groups.setdefault((series.layer, series.m), []).append(
             Projection(series, record.id, matrix, settled.get(record.id), spec.needed)

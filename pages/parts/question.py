@@ -115,7 +115,9 @@ def _open_with_known_projections(db: Database, network: NetworkRecord) -> None:
         and audit.spec.network == network.name
         and len(audit.spec.search.layers) > 1
     ]
-    st.session_state[key] = st.session_state["N_opened"] = max(known, default=FIELDS["projections"].default)
+    most = max(known, default=1)
+    if now is not None or most > FIELDS["projections"].default:
+        st.session_state[key] = st.session_state["N_opened"] = most
 
 
 def _say_if_no_number() -> None:

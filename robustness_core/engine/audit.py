@@ -334,7 +334,7 @@ def run_audit(
 
     def result() -> AuditResult:
         budgets = spec.epsilon.values()
-        nested = nesting.nested(series, [results.found[one] for one in series], list(sizes))
+        nested = nesting.nested(series, [results.found[one] for one in series], sizes)
         return AuditResult(
             spec=spec,
             network_sha256=network_sha256,

@@ -164,7 +164,7 @@ FIELDS: Mapping[str, Field] = {
         ),
         Field(
             name="pairs",
-            keys=("pairs",),
+            keys=("searched",),
             flag="--pairs",
             label="Pairs",
             help="needed: the pairs that could change a curve, as far as can be guessed; what is left out is said. "

@@ -347,7 +347,9 @@ def test_loss_of_a_projection_of_which_nothing_is_known_is_taken_away_as_unknown
     synthetic.finish(db, synthetic.question(samples=4))
     found = downloads(monkeypatch)
     open_screen("explore", S="4", N="2")
-    for layer in json.loads(found["JSON"])["layers"]:
+    *layers, logits = json.loads(found["JSON"])["layers"]
+    assert len(logits["projections"]) == 1  # of 10 features through 10 mixtures, whatever the seed
+    for layer in layers:
         whole, unknown = layer["projections"]
         assert unknown["loss"] is None
         assert layer["mean_loss"] == whole["loss"]

@@ -267,7 +267,9 @@ def enter_shipped(db, network: str = "small-made-up") -> None:
     one = np.ones((1, 1))
     found = Found(one, 0 * one, one > 0, one, ("cpu",), ("1",))
     series = spec.search.series(record.sha256, record.features)
-    audit = shipped.ShippedAudit(spec, series, (found,) * len(series), "cpu", {}, datetime.now(UTC))
+    audit = shipped.ShippedAudit(
+        spec, series, (found,) * len(series), "cpu", {}, datetime.now(UTC), (None,) * len(series)
+    )
     assert shipped.enter(db, record, audit, left, right)
 
 
