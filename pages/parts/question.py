@@ -103,10 +103,9 @@ def ask(db: Database, available: Sequence[NetworkRecord]) -> Question | None:
 
 
 def _open_with_known_projections(db: Database, network: NetworkRecord) -> None:
-    """N as in the finished audits of all layers of this network, until the reader or the address says another."""
+    """At first N is that of the finished audits of all layers of this network, unless the address says another."""
     (key,) = FIELDS["projections"].keys
-    now = st.session_state.get(key)
-    if (now is None and key in st.query_params) or now not in (None, st.session_state.get("N_opened")):
+    if key in st.session_state or key in st.query_params:
         return
     known = [
         audit.spec.search.projections
@@ -115,9 +114,8 @@ def _open_with_known_projections(db: Database, network: NetworkRecord) -> None:
         and audit.spec.network == network.name
         and len(audit.spec.search.layers) > 1
     ]
-    most = max(known, default=1)
-    if now is not None or most > FIELDS["projections"].default:
-        st.session_state[key] = st.session_state["N_opened"] = most
+    if (most := max(known, default=1)) > FIELDS["projections"].default:
+        st.query_params[key] = str(most)
 
 
 def _say_if_no_number() -> None:

@@ -17,7 +17,8 @@ def implies(one: SeriesSpec, other: SeriesSpec, features: Mapping[str, int]) -> 
 
     At one layer and seed, A for a smaller m is the top of A for a larger one. Without projection, and with m = nj,
     where A is invertible, nothing of a layer's features is left out, so that all that follows agrees as well: every
-    projection of them and every later layer (METHOD.md section 2). Only series of one network and one way of searching say something of each other.
+    projection of them and every later layer (METHOD.md section 2). Only series of one network and one way of searching
+    say something of each other.
     """
     ways = [(s.network, s.method, s.preset, s.method_version) for s in (one, other)]
     if ways[0] != ways[1]:

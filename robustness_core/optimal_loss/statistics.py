@@ -69,8 +69,13 @@ def half_width(values: npt.ArrayLike, *, confidence: float = 0.95, comparisons: 
 
 
 def paired(before: npt.ArrayLike, after: npt.ArrayLike, *, confidence: float = 0.95, comparisons: int = 1) -> Interval:
-    """Mean change from `before` to `after`, (N,) each, with Student's interval; entry i of both has the same seed."""
+    """Mean change from `before` to `after`, (N,) each, with Student's interval; entry i of both has the same seed.
+
+    A list of one number, which is the same whatever the seed, is paired with every number of the other.
+    """
     one, other = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    if one.ndim == other.ndim == 1 and 1 in (len(one), len(other)):
+        one, other = np.broadcast_arrays(one, other)
     if one.shape != other.shape:
         raise ValueError(f"Pairs need two lists of one length, not {one.shape} and {other.shape}.")
     if not (np.isfinite(one).all() and np.isfinite(other).all()):  # inf - inf is no change

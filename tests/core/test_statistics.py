@@ -94,6 +94,14 @@ def test_paired_changes_are_decided_where_their_scatter_is_shared() -> None:
     assert apart > 0.05  # not seen by who forgets the pairing
 
 
+def test_a_number_that_is_the_same_for_every_seed_is_paired_with_each() -> None:
+    values = np.random.default_rng(0).normal(size=5)
+    assert paired([0.5], values) == student(values - 0.5)
+    assert paired(values, [0.5]) == student(0.5 - values)
+    with pytest.raises(ValueError, match="one length"):
+        paired(values, values[:2])
+
+
 def test_leaving_out_one_image_is_what_the_rest_gives() -> None:
     distances = clouds(np.random.default_rng(1), 7)
     for budget in (0.5, 1.5, 3.0):
