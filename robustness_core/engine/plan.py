@@ -53,21 +53,17 @@ class Plan:
         self._make()
 
     def take(self, count: int) -> Places:
-        """Up to `count` pairs to search next, those that look closest first; none while news must be waited for."""
-        if self._hints is not None and (self._news >= max(1, NEWS * self._taken.size) or self._stale):
-            self._make()
+        """Up to `count` pairs to search next, those that look closest first; none while answers must be waited for."""
         chosen, self._queue = self._queue[:count], self._queue[count:]
         self._taken[chosen] = True
         return chosen
-
-    @property
-    def _stale(self) -> bool:
-        return len(self._queue) == 0 and self._news > 0
 
     def done(self, places: Places, distance: Floats) -> None:
         """Distances of pairs, found for the first time or nearer than before."""
         self._distance.ravel()[places] = distance
         self._news += len(places)
+        if self.hinted and self._news and (self._news >= NEWS * self._distance.size or len(self._queue) == 0):
+            self._make()
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -86,11 +82,7 @@ class Plan:
     @property
     def finished(self) -> bool:
         """Every pair is known that is wanted."""
-        if self.out:
-            return False
-        if self._stale and self._hints is not None:
-            self._make()
-        return len(self._queue) == 0
+        return not self.out and len(self._queue) == 0
 
     def far(self) -> Places:
         """Known pairs far above what the guess says of them, each named once: another start may find much nearer."""

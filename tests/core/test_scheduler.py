@@ -99,7 +99,8 @@ def searcher(seed: int, shape: tuple[int, int], specs: list[SeriesSpec], **optio
     true = hint * rng.uniform(0.5, 3, shape)
     known = {one: np.where(rng.random(shape) < rng.choice([0.0, 0.5, 1.0]), np.nan, true) for one in specs}
     counts = {one: int(np.isnan(distance).sum()) for one, distance in known.items()}
-    scheduler = Scheduler(specs, rng.random(shape), counts, SETTINGS, closed_form=["fc1"])
+    apart = 4 + rng.random(shape)  # bounds on all distances
+    scheduler = Scheduler(specs, apart, counts, SETTINGS, closed_form=["fc1"], needed=options.pop("needed", False))
     return Searcher(scheduler, known, true, hint, rng, **options)
 
 
@@ -127,6 +128,19 @@ def test_every_missing_pair_is_found_once_whatever_goes_wrong_and_in_which_order
     assert not any(one.scheduler.left.values())
     for spec, distance in one.known.items():
         assert sorted(one.found.get(spec, [])) == [tuple(pair) for pair in np.argwhere(np.isnan(distance)).tolist()]
+
+
+@given(st.integers(0, 10_000), st.integers(2, 12), st.integers(1, 4), st.sampled_from([0.0, 0.4]))
+def test_every_series_comes_to_its_end_where_only_needed_pairs_are_searched(
+    seed: int, size: int, at_once: int, trouble: float
+) -> None:
+    one = searcher(seed, (size, size), SPECS, at_once=at_once, trouble=trouble, needed=True)
+    for _ in one.run():
+        assert 0 <= one.scheduler.done <= one.scheduler.total
+    assert one.scheduler.ended
+    assert one.scheduler.done == one.scheduler.total
+    for spec, found in one.found.items():
+        assert len(set(found)) == len(found) <= np.isnan(one.known[spec]).sum()
 
 
 @given(st.integers(0, 10_000))
