@@ -65,6 +65,17 @@ class _Function(nn.Module):
         return self.function(*tensors)
 
 
+class _Slopes(nn.Module):
+    """PReLU with slopes of any shape that the features take."""
+
+    def __init__(self, shape: Sequence[int]):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(tuple(shape)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.where(features > 0, features, features * self.weight)
+
+
 class _WithConstant(nn.Module):
     """An arithmetic step whose other side is a stored tensor."""
 
@@ -143,6 +154,16 @@ def _pool(s: Settings) -> nn.Module:
     return nn.MaxPool2d(kernel, stride, padding, ceil_mode=s.get("ceil", False))
 
 
+def _clip(s: Settings) -> nn.Module:
+    low, high = float(s["low"]), float(s["high"])
+    return nn.Hardtanh(low, high) if low < high else _Function(lambda x: torch.clamp(x, low, high))
+
+
+def _cast(s: Settings) -> nn.Module:
+    kind = {"float": torch.float32, "bool": torch.bool}[s["to"]]
+    return _Function(lambda x: x.to(kind))
+
+
 def _reshape(s: Settings) -> nn.Module:
     shape = tuple(s["shape"])
     return nn.Flatten() if len(shape) == 1 else _Function(lambda x: torch.reshape(x, (-1, *shape)))
@@ -207,16 +228,16 @@ TABLE = (
     Operation("tanhshrink", "activation", (nn.Tanhshrink,), "tanhshrink"),
     Operation("threshold", "activation", (nn.Threshold,), "threshold", "ThresholdedRelu",
               settings={"alpha": 1.0, "value": 0.0}),
-    Operation("prelu", "activation", (nn.PReLU,), "prelu", "PRelu", make=lambda s: nn.PReLU(int(s["count"]))),
-    Operation("clip", "activation", (nn.Hardtanh,), "hardtanh clamp clip", "Clip",
-              make=lambda s: nn.Hardtanh(float(s["low"]), float(s["high"]))),
+    Operation("prelu", "activation", (nn.PReLU, _Slopes), "prelu", "PRelu",
+              make=lambda s: _Slopes(s["shape"]) if "shape" in s else nn.PReLU(int(s["count"]))),
+    Operation("clip", "activation", (nn.Hardtanh,), "hardtanh clamp clip", "Clip", make=_clip),
     Operation("softmax", "softmax", (nn.Softmax, nn.Softmax2d, nn.Softmin), "softmax softmin", "Softmax",
               make=lambda s: nn.Softmax(dim=s["axis"])),
     Operation("logsoftmax", "softmax", (nn.LogSoftmax,), "log_softmax", "LogSoftmax",
               make=lambda s: nn.LogSoftmax(dim=s["axis"])),
 
     Operation("", "reshape", (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout),
-              "dropout contiguous to float clone", "Identity Dropout Cast", affine="jointly"),
+              "dropout contiguous to float clone", "Identity Dropout", affine="jointly"),
     Operation("reshape", "reshape", (nn.Flatten, nn.Unflatten), "flatten unflatten reshape view squeeze unsqueeze",
               "Reshape Flatten Squeeze Unsqueeze", affine="jointly", make=_reshape),
     Operation("permute", "reshape", (), "permute transpose", "Transpose", affine="jointly",
@@ -249,6 +270,7 @@ TABLE = (
               make=lambda s: _Function(lambda *xs: torch.cat(xs, dim=s["axis"]))),
     Operation("amax", "other", (), "amax", "ReduceMax", make=_over_axes(torch.amax)),
     Operation("amin", "other", (), "amin", "ReduceMin", make=_over_axes(torch.amin)),
+    Operation("cast", "other", (), "", "Cast", make=_cast),
     Operation("where", "other", (), "where", "Where", make=lambda s: _Where(s.get("left"), s.get("right"))),
 
     Operation("add", "pair", (), "add iadd", "Add Sum", affine="jointly", make=_pair(operator.add)),
@@ -271,6 +293,19 @@ TABLE = (
     Operation("reciprocal", "elementwise", (), "reciprocal", "Reciprocal", make=_plain(torch.reciprocal)),
 )  # fmt: skip
 UNKNOWN = Operation("", "other")
+DEAREST = 1e10  # multiplications that one image may cost
+_MEMORY = 10  # multiplications in the time that one number takes through memory, or an exponential on it
+
+
+def effort(module: nn.Module) -> float:
+    """About how many multiplications one number that a module without parts gives takes."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        return float(module.weight[0].numel())
+    row = of(module)
+    if row.kind == "pool" and isinstance(kernel := getattr(module, "kernel_size", None), tuple):
+        return float(_MEMORY * kernel[0] * kernel[1])
+    return 0.0 if row.kind == "reshape" else float(_MEMORY)
+
 
 WORDS = {row.word: row for row in TABLE if row.word}
 ONNX = {name: row for row in TABLE for name in row.onnx.split()}

@@ -150,14 +150,14 @@ def _weights(name: str, module: nn.Module, part: Part) -> dict[str, Tensor]:
             tensor = torch.ones(slot.shape) if key in ("weight", "running_var") else torch.zeros(slot.shape)
         if _kind(module) != part.kind or tensor.shape != slot.shape:
             raise CheckpointError(
-                f"The layer {name} of the architecture wants a {key} of {_times(slot.shape)}, but {shown(part.name)} "
-                f"in the file has {_times(part.shape if key == 'weight' else tensor.shape)}."
+                f"The layer {name} of the architecture wants a {key} of {times(slot.shape)}, but {shown(part.name)} "
+                f"in the file has {times(part.shape if key == 'weight' else tensor.shape)}."
             )
         state[f"{name}.{key}"] = tensor
     return state
 
 
-def _times(shape: Sequence[int]) -> str:
+def times(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape)) or "1"
 
 
@@ -183,8 +183,8 @@ def gap(layers: Sequence[Part]) -> str:
         if not _fit(layers[:count]):
             before = next((p for p in reversed(layers[: count - 1]) if p.kind != "bn"), part)
             return (
-                f"{shown(part.name)} ({_times(part.shape)}) does not take what {shown(before.name)} "
-                f"({_times(before.shape)}) gives"
+                f"{shown(part.name)} ({times(part.shape)}) does not take what {shown(before.name)} "
+                f"({times(before.shape)}) gives"
             )
     return "" if _chains(layers) else "there is no full connection at its end"
 

@@ -134,6 +134,7 @@ _EARLY = ("opset 7", "opset 9")
         for name in NETWORKS
         for exported in EXPORTS
         if not (exported in _EARLY and name in _LATER)
+        if not (exported == "opset 7" and name == "activations")  # writes Erf, which came with opset 9
         if exported != "torch today" or name in _TODAY  # the new exporter takes seconds
     ],
 )
@@ -226,12 +227,112 @@ def test_flat_colour_images_are_offered_in_both_orders() -> None:
     torch.testing.assert_close(second(images), wanted, rtol=1e-4, atol=1e-3)
 
 
-def test_a_graph_that_onnxruntime_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxruntime")
-    monkeypatch.setitem(operations.OPERATIONS, "Relu", lambda c, node, inputs: c.emit("tanh", [inputs[0]]))
+def test_a_graph_that_is_converted_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below 0 alone: images in [0, 1] would not show it."""
+    monkeypatch.setitem(operations.OPERATIONS, "Relu", lambda c, node, inputs: c.emit("leakyrelu", [inputs[0]]))
     made = linear(helper.make_node("Relu", ["x"], ["r"]), source="r")
-    with pytest.raises(CheckpointError, match="differs from onnxruntime"):
+    with pytest.raises(CheckpointError, match="does not answer as onnx's evaluator does"):
         importer.convert(made.SerializeToString())
+
+
+def answer(nodes: list[Any], tensors: dict[str, Any], images: Tensor, **options: Any) -> Tensor:
+    with torch.no_grad():
+        return importer.convert(model(nodes, tensors, **options).SerializeToString())[0].body()(images)
+
+
+def test_a_product_that_is_used_twice_keeps_its_bias_to_one_use() -> None:
+    """Also where the second use goes by another name."""
+    rng, images = np.random.default_rng(0), torch.rand(3, 1, 28, 28)
+    matrix, shift = turned(rng.standard_normal((784, 4))), turned(rng.standard_normal(4))
+    product = images.flatten(1) @ torch.from_numpy(matrix)
+    wanted = torch.cat([product, product + torch.from_numpy(shift)], 1)
+    n = helper.make_node
+    for alias in ("Identity", "Dropout"):
+        for added, joined in (("b", "a"), ("a", "b")):
+            nodes = [n("Flatten", ["x"], ["f"]), n("MatMul", ["f", "m"], ["a"]), n(alias, ["a"], ["b"]),
+                     n("Add", [added, "c"], ["z"]), n("Concat", [joined, "z"], ["y"], axis=1)]  # fmt: skip
+            got = answer(nodes, {"m": matrix, "c": shift}, images)
+            torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_masks_add_up_and_whole_numbers_are_divided_towards_zero() -> None:
+    n, images = helper.make_node, torch.rand(3, 1, 28, 28)
+    masks = [n("Greater", ["x", "h"], ["g"]), n("Less", ["x", "k"], ["l"]), n("Cast", ["g"], ["a"], to=1),
+             n("Cast", ["l"], ["b"], to=1), n("Add", ["a", "b"], ["s"]), n("Flatten", ["s"], ["y"])]  # fmt: skip
+    got = answer(masks, {"h": np.float32(0.5), "k": np.float32(0.7)}, images)
+    torch.testing.assert_close(got, ((images > 0.5).float() + (images < 0.7).float()).flatten(1))
+    whole = {"p": np.array([-7]), "q": np.array([2])}
+    divided = [n("Div", ["p", "q"], ["d"]), n("Cast", ["d"], ["e"], to=1), n("Mul", ["x", "e"], ["s"])]
+    got = answer([*divided, n("Flatten", ["s"], ["y"])], whole, images)
+    torch.testing.assert_close(got, -3 * images.flatten(1))
+
+
+def test_nodes_in_any_order_equal_opsets_and_constants_in_old_forms_are_read() -> None:
+    n = helper.make_node
+    nodes = [n("Relu", ["x"], ["r"]), n("Slice", ["c"], ["d"], starts=[1], ends=[2]), n("Mul", ["r", "d"], ["s"]),
+             n("ReduceProd", ["e"], ["p"], axes=[0], keepdims=0), n("Add", ["s", "p"], ["t"]),
+             n("Flatten", ["t"], ["y"])]  # fmt: skip
+    tensors = {"c": np.array([2, 3], np.float32), "e": np.array([[1, 2], [3, 4]], np.float32)[:, :1]}
+    made = model(nodes[::-1], tensors, opset=9)
+    made.opset_import.append(helper.make_opsetid("", 9))
+    made.opset_import.append(helper.make_opsetid("ai.onnx", 9))
+    images = torch.rand(3, 1, 28, 28) - 0.5
+    got = importer.convert(made.SerializeToString())[0].body()(images)
+    torch.testing.assert_close(got, (images.relu() * 3 + 3).flatten(1))
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64, 40_000, 1 << 20])
+def test_a_declared_batch_is_no_burden(batch: int) -> None:
+    n, images = helper.make_node, torch.rand(2, 1, 28, 28)
+    nodes = [n("Conv", ["x", "k"], ["c"]), n("GlobalAveragePool", ["c"], ["g"]), n("Flatten", ["g"], ["y"])]
+    kernel = turned(np.random.default_rng(0).standard_normal((4, 1, 3, 3)))
+    got = answer(nodes, {"k": kernel}, images, input_shape=(batch, 1, 28, 28))
+    torch.testing.assert_close(got, F.conv2d(images, torch.from_numpy(kernel)).mean((2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_half_and_double_precision_are_read_as_float32() -> None:
+    weight = np.random.default_rng(0).standard_normal((784, 10))
+    images = torch.rand(2, 1, 28, 28)
+    for kind in (np.float16, np.float64):
+        nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])]
+        made = model(nodes, {"w": weight.astype(kind)})
+        made.graph.input[0].type.tensor_type.elem_type = {np.float16: 10, np.float64: 11}[kind]
+        got = importer.convert(made.SerializeToString())[0].body()(images)
+        wanted = images.flatten(1) @ torch.from_numpy(weight.astype(kind).astype(np.float32))
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+REFUSED = {
+    "has 1 inputs, which the operation does not allow": [helper.make_node("Div", ["x"], ["y"])],
+    "has the attribute alfa, which the operation does not know": [helper.make_node("Selu", ["x"], ["y"], alfa=1.0)],
+    "lacks the attribute to": [helper.make_node("Cast", ["x"], ["y"])],
+    "has an attribute of a wrong kind": [helper.make_node("Softmax", ["x"], ["y"], axis=1.0)],
+    r"PRelu \(4\) do not fit its input \(1×1×28×28\)": [helper.make_node("PRelu", ["x", "four"], ["y"])],
+    "rounds the image to whole numbers": [helper.make_node("Cast", ["x"], ["y"], to=7)],
+    "with whole numbers or truth values": [
+        helper.make_node("Cast", ["x"], ["b"], to=9), helper.make_node("Abs", ["b"], ["y"])
+    ],
+    "joins stored numbers to those of an image": [helper.make_node("Concat", ["x", "four"], ["y"], axis=1)],
+    "runs in a circle": [helper.make_node("Add", ["x", "y"], ["a"]), helper.make_node("Relu", ["a"], ["y"])],
+    "which nothing gives": [helper.make_node("Add", ["x", "z"], ["y"])],
+    "The ONNX graph is quantised": [helper.make_node("QuantizeLinear", ["x", "four"], ["y"])],
+    "The ONNX graph is a transformer": [helper.make_node("Attention", ["x", "x", "x"], ["y"])],
+    "The ONNX graph is a detector": [helper.make_node("NonMaxSuppression", ["x", "x"], ["y"])],
+    "The ONNX graph is a generator": [helper.make_node("ConvTranspose", ["x", "four"], ["y"])],
+    "The ONNX graph is a recurrent network": [helper.make_node("LSTM", ["x", "four", "four"], ["y"])],
+    "The ONNX graph is a model of ai.onnx.ml": [
+        helper.make_node("LinearClassifier", ["x"], ["y"], domain="ai.onnx.ml")
+    ],
+    "ends in a class and not in scores": [helper.make_node("ArgMax", ["x"], ["y"])],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_what_is_refused_is_named(sentence: str) -> None:
+    made = model(REFUSED[sentence], {"four": np.ones(4, np.float32)})
+    with pytest.raises(CheckpointError, match=sentence) as refusal:
+        importer.convert(made.SerializeToString())
+    assert len(str(refusal.value)) < 200
 
 
 def test_a_graph_that_answers_yes_or_no_is_refused() -> None:

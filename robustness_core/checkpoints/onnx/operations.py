@@ -8,13 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from robustness_core.checkpoints.chain import times
 from robustness_core.checkpoints.onnx.steps import (
     Builder,
     Features,
     Inputs,
     Node,
     Value,
+    as_any,
     as_constant,
     as_features,
     as_floats,
@@ -27,10 +30,29 @@ _HUGE = 3.4e38  # stands for an open end of Clip and for minus infinity around a
 
 
 def _alias(c: Builder, node: Node, inputs: Inputs) -> Value:
-    value = inputs[0]
-    if value is None:
-        raise ValueError("an input is missing")
-    return value
+    return as_any(inputs[0])
+
+
+def _cast(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x, kind = as_any(inputs[0]), node.integer("to", 0)
+    if kind not in (1, 9):  # float32, to which all floats were widened, and truth values
+        raise CheckpointError("The ONNX graph rounds the image to whole numbers (Cast), which is not supported.")
+    wanted = torch.float32 if kind == 1 else torch.bool
+    return x if x.kind == wanted else c.emit("cast", [x], {"to": "float" if kind == 1 else "bool"})
+
+
+def _selu(c: Builder, node: Node, inputs: Inputs) -> Value:
+    x, alpha, gamma = as_features(inputs[0]), node.number("alpha", 1.67326), node.number("gamma", 1.0507)
+    if abs(alpha - 1.67326) < 1e-4 and abs(gamma - 1.0507) < 1e-4:
+        return c.emit("selu", [x])
+    return _scaled(c, c.emit("elu", [x], {"alpha": alpha}), gamma)
+
+
+def _scaled(c: Builder, x: Features, factor: float, shift: float = 0.0) -> Features:
+    for word, number, idle in (("mul", factor, 1.0), ("add", shift, 0.0)):
+        if number != idle:
+            x = c.emit(word, [x], {"constant": ()}, {"value": torch.tensor(number)})
+    return x
 
 
 def _elementwise(c: Builder, node: Node, inputs: Inputs) -> Value:
@@ -138,16 +160,21 @@ def _pool(c: Builder, node: Node, inputs: Inputs) -> Value:
     if dilations != [1, 1]:
         raise CheckpointError("The ONNX graph pools with gaps (dilations), which is not supported.")
     padding, counted = pads[:2], bool(node.integer("count_include_pad", 0))
-    lopsided = pads[:2] != pads[2:] or any(2 * p > k for p, k in zip(padding, kernel, strict=True))
-    if lopsided:
-        if average and not counted:
-            raise CheckpointError("The ONNX graph averages over uneven borders, which is not supported.")
+    share: Tensor | None = None
+    if pads[:2] != pads[2:] or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        if node.integer("ceil_mode", 0):
+            raise CheckpointError("The ONNX graph pools over uneven borders and rounds up, which is not supported.")
+        if average and not counted:  # of each window, how much is image and not border
+            top, left, bottom, right = pads
+            ones = F.pad(torch.ones(1, 1, *x.shape[2:]), (left, right, top, bottom))
+            share = F.avg_pool2d(ones, kernel, strides)
         x, padding = _pad_first(c, x, pads, 0.0 if average else -_HUGE), [0, 0]
     settings = {
         "average": average, "kernel": kernel, "stride": strides, "padding": padding,
         "ceil": bool(node.integer("ceil_mode", 0)), "count_padding": counted,
     }  # fmt: skip
-    return c.emit("pool", [x], settings)
+    pooled = c.emit("pool", [x], settings)
+    return pooled if share is None else c.emit("div", [pooled], {"constant": tuple(share.shape)}, {"value": share})
 
 
 def _global_pool(c: Builder, node: Node, inputs: Inputs) -> Value:
@@ -258,6 +285,8 @@ def _transpose(c: Builder, node: Node, inputs: Inputs) -> Value:
 
 
 def _concat(c: Builder, node: Node, inputs: Inputs) -> Value:
+    if any(isinstance(value, np.ndarray) for value in inputs):
+        raise CheckpointError("The ONNX graph joins stored numbers to those of an image (Concat): not supported.")
     parts = [as_features(value) for value in inputs]
     axis = node.integer("axis", 1)
     axis = axis % len(parts[0].shape) if axis < 0 else axis
@@ -268,10 +297,10 @@ def _concat(c: Builder, node: Node, inputs: Inputs) -> Value:
 
 def _where(c: Builder, node: Node, inputs: Inputs) -> Value:
     condition, *values = inputs
-    sources, settings, weights = [as_features(condition)], {}, {}
+    sources, settings, weights = [as_any(condition)], {}, {}
     for name, value in zip(("left", "right"), values, strict=True):
         if isinstance(value, Features):
-            sources.append(value)
+            sources.append(as_features(value))
             continue
         constant = as_floats(value)
         if constant.dim() == len(sources[0].shape) and constant.shape[0] != 1:
@@ -313,7 +342,11 @@ def _softmax(c: Builder, node: Node, inputs: Inputs) -> Value:
     x = as_features(inputs[0])
     rank = len(x.shape)
     axis = node.integer("axis", 1 if node.opset < 13 else -1) % rank
-    if axis == 0 or (node.opset < 13 and axis != rank - 1):
+    if node.opset < 13 and axis != rank - 1:
+        raise CheckpointError(
+            f"{node.op} over an axis before the last meant something else before opset 13; export it with opset 13."
+        )
+    if axis == 0:
         raise mixes(node.op)
     return c.emit(node.word, [x], {"axis": axis})
 
@@ -325,6 +358,8 @@ def _clip(c: Builder, node: Node, inputs: Inputs) -> Value:
         return node.number(name, default)
 
     low, high = max(bound("min", 1, -_HUGE), -_HUGE), min(bound("max", 2, _HUGE), _HUGE)
+    if math.isnan(low) or math.isnan(high):
+        raise CheckpointError("The ONNX operation Clip has NaN for an end; the file is damaged.")
     x = as_features(inputs[0])
     if low == 0.0 and high >= _HUGE:
         return c.emit("relu", [x])
@@ -332,16 +367,25 @@ def _clip(c: Builder, node: Node, inputs: Inputs) -> Value:
 
 
 def _hard_sigmoid(c: Builder, node: Node, inputs: Inputs) -> Value:
-    if abs(node.number("alpha", 0.2) - 1 / 6) > 1e-6 or node.number("beta", 0.5) != 0.5:
-        raise CheckpointError("The ONNX operation HardSigmoid is supported with alpha 1/6 and beta 1/2 only.")
-    return c.emit("hardsigmoid", [as_features(inputs[0])])
+    x, alpha, beta = as_features(inputs[0]), node.number("alpha", 0.2), node.number("beta", 0.5)
+    if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
+        return c.emit("hardsigmoid", [x])
+    return c.emit("clip", [_scaled(c, x, alpha, beta)], {"low": 0.0, "high": 1.0})
 
 
 def _prelu(c: Builder, node: Node, inputs: Inputs) -> Value:
     x, slope = as_features(inputs[0]), as_floats(inputs[1])
-    if slope.numel() != 1 and slope.numel() != x.shape[1]:
-        raise CheckpointError("The ONNX operation PRelu is supported with one slope, or one a channel, only.")
-    return c.emit("prelu", [x], {"count": slope.numel()}, {"weight": slope.reshape(-1)})
+    rank, count = len(x.shape), slope.numel()
+    padded = (1,) * (rank - slope.dim()) + tuple(slope.shape)
+    if len(padded) > rank or any(size not in (1, have) for size, have in zip(padded, x.shape, strict=False)):
+        raise CheckpointError(
+            f"The slopes of the ONNX operation PRelu ({times(slope.shape)}) do not fit its input ({times(x.shape)})."
+        )
+    if padded[0] != 1:
+        raise mixes(node.op)
+    if count == 1 or (len(padded) > 1 and padded[1] == count == x.shape[1]):
+        return c.emit("prelu", [x], {"count": count}, {"weight": slope.reshape(-1)})
+    return c.emit("prelu", [x], {"shape": tuple(slope.shape)}, {"weight": slope})
 
 
 def _slice(c: Builder, node: Node, inputs: Inputs) -> Value:
@@ -369,35 +413,35 @@ def _slice(c: Builder, node: Node, inputs: Inputs) -> Value:
 
 
 def _arithmetic(c: Builder, node: Node, inputs: Inputs) -> Value:
-    if len(inputs) != 2:
-        return _chain(c, node, inputs)
+    """Two tensors, or any number of them from the left (Sum, Max, Min); stored ones among them or not."""
+    if len(inputs) == 1:
+        return as_features(inputs[0])
+    if len(inputs) > 2:
+        found = sorted(inputs, key=lambda value: isinstance(value, np.ndarray))  # these do not mind their order
+        rest = _arithmetic(c, node, found[:-1])
+        return _arithmetic(c, node, [rest, found[-1]])
     left, right = inputs
     if isinstance(left, Features) and isinstance(right, Features):
-        return c.emit(node.word, [left, right])
+        return c.emit(node.word, [as_features(left), as_features(right)])
     first = isinstance(left, np.ndarray)
     x, constant = as_features(right if first else left), as_floats(left if first else right)
     rank = len(x.shape)
     if constant.dim() > rank or (constant.dim() == rank and constant.shape[0] != 1):
         raise mixes(node.op)
-    if node.word == "add" and (home := _bias(c, node, x, constant)) is not None:
+    if node.word == "add" and (home := _bias(c, x, constant)) is not None:
         return home
     settings = {"constant": tuple(constant.shape)} | ({"first": True} if first else {})
     return c.emit(node.word, [x], settings, {"value": constant})
 
 
-def _chain(c: Builder, node: Node, inputs: Inputs) -> Value:
-    """Sum, Max and Min of any number of tensors."""
-    result = as_features(inputs[0])
-    for value in inputs[1:]:
-        result = c.emit(node.word, [result, as_features(value)])
-    return result
-
-
-def _bias(c: Builder, node: Node, x: Features, constant: Tensor) -> Features | None:
+def _bias(c: Builder, x: Features, constant: Tensor) -> Features | None:
     """A constant added to a product without bias, as that product's bias; None if it is none."""
     made = next((step for step in c.steps if step.name == x.step), None)
-    source = next(name for name in node.node.input if c.values.get(name) is x)
-    if made is None or made.kind not in ("fc", "conv") or made.settings["bias"] or c.users[source] != 1:
+    if made is None or made.kind not in ("fc", "conv") or made.settings["bias"]:
+        return None
+    # What else the product is called: each name past the first took one use of another.
+    names = [name for name, value in c.values.items() if isinstance(value, Features) and value.step == x.step]
+    if sum(c.users[name] for name in names) - (len(names) - 1) != 1:
         return None
     outputs = made.settings["outputs"]
     shape = [1] * len(x.shape)
@@ -415,8 +459,8 @@ _READERS = {
     "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose,
     "Concat": _concat, "ReduceMean": _reduce, "ReduceSum": _reduce, "ReduceMax": _largest, "ReduceMin": _largest,
     "Where": _where, "InstanceNormalization": _instance_norm, "Softmax": _softmax, "LogSoftmax": _softmax,
-    "Clip": _clip, "Slice": _slice, "PRelu": _prelu, "HardSigmoid": _hard_sigmoid, "Identity": _alias,
-    "Dropout": _alias, "Cast": _alias,
+    "Clip": _clip, "Slice": _slice, "PRelu": _prelu, "HardSigmoid": _hard_sigmoid, "Selu": _selu,
+    "Identity": _alias, "Dropout": _alias, "Cast": _cast,
 }  # fmt: skip
 _GENERAL = {"activation": _elementwise, "elementwise": _elementwise, "pair": _arithmetic}
 OPERATIONS = {name: _READERS.get(name) or _GENERAL[row.kind] for name, row in ONNX.items()}

@@ -17,21 +17,21 @@ from robustness_core.checkpoints.containers import shown
 from robustness_core.errors import CheckpointError
 from robustness_core.networks import programs
 from robustness_core.networks.programs import INPUT, Step
-from robustness_core.operations import ONNX, UNKNOWN, WORDS
+from robustness_core.operations import DEAREST, ONNX, UNKNOWN, WORDS, effort
 
 Array = npt.NDArray[Any]
 
 MOST_FOLDED = 1 << 22  # numbers of a constant computed while reading
 _MOST_FEATURES = 1 << 24  # numbers of one tensor for one image
-_DEAREST = 2e10  # multiplications that one image may cost
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """A tensor that depends on the images: the step that gives it, and its shape for a batch."""
+    """A tensor that depends on the images: the step that gives it, its shape for a batch, its kind of numbers."""
 
     step: str
     shape: tuple[int, ...]
+    kind: torch.dtype = torch.float32
 
 
 Value = Features | Array
@@ -49,12 +49,12 @@ class Builder:
         self.steps: list[Step] = []
         self.weights: dict[str, dict[str, Tensor]] = {}
         self.values: dict[str, Value] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {INPUT: (batch, *input_shape)}
+        self.made: dict[str, Features] = {INPUT: Features(INPUT, (batch, *input_shape))}
         self.numbered: Counter[str] = Counter()
         self.cost = 0.0  # multiplications of one image
 
     def of(self, step: str) -> Features:
-        return Features(step, self.shapes[step])
+        return self.made[step]
 
     def emit(
         self,
@@ -70,19 +70,18 @@ class Builder:
         step = Step(chosen, kind, tuple(value.step for value in inputs), dict(settings or {}))
         with torch.device("meta"):
             module = programs.module_of(step).eval()
-            shape = tuple(module(*[torch.empty(value.shape) for value in inputs]).shape)
+            result = module(*[torch.empty(value.shape, dtype=value.kind) for value in inputs])
+        shape = tuple(result.shape)
         if math.prod(shape[1:]) > _MOST_FEATURES or math.prod(shape) < 1:
             raise CheckpointError(
                 f"The ONNX graph makes a tensor of {math.prod(shape)} numbers; at most {_MOST_FEATURES} are accepted."
             )
         if shape[0] != self.batch:
             raise mixes(kind)
-        if kind in ("conv", "fc"):
-            kernel = math.prod(module.get_parameter("weight").shape[1:])
-            self.cost += math.prod(shape[1:]) * kernel
-        if self.cost > _DEAREST:
+        self.cost += math.prod(shape[1:]) * effort(module)
+        if self.cost > DEAREST:
             raise CheckpointError(
-                f"The ONNX graph takes over {_DEAREST:.2g} multiplications an image, too many to audit."
+                f"The ONNX graph takes over {DEAREST:.2g} multiplications an image: too dear to audit."
             )
         for key, tensor in (weights or {}).items():
             if not torch.isfinite(tensor).all():
@@ -90,21 +89,21 @@ class Builder:
             if tuple(tensor.shape) != tuple(module.state_dict()[key].shape):
                 raise ValueError("the weights do not fit")
         self.steps.append(step)
-        self.shapes[chosen] = shape
+        self.made[chosen] = Features(chosen, shape, result.dtype)
         self.weights[chosen] = dict(weights or {})
         if kind == "bn":
             self.weights[chosen]["num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
-        return Features(chosen, shape)
+        return self.made[chosen]
 
     def _name(self, kind: str, inputs: Sequence[Features]) -> str:
         if WORDS[kind].kind == "activation" and inputs[0].step != INPUT and not inputs[0].step.endswith(kind):
             chosen = f"{inputs[0].step}_{kind}"
-            if chosen not in self.shapes:
+            if chosen not in self.made:
                 return chosen
         base = "flatten" if kind == "reshape" else kind
         while True:
             self.numbered[base] += 1
-            if f"{base}{self.numbered[base]}" not in self.shapes:
+            if f"{base}{self.numbered[base]}" not in self.made:
                 return f"{base}{self.numbered[base]}"
 
     def extend(self, step: str, weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Features:
@@ -157,10 +156,20 @@ class Node:
         return [axis % rank for axis in axes]
 
 
-def as_features(value: Value | None) -> Features:
+def as_any(value: Value | None) -> Features:
+    """A tensor of the images, of any kind of numbers."""
     if not isinstance(value, Features):
-        raise TypeError("a tensor that depends on the images is wanted here")
+        raise CheckpointError("The ONNX graph uses a stored tensor where one of the images is wanted; export it again.")
     return value
+
+
+def as_features(value: Value | None) -> Features:
+    features = as_any(value)
+    if features.kind != torch.float32:
+        raise CheckpointError(
+            "The ONNX graph computes with whole numbers or truth values made of the image; only floats are supported."
+        )
+    return features
 
 
 def as_constant(value: Value | None) -> Array:
@@ -171,12 +180,6 @@ def as_constant(value: Value | None) -> Array:
 
 def as_floats(value: Value | None) -> Tensor:
     array = as_constant(value)
-    if not np.issubdtype(array.dtype, np.floating):
+    if array.dtype.kind != "f":
         raise CheckpointError("The ONNX file holds weights that are whole numbers; only float weights are accepted.")
     return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
-
-
-def bounded(array: Array) -> Array:
-    if array.size > MOST_FOLDED:
-        raise CheckpointError(f"The ONNX graph computes a constant of {array.size} numbers, which is too large.")
-    return array
