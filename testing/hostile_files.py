@@ -14,7 +14,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,6 +32,15 @@ class Payload:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self.call
+
+
+class _Copy:
+    """What unpickles into a copy of a dictionary that the pickle holds once."""
+
+    shared: ClassVar[dict[Any, Any]] = dict.fromkeys(range(5000))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OrderedDict, (self.shared,)
 
 
 class Small(nn.Module):
@@ -196,6 +205,8 @@ def pickles() -> dict[str, bytes]:
         "20,000 keys in one storage": zipped(_shared(20_000)),
         "400-fold nesting": zipped(nested(400)),
         "a cycle": zipped(cycle()),
+        "copies of a dictionary": zipped([_Copy() for _ in range(1000)]),
+        "a key of 5,000 digits": zipped({**state(), 10**5000: 1}),
         "a bomb of references": bomb(),
         "NaN": zipped({**state(), "0.weight": torch.full((4, 1, 4, 4), torch.nan)}),
         "infinity": zipped({**state(), "7.bias": torch.full((10,), torch.inf)}),
@@ -275,6 +286,25 @@ def tensors_files() -> dict[str, bytes]:
                 {"name": "fc", "kind": "fc", "inputs": ["input"], "settings": {"inputs": 1 << 40, "outputs": 1 << 20}}
             ])},
         ),
+        "an own architecture of 5,000 digits": _own(architecture="flatten, fc " + "9" * 5000),
+        "an own pool of giants": _own(architecture="maxpool 99999999999999999999, flatten, fc 10"),
+        "an own padding of giants": _own(architecture="conv 4 4x4 p99999999999999999999, flatten, fc 10"),
+        "an own mean of 400 digits": _own(mean="[1" + "0" * 400 + "]", std="[1]"),
+        "an own input shape of infinity": _own(input_shape="[1e400,28,28]"),
+        "an own input shape of nothing": _own(input_shape="null"),
+        **{f"own steps, {name}": _own(program=json.dumps(steps)) for name, steps in _broken_steps().items()},
+        "a kernel of no size": header({"a.weight": {**entry, "shape": [5, 1, 0, 0], "data_offsets": [0, 0]}}),
+        "a scalar for a running mean": safetensors(
+            {**state(), "8.running_mean": torch.zeros(()), "8.running_var": torch.ones(())}
+        ),
+        "a negative variance": safetensors(
+            {**state(), "1.running_mean": torch.zeros(4), "1.running_var": torch.tensor([1.0, 1.0, -1e-3, 1.0])}
+        ),
+        "shapes that no ResNet has": safetensors(
+            {"conv1.weight": torch.zeros(8, 3, 3, 3), "layer1.0.conv1.weight": torch.zeros(8),
+             "layer2.0.bn1.weight": torch.zeros(()), "layer2.0.conv1.weight": torch.zeros(8, 4, 3, 3),
+             "fc.weight": torch.zeros(8)}
+        ),
         "own steps of an unknown kind": safetensors(
             {"fc.weight": torch.zeros(2, 2)},
             {"architecture": "x", "input_shape": "[1, 28, 28]", "program": json.dumps([
@@ -282,6 +312,30 @@ def tensors_files() -> dict[str, bytes]:
             ])},
         ),
     }  # fmt: skip
+
+
+def _own(**said: str) -> bytes:
+    """A file that says what it is in these words, which do not fit."""
+    usual = {"architecture": "x", "input_shape": "[1, 28, 28]"}
+    return safetensors({"logits.weight": torch.zeros(10, 784), "logits.bias": torch.zeros(10)}, usual | said)
+
+
+def _broken_steps() -> dict[str, Any]:
+    """Steps before a full connection that nothing here has written."""
+    flat = {"name": "flat", "kind": "reshape", "inputs": ["input"], "settings": {"shape": [784]}}
+
+    def before(kind: str, inputs: list[Any], **settings: Any) -> list[dict[str, Any]]:
+        last = {"name": "logits", "kind": "fc", "inputs": ["a"], "settings": {"inputs": 784, "outputs": 10}}
+        return [flat, {"name": "a", "kind": kind, "inputs": inputs, "settings": settings}, last]
+
+    return {
+        "two tensors to one activation": before("relu", ["flat", "flat"]),
+        "inputs that are lists": before("relu", [["flat"]]),
+        "a stride of 0": before("slice", ["flat"], places=[None, [0, 784, 0]]),
+        "a border of giants": before("pad", ["input"], pads=[100_000] * 4),
+        "an activation with a number for a word": before("gelu", ["flat"], approximate=1.0),
+        "a softmax over a text": before("softmax", ["flat"], axis="x"),
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------- ONNX

@@ -141,9 +141,14 @@ def _program(text: str, tensors: Mapping[str, Tensor], shape: tuple[int, int, in
     try:
         steps = programs.from_json(text)
         with torch.device("meta"):
-            slots = programs.build(steps).state_dict()
-    except NetworkError as error:
-        raise CheckpointError(f"{str(error).rstrip('.')}; the file is damaged, upload the original again.") from error
+            body = programs.build(steps).eval()
+            body(torch.empty(1, *shape))  # costs nothing, and shows whether the steps fit together
+            slots = body.state_dict()
+    except Exception as error:  # a NetworkError, or what torch says of settings that nothing here has written
+        raise CheckpointError(
+            f"The steps that the file names cannot be run on an image of {chain.times(shape)}; the file is damaged, "
+            f"upload the original again."
+        ) from error
     counters = {k: torch.zeros((), dtype=torch.int64) for k in slots if k.endswith("num_batches_tracked")}
     state = {**tensors, **counters}
     if set(state) != set(slots) or any(state[name].shape != slot.shape for name, slot in slots.items()):

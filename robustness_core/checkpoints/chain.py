@@ -84,9 +84,10 @@ def _part(owner: str, group: dict[str, Tensor]) -> Part:
             f"The layer {shown(owner)} is none of those that are known (convolution, full connection, batch norm); "
             f"export the network as ONNX instead."
         )
-    first = next(iter(group.values()))
-    outputs = first.shape[0] if weight is None else weight.shape[0]
-    if min(first.shape, default=0) < 1 or any(t.shape != (outputs,) for key, t in group.items() if key != "weight"):
+    if empty := next((key for key, tensor in group.items() if tensor.numel() == 0), None):
+        raise CheckpointError(f"The tensor {shown(owner)}.{empty} is empty; save the network again.")
+    outputs = (group["running_mean"] if weight is None else weight).shape[:1]
+    if len(outputs) != 1 or any(t.shape != outputs for key, t in group.items() if key != "weight"):
         raise CheckpointError(
             f"The tensors of the layer {shown(owner)} have shapes that do not fit together; if the file is whole, "
             f"export the network as ONNX instead."

@@ -8,7 +8,7 @@ import re
 import stat
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -126,7 +126,8 @@ def _read_safetensors(data: bytes) -> Contents:
     tensors = {}
     for name in sorted(places, key=natural):  # the format sorts names; numbers in them say the order of the layers
         kind, shape, place = places[name]
-        tensors[name] = _from_bytes(memoryview(data)[place], kind).reshape(shape)
+        flat = _from_bytes(memoryview(data)[place], kind)
+        tensors[name] = flat.reshape(shape) if len(flat) else _empty(kind, shape)
     return Contents("safetensors", "safetensors", _accept([(tensors, "")]), metadata)
 
 
@@ -342,7 +343,7 @@ def _tensor(spec: TensorSpec, storage: Any, name: str, budget: _Budget) -> Tenso
     if budget.left < 0:
         raise CheckpointError(f"The weights in the file share their data and unpack to too much; {WANTED}.")
     if count == 0:
-        return _from_bytes(memoryview(b""), spec.kind).reshape(spec.size)
+        return _empty(spec.kind, spec.size)
     flat = _from_bytes(raw[spec.offset * width : reach * width], spec.kind)
     return torch.as_strided(flat, spec.size, spec.stride).contiguous()
 
@@ -350,6 +351,11 @@ def _tensor(spec: TensorSpec, storage: Any, name: str, budget: _Budget) -> Tenso
 def _from_bytes(raw: memoryview, kind: str) -> Tensor:
     dtype: torch.dtype = getattr(torch, kind)
     return torch.frombuffer(bytearray(raw), dtype=dtype) if len(raw) else torch.empty(0, dtype=dtype)
+
+
+def _empty(kind: str, shape: Sequence[int]) -> Tensor:
+    """A tensor without numbers, whose other sizes may be beyond what torch can name."""
+    return torch.empty(tuple(min(size, 1 << 7) for size in shape), dtype=getattr(torch, kind))
 
 
 def _width(kind: str) -> int:
@@ -388,6 +394,8 @@ def _accept_state(tensors: dict[str, Tensor], path: str) -> State:
                 f"The tensor {shown(name)} holds whole numbers ({str(tensor.dtype)[6:]}); "
                 f"only floats of 16, 32 or 64 bits are accepted."
             )
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise CheckpointError(f"The tensor {shown(name)} holds a negative variance; the file is damaged.")
         if not torch.isfinite(tensor).all():
             raise CheckpointError(
                 f"The tensor {shown(name)} holds NaN or infinite numbers; only finite weights are accepted."
@@ -410,7 +418,7 @@ def without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
     What is left of each name still has a layer and a tensor of it: `fc.weight`.
     """
-    while tensors:
+    for _ in range(_DEEPEST):
         first = {name.split(".")[0] for name in tensors}
         if len(first) > 1 or any(name.count(".") < 2 for name in tensors):
             break

@@ -195,8 +195,13 @@ def matches(tensors: Mapping[str, Tensor]) -> list[Match]:
     stem = state["conv1.weight"]
     if stem.dim() != 4 or stem.shape[1] not in (1, 3):
         return []
-    found = _pre_activation(state) if _is_pre_activation(state) else _post_activation(state)
-    fitting = [match for match in found if not _difference(match)]
+    try:
+        found = _pre_activation(state) if _is_pre_activation(state) else _post_activation(state)
+        fitting = [match for match in found if not _difference(match)]
+    except CheckpointError:
+        raise
+    except (IndexError, ValueError, TypeError, RuntimeError) as error:  # of shapes that no such network has
+        raise CheckpointError("The file looks like a ResNet, but its tensors have shapes that none has.") from error
     if found and not fitting:
         raise CheckpointError(f"The file looks like {found[0].name}, but {_difference(found[0])}.")
     return fitting

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustness_core import datasets, layers
+from robustness_core import datasets, layers, operations
 from robustness_core.checkpoints.candidates import Candidate
 from robustness_core.errors import CheckpointError, DatasetError, NetworkError
 from robustness_core.networks import Network
@@ -40,7 +40,6 @@ _ROUND = 2e10  # multiplications that one round of comparisons may cost: about a
 _FINAL = 4e10  # and the last measurement
 _BATCH = 250
 _AT_ONCE = 1e10  # multiplications in one batch
-_DEAREST = 2e10  # multiplications that one image may cost
 _MOST_COMPARED = 5000  # images that the last few trials are compared on, if they are cheap
 _LARGE = 5e7  # multiplications of networks beyond which ReLU is taken for granted
 _TIE = 8e10  # multiplications that telling tied normalisations apart may cost: some seconds
@@ -71,6 +70,7 @@ class Trial:
     correct: int = 0
     surprise: float = 0.0  # sum of the cross-entropies, in nats
     spread: float = 0.0  # largest standard deviation of a logit over the images
+    broken: int = 0  # images whose answer holds NaN or infinity
     history: dict[int, float] = field(default_factory=dict)  # images -> accuracy on them
     _network: list[Network] = field(default_factory=list)
 
@@ -97,9 +97,12 @@ class Trial:
             while self.images < min(until, len(data.labels)) and (time.process_time() < deadline or not self.images):
                 part = slice(self.images, min(self.images + batch, until, len(data.labels)))
                 logits, labels = network(data.pixels[part]), data.labels[part]
-                self.correct += int((logits.argmax(1) == labels).sum())
+                sound = logits.isfinite().all(1)
+                self.correct += int(((logits.argmax(1) == labels) & sound).sum())
                 self.surprise += float(F.cross_entropy(logits, labels, reduction="sum"))
-                self.spread = max(self.spread, float(logits.std(0).max()) if len(labels) > 1 else 0.0)
+                self.broken += int((~sound).sum())
+                if int(sound.sum()) > 1:
+                    self.spread = max(self.spread, float(logits[sound].std(0).max()))
                 self.images += len(labels)
         self.history[self.images] = self.accuracy
 
@@ -153,6 +156,8 @@ def compare(found: Sequence[Candidate], *, dataset: str | None = None, deadline:
     best = ranked[0]
     if time.process_time() < deadline:
         best.measure(data, _final(best.cost, len(data.labels)), deadline)
+    if best.broken == best.images:
+        raise CheckpointError("The network answers NaN or infinity for every test image; it cannot be audited.")
     return Choice(tuple(ranked), data.name, tuple(warnings))
 
 
@@ -325,14 +330,13 @@ def _images(found: Sequence[Candidate], dataset: str | None) -> tuple[Images | N
 
 
 def _multiplications(network: Network) -> float:
-    """Of one image: those of the convolutions and full connections."""
+    """Of one image, and what the steps without weights take in their place (`operations.effort`)."""
     total = [1.0]
 
     def count(module: nn.Module, _: Any, output: Tensor) -> None:
-        weight: Any = module.weight
-        total[0] += output[0, 0].numel() * weight.numel() if isinstance(module, nn.Conv2d) else weight.numel()
+        total[0] += output[0].numel() * operations.effort(module)
 
-    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [m.register_forward_hook(count) for m in network.modules() if not any(m.children())]
     try:
         _classes(network)
     finally:
@@ -344,11 +348,19 @@ def _multiplications(network: Network) -> float:
 def check_likeliest(network: Network) -> None:
     """Raises CheckpointError if the network cannot be run or cut into layers, or costs too much to be audited."""
     cost = _multiplications(network)
-    if cost > _DEAREST:
+    if cost > operations.DEAREST:
         raise CheckpointError(
-            f"The network takes {cost:.2g} multiplications an image; at most {_DEAREST:.2g} can be audited."
+            f"The network takes {cost:.2g} multiplications an image; at most {operations.DEAREST:.2g} can be audited."
         )
     cuts(network)
+
+
+def broken_on(network: Network) -> list[str]:
+    """The plain images for which a network answers NaN or infinity."""
+    plain = {"a black image": 0.0, "a grey image": 0.5, "a white image": 1.0}
+    with torch.no_grad():
+        answers = {name: network(torch.full((1, *network.input_shape), value)) for name, value in plain.items()}
+    return [name for name, logits in answers.items() if not logits.isfinite().all()]
 
 
 def cuts(network: Network) -> list[layers.Cut]:

@@ -101,6 +101,13 @@ class _Machine:
     stack: list[Any] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
+    copied: int = 0  # entries of dictionaries made from others
+
+    def count(self, entries: int) -> None:
+        """Raises CheckpointError for a pickle that copies one collection over and over."""
+        self.copied += entries
+        if self.copied > _MOST_OPERATIONS:
+            raise CheckpointError(f"The file holds far more entries than the weights of a network need; {WANTED}.")
 
     def pop(self) -> Any:
         if not self.stack or (self.marks and len(self.stack) <= self.marks[-1]):
@@ -173,7 +180,7 @@ def _resolve(module: Any, name: Any) -> Any:
     )
 
 
-def _call(function: Any, arguments: Any) -> Any:
+def _call(machine: _Machine, function: Any, arguments: Any) -> Any:
     """The value of a call that a pickle asks for, computed by this file's own rules."""
     if not isinstance(function, Global):
         return Opaque()
@@ -182,6 +189,7 @@ def _call(function: Any, arguments: Any) -> Any:
     full = str(function)
     if full in _DICTS:
         pairs = arguments[-1] if arguments and isinstance(arguments[-1], list | dict) else []
+        machine.count(len(pairs))
         made: dict[Any, Any] = {}
         for pair in pairs.items() if isinstance(pairs, dict) else pairs:
             _put(made, *pair)
@@ -191,11 +199,11 @@ def _call(function: Any, arguments: Any) -> Any:
     if function.module == "torch._utils" and function.name in _PARAMETERS:
         return arguments[0]
     if function.name == "_rebuild_from_type_v2":  # (function, type, arguments, state): a Parameter or a plain subclass
-        return _call(arguments[0], arguments[2])
+        return _call(machine, arguments[0], arguments[2])
     if full == "torch.nn.parameter.Parameter":
         return arguments[0] if arguments else Opaque()
     if full == "torch.Size":
-        return tuple(arguments[0]) if arguments else ()
+        return tuple(arguments[0][:8]) if arguments else ()
     return Opaque()
 
 
@@ -230,6 +238,8 @@ def _persistent(identity: Any) -> Storage:
 
 def _put(target: Any, key: Any, value: Any) -> None:
     if isinstance(target, dict):
+        if isinstance(key, int) and abs(key) >= 1 << 63:
+            raise CheckpointError(f"The file names an entry by a number of over 64 bits, as no weights do; {WANTED}.")
         if isinstance(key, str | int | float | bool | None):  # other keys name no weights; and hashing may not end
             target[key] = value
     elif not isinstance(target, Opaque):
@@ -274,12 +284,12 @@ def _global_from_stack(machine: _Machine, _: Any) -> Any:
 
 def _reduce(machine: _Machine, _: Any) -> Any:
     arguments, function = machine.pop(), machine.pop()
-    return _call(function, arguments)
+    return _call(machine, function, arguments)
 
 
 def _new_with_keywords(machine: _Machine, _: Any) -> Any:
     _, arguments, function = machine.pop(), machine.pop(), machine.pop()
-    return _call(function, arguments)
+    return _call(machine, function, arguments)
 
 
 def _build(machine: _Machine, _: Any) -> None:
@@ -339,8 +349,8 @@ _STEPS: dict[str, Callable[[_Machine, Any], object]] = {
     "LONG_BINGET": _push(lambda machine, argument: machine.memo[argument]),
     "GLOBAL": _push(lambda machine, argument: _resolve(*argument.split(" ", 1))),
     "STACK_GLOBAL": _push(_global_from_stack),
-    "INST": _push(lambda machine, argument: _call(_resolve(*argument.split(" ", 1)), tuple(machine.since_mark()))),
-    "OBJ": _push(lambda machine, _: _object(machine.since_mark())),
+    "INST": _push(lambda machine, name: _call(machine, _resolve(*name.split(" ", 1)), tuple(machine.since_mark()))),
+    "OBJ": _push(lambda machine, _: _object(machine, machine.since_mark())),
     "REDUCE": _push(_reduce),
     "NEWOBJ": _push(_reduce),
     "NEWOBJ_EX": _push(_new_with_keywords),
@@ -349,5 +359,5 @@ _STEPS: dict[str, Callable[[_Machine, Any], object]] = {
 }
 
 
-def _object(items: list[Any]) -> Any:
-    return _call(items[0], tuple(items[1:]))
+def _object(machine: _Machine, items: list[Any]) -> Any:
+    return _call(machine, items[0], tuple(items[1:]))

@@ -15,6 +15,7 @@ from robustness_core.checkpoints.identify import (
     FEWEST,
     Choice,
     Trial,
+    broken_on,
     check_likeliest,
     compare,
     cuts,
@@ -168,6 +169,13 @@ def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[s
     zero = [name for name, p in network.named_parameters() if p.numel() and not p.any() and name.endswith("weight")]
     if zero:
         found.append(f"All weights of {', '.join(zero[:5])} are zero.")
+    if best.broken:
+        found.append(
+            f"The network answers NaN or infinity for {best.broken} of {best.images} test images: nothing can be "
+            f"measured there."
+        )
+    if strange := broken_on(network):
+        found.append(f"The network answers NaN or infinity for {' and '.join(strange)}: a search may end there.")
     if chosen.dataset and best.spread <= 1e-7:
         found.append("The network gives the same answer for every image: it is dead, and its curves will say nothing.")
     elif chosen.by_chance:

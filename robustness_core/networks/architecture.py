@@ -89,9 +89,10 @@ class Network(nn.Module):
         return self.body(self.normalise(pixels))  # type: ignore[no-any-return]
 
 
-_CONV = re.compile(r"conv (\d+) (\d+)x(\d+)(?:/(\d+))?(?: (p\d+|same))?")
-_POOL = re.compile(r"(maxpool|avgpool) (\d+)(?:x(\d+))?(?:/(\d+))?(?: p(\d+))?")
-_FC = re.compile(r"fc (\d+)")
+_N = r"(\d{1,7})"  # a number; none that is longer is meant
+_CONV = re.compile(rf"conv {_N} {_N}x{_N}(?:/{_N})?(?: (p\d{{1,7}}|same))?")
+_POOL = re.compile(rf"(maxpool|avgpool) {_N}(?:x{_N})?(?:/{_N})?(?: p{_N})?")
+_FC = re.compile(rf"fc {_N}")
 _LARGEST = 1 << 28  # numbers of one tensor that a text may ask for
 
 

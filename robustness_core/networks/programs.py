@@ -79,7 +79,7 @@ def from_json(text: str) -> tuple[Step, ...]:
     """The steps that `to_json` wrote. Raises NetworkError."""
     try:
         return tuple(
-            Step(str(item["name"]), str(item["kind"]), tuple(item["inputs"]), dict(item["settings"]))
+            Step(str(item["name"]), str(item["kind"]), tuple(map(str, item["inputs"])), dict(item["settings"]))
             for item in json.loads(text)
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:

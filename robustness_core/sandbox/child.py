@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import math
 import os
 import resource
 import signal
@@ -34,7 +35,7 @@ def _look(request: dict[str, Any], limits: dict[str, Any], folder: Path) -> dict
 
     def understood() -> None:
         (folder / "understood").touch()
-        _set(resource.RLIMIT_CPU, int(2 * limits["parsing"] + 3 * limits["measuring"]))
+        _set(resource.RLIMIT_CPU, math.ceil(limits["whole"]))
 
     try:
         import torch
@@ -85,9 +86,8 @@ def _limit(limits: dict[str, Any]) -> None:
     _set(resource.RLIMIT_AS, memory + 12 * 1024**3)  # and mapped: torch maps libraries of several GB where it has CUDA
     _set(resource.RLIMIT_FSIZE, 2 * int(limits["largest"]) + 16 * 1024**2)
     _set(resource.RLIMIT_CORE, 0)
-    hard = int(3 * limits["parsing"] + 4 * limits["measuring"])
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CPU, (int(limits["parsing"]), hard))
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limits["parsing"]), math.ceil(limits["whole"]) + 1))
 
 
 def _set(what: int, soft: int) -> None:

@@ -29,14 +29,15 @@ _UNDERSTOOD = "understood"  # the child leaves a file of this name once the uplo
 class Limits:
     """What the child may use. `memory` and `largest` (of the file) in bytes, times in CPU seconds.
 
-    `parsing` bounds the time until the upload is understood, `measuring` that of all comparisons after it. On the
-    clock both may take up to `patience` times as long, since other work may share the machine.
+    `parsing` bounds the time until the upload is understood, `measuring` that until no further comparison is begun,
+    `whole` all of it. On the clock each may take `patience` times as long, since other work may share the machine.
     """
 
     memory: int = 4 * 1024**3
     largest: int = 500 * 1024**2
     parsing: float = 15.0
-    measuring: float = 20.0
+    measuring: float = 13.0
+    whole: float = 20.0
     patience: float = 6.0
 
 
@@ -124,7 +125,7 @@ def _run(request: Mapping[str, Any], folder: Path, limits: Limits) -> int | None
         except subprocess.TimeoutExpired:
             if not (folder / _UNDERSTOOD).exists():
                 return None
-            child.communicate(timeout=limits.patience * (limits.measuring + limits.parsing))
+            child.communicate(timeout=limits.patience * limits.whole)
     except subprocess.TimeoutExpired:
         return None
     finally:
@@ -144,7 +145,8 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _answer(folder: Path, status: int | None, limits: Limits) -> dict[str, Any]:
     """What the child wrote; it is read as something that a hostile file may have written."""
     if status is None or status == -signal.SIGXCPU:
-        return {"refusal": f"Reading the file took over {limits.parsing:.0f} seconds, so it was refused; {ACCEPTED}."}
+        long = limits.whole if (folder / _UNDERSTOOD).exists() else limits.parsing
+        return {"refusal": f"Looking at the file took over {long:.0f} seconds, so it was refused; {ACCEPTED}."}
     report = folder / _REPORT
     try:
         if report.is_symlink() or report.stat().st_size > _LARGEST_ANSWER:

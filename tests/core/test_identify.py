@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from robustness_core import checkpoints, datasets, layers
+from robustness_core import checkpoints, datasets, layers, operations
 from robustness_core.__main__ import main
 from robustness_core.checkpoints import CheckpointError, containers, identify, load
 from robustness_core.checkpoints.report import Hints, inspect
@@ -260,7 +260,7 @@ def test_several_state_dicts_are_told(tmp_path: Path) -> None:
 
 
 def test_networks_that_cost_too_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identify, "_DEAREST", 1e4)
+    monkeypatch.setattr(operations, "DEAREST", 1e4)
     path = tmp_path / "upload.pt"
     path.write_bytes(hostile.zipped(hostile.state()))
     with pytest.raises(CheckpointError, match="multiplications an image"):

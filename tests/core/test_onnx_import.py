@@ -19,8 +19,9 @@ from torch.nn import functional as F
 from robustness_core import layers
 from robustness_core.checkpoints import CheckpointError
 from robustness_core.checkpoints.onnx import importer, operations
+from robustness_core.checkpoints.report import Hints, inspect
 from robustness_core.networks import Network, programs
-from testing.hostile_files import linear, model
+from testing.hostile_files import linear, model, safetensors
 from testing.layouts import ready
 
 UPLOADS = Path(os.environ.get("STRATA_DATA", "/nowhere")).parent / "uploads"
@@ -300,6 +301,30 @@ def test_half_and_double_precision_are_read_as_float32() -> None:
         got = importer.convert(made.SerializeToString())[0].body()(images)
         wanted = images.flatten(1) @ torch.from_numpy(weight.astype(kind).astype(np.float32))
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_networks_that_break_on_some_images_or_on_all_are_told(tmp_path: Path) -> None:
+    """Logarithms of black pixels; sums to divide by; weights near the end of float32; a std below its range."""
+    n, weight = helper.make_node, turned(np.random.default_rng(0).standard_normal((784, 10)) / 30)
+    ends = [n("Flatten", ["z"], ["f"]), n("MatMul", ["f", "w"], ["y"])]
+    axes = np.array([1, 2, 3], np.int64)
+    files = {
+        "log": model([n("Log", ["x"], ["z"]), *ends], {"w": weight}),
+        "quotient": model(
+            [n("ReduceSum", ["x", "a"], ["s"]), n("Div", ["x", "s"], ["z"]), *ends], {"w": weight, "a": axes}
+        ),
+    }
+    paths = {name: tmp_path / name for name in (*files, "huge", "tiny")}
+    for name, made in files.items():
+        paths[name].write_bytes(made.SerializeToString())
+    torch.save({"fc.weight": torch.full((10, 784), 3e38)}, paths["huge"])
+    own = {"architecture": "flatten, fc 10", "input_shape": "[1, 28, 28]", "mean": "[0.5]", "std": "[1e-45]"}
+    paths["tiny"].write_bytes(safetensors({"fc.weight": torch.from_numpy(weight.T.copy())}, own))
+    for name in ("log", "huge", "tiny"):
+        with pytest.raises(CheckpointError, match="NaN or infinity for every test image"):
+            inspect(paths[name], Hints(dataset="mnist-5k"))
+    report, _ = inspect(paths["quotient"], Hints(dataset="mnist-5k", mean=[0.0], std=[1.0]))
+    assert "The network answers NaN or infinity for a black image: a search may end there." in report["warnings"]
 
 
 REFUSED = {

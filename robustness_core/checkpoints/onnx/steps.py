@@ -65,12 +65,14 @@ class Builder:
         *,
         name: str = "",
     ) -> Features:
-        """One more step; its shape is computed on the meta device, which costs nothing."""
+        """One more step; its shape is computed on the meta device, which costs little."""
         chosen = name or self._name(kind, inputs)
         step = Step(chosen, kind, tuple(value.step for value in inputs), dict(settings or {}))
         with torch.device("meta"):
             module = programs.module_of(step).eval()
-            result = module(*[torch.empty(value.shape, dtype=value.kind) for value in inputs])
+            given = [torch.empty(value.shape, dtype=value.kind) for value in inputs]
+            # Each number by itself: to ask torch would load its compiler, which takes seconds.
+            result = given[0] if WORDS[kind].kind in ("activation", "elementwise") else module(*given)
         shape = tuple(result.shape)
         if math.prod(shape[1:]) > _MOST_FEATURES or math.prod(shape) < 1:
             raise CheckpointError(
