@@ -84,9 +84,19 @@ def candidates(
     if said is not None:
         return [_own(said, state)]
     tensors, normalisation = _split_normalisation(state.tensors)
-    found = _from_weights(tensors, architecture, shape)
+    try:
+        found = _from_weights(tensors, architecture, shape)
+    except CheckpointError as error:
+        if not contents.whole:
+            raise
+        held = ", ".join(f"{shown(name)} {chain.times(one.shape)}" for name, one in list(state.tensors.items())[:12])
+        raise CheckpointError(
+            f"The file holds a whole module ({shown(contents.whole)}), whose tensors ({held}, …) were read as data; "
+            f"{str(error)[:1].lower()}{str(error)[1:].rstrip('.')}, or save torch.save(model.state_dict(), …)."
+        ) from error
     says = normalisation is not None
-    return [replace(c, normalisation=normalisation, says_normalisation=says, notes=state.notes) for c in found]
+    notes = (*contents.notes, *state.notes)
+    return [replace(c, normalisation=normalisation, says_normalisation=says, notes=notes) for c in found]
 
 
 def _state(contents: Contents, stage: str | None) -> State:

@@ -60,10 +60,6 @@ def parts(tensors: Mapping[str, Tensor]) -> list[Part]:
 
 
 def _part(owner: str, group: dict[str, Tensor]) -> Part:
-    if "weight_orig" in group or {"weight_g", "weight_v"} <= set(group):
-        raise CheckpointError(
-            f"The layer {shown(owner)} stores its weights in parts (pruning, weight norm); remove that and save again."
-        )
     known = {"weight", "bias", "running_mean", "running_var"}
     weight = group.get("weight")
     if set(group) == {"bias"}:

@@ -8,6 +8,7 @@ import re
 import stat
 import struct
 import zipfile
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustness_core.checkpoints.pickle_reader import WANTED, Storage, TensorSpec, read_pickle
+from robustness_core.checkpoints.pickle_reader import WANTED, Inert, Storage, TensorSpec, read_pickle
 from robustness_core.errors import ACCEPTED, CheckpointError, shown
 from robustness_core.files import MOST_TENSORS, check_count, read_header
 
@@ -49,6 +50,9 @@ class Contents:
     states: tuple[State, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     onnx: bytes = b""
+    scores: Mapping[str, float] = field(default_factory=dict)  # what the file says of its network, by its own names
+    notes: tuple[str, ...] = ()
+    whole: str = ""  # the class of a whole module, where that is what was stored
 
 
 def read(path: Path, *, largest: int = LARGEST_FILE) -> Contents:
@@ -185,7 +189,7 @@ def _read_zip(data: bytes) -> Contents:
             raise CheckpointError(f"The file lacks a part that its weights need ({shown(name)}); it was cut short.")
         return part(name)
 
-    return Contents("torch", "zip", _accept(_states(tree, storage)))
+    return _torch("zip", tree, storage)
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
@@ -255,7 +259,7 @@ def _read_legacy(data: bytes) -> Contents:
         position += numel * width
     if position != len(data):
         raise CheckpointError(f"The file goes on after its weights end; {ACCEPTED}.")
-    return Contents("torch", "legacy", _accept(_states(tree, lambda wanted: parts[wanted.key])))
+    return _torch("legacy", tree, lambda wanted: parts[wanted.key])
 
 
 # ---------------------------------------------------------------------------------------------- from tree to states
@@ -275,21 +279,96 @@ def _tensor_specs(tree: Any) -> Iterator[TensorSpec]:
     waiting = [tree]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, TensorSpec):
+        if isinstance(node, Inert):
+            waiting.append(node.state)
+        elif isinstance(node, TensorSpec):
             yield node
         elif isinstance(node, dict | list | tuple) and id(node) not in seen:
             seen.add(id(node))
             waiting.extend(node.values() if isinstance(node, dict) else node)
 
 
+def _torch(container: str, tree: Any, storage: Any) -> Contents:
+    ignored = sorted({str(node.kind) for node in _objects(tree) if _module_of(node) is None})
+    notes = [f"Objects beside the weights were left unread: {', '.join(map(shown, ignored[:5]))}."] if ignored else []
+    whole = next((str(node.kind) for node in _objects(tree) if _module_of(node) is not None), "")
+    if whole:
+        notes.append(
+            f"The file holds a whole module ({shown(whole)}), of which the tensors alone were read, as data: how they "
+            f"follow each other is guessed."
+        )
+    return Contents(
+        "torch",
+        container,
+        _accept(_states(tree, storage)),
+        scores=_scores(tree, storage),
+        notes=tuple(notes),
+        whole=whole,
+    )
+
+
+def _objects(tree: Any) -> Iterator[Inert]:
+    return (node for node in _nodes(tree) if isinstance(node, Inert))
+
+
+def _nodes(tree: Any) -> Iterator[Any]:
+    """Every value anywhere in a tree, which may hold itself; objects are not entered."""
+    seen: set[int] = set()
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict | list | tuple):
+            if id(node) not in seen:
+                seen.add(id(node))
+                waiting.extend(node.values() if isinstance(node, dict) else node)
+        else:
+            yield node
+
+
+def _module_of(node: Any, depth: int = 0) -> dict[str, TensorSpec] | None:
+    """The state_dict of a whole module, put together from the attributes that the file lists; None for no module."""
+    state = node.state if isinstance(node, Inert) else None
+    if not isinstance(state, dict) or not isinstance(state.get("_parameters"), dict) or depth > 2 * _DEEPEST:
+        return None
+    found: dict[str, TensorSpec] = {}
+    for part in ("_parameters", "_buffers"):
+        values = state.get(part)
+        for key, value in values.items() if isinstance(values, dict) else ():
+            if isinstance(value, TensorSpec):
+                found[str(key)] = value
+    modules = state.get("_modules")
+    for key, inner in modules.items() if isinstance(modules, dict) else ():
+        found |= {f"{key}.{name}": value for name, value in (_module_of(inner, depth + 1) or {}).items()}
+        check_count(len(found))
+    return found
+
+
+_SCORE = re.compile(r"(?i)(^|_|\.)(acc|accuracy|prec|precision1|prec1|top1|acc1|sa|err|error)(_?\d)?($|_)")
+
+
+def _scores(tree: Any, storage: Any) -> dict[str, float]:
+    """The numbers at the top of a file that its author measured of the network, by their names."""
+    found: dict[str, float] = {}
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        if not isinstance(key, str) or not _SCORE.search(key):
+            continue
+        if isinstance(value, TensorSpec) and math.prod(value.size) == 1:
+            value = _tensor(value, storage, key, _Budget(64)).reshape(()).item()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            found[key] = float(value)
+    return found
+
+
 def _states(tree: Any, storage: Any) -> list[tuple[dict[str, Tensor], str]]:
     """The state_dicts in a tree, the likeliest first, with the path of each; weights are copied out one by one."""
     found: list[tuple[int, str, dict[str, TensorSpec]]] = []
     seen: set[int] = set()
-    waiting: list[tuple[Any, str, int]] = [(tree, "", 0)]
+    waiting: deque[tuple[Any, str, int]] = deque([(tree, "", 0)])
     too_deep = False
     while waiting:
-        node, path, depth = waiting.pop(0)
+        node, path, depth = waiting.popleft()
+        if (module := _module_of(node)) is not None:
+            node = module
         if not isinstance(node, dict | list | tuple) or id(node) in seen:
             continue
         seen.add(id(node))
@@ -379,13 +458,30 @@ def _accept(states: list[tuple[dict[str, Tensor], str]]) -> tuple[State, ...]:
 
 
 _COUNTERS = ("num_batches_tracked", "n_averaged")  # of training steps; no output depends on them
+_OF_LAYERS = ("weight", "bias", "running_mean", "running_var", "weight_orig", "weight_g", "weight_v", "original")
+# Of quantisation-aware training, which rounds what a layer gives: the layers without that are what is read.
+_ROUNDING = re.compile(
+    r"(^|\.)((weight|activation|bias)_(post_process|fake_quant)\..*|fake_quant_enabled|observer_enabled|zero_point|"
+    r"(weight|bias)_bits|quantize_activation|adjust_output_shift|output_shift|shift_quantile|act_alpha|wgt_alpha)$"
+)
+# What losses, metrics, counters, random states and verifiers leave in a state_dict.
+_NEEDLESS = re.compile(
+    r"(?i)(^|\.)(criterion|loss|loss_\w+|\w+_loss|metrics?|\w+_metric)\.|"
+    r"(^|\.)(steps?|global_step|epoch|\w*counter|\w*rng_state|(\w+_)?(lower|upper)_?bounds?|[lu]b)$"
+)
 
 
 def _accept_state(tensors: dict[str, Tensor], path: str) -> State:
     sound: dict[str, Tensor] = {}
     kinds: set[str] = set()
+    ignored: list[str] = []
     for name, tensor in tensors.items():
-        if name.split(".")[-1] in _COUNTERS:
+        last = name.split(".")[-1]
+        if last in _COUNTERS:
+            continue
+        whole = not (tensor.is_floating_point() or tensor.is_complex())
+        if _ROUNDING.search(name) or _NEEDLESS.search(name) or (whole and last not in _OF_LAYERS):
+            ignored.append(name)
             continue
         if tensor.is_complex():
             raise CheckpointError(f"The tensor {shown(name)} holds complex numbers; only real weights are accepted.")
@@ -410,7 +506,60 @@ def _accept_state(tensors: dict[str, Tensor], path: str) -> State:
     if not any(tensor.dim() >= 2 for tensor in sound.values()):
         raise CheckpointError(f"No weights of a network were found in the file; {WANTED}.")
     notes = [f"The weights were {' and '.join(sorted(kinds))} and are used as float32."] if kinds else []
-    return State(path, without_prefix(sound), tuple(notes))
+    if ignored:
+        more = f" and {len(ignored) - 5} more" if len(ignored) > 5 else ""
+        notes.append(f"Tensors that no layer needs were ignored: {', '.join(map(shown, ignored[:5]))}{more}.")
+    if any(_ROUNDING.search(name) for name in ignored):
+        notes.append(
+            "The network was trained for quantisation, whose rounding and scaling are not read: as it stands here it "
+            "is another function than its author's."
+        )
+    folded, how = fold(sound)
+    return State(path, without_prefix(folded), (*notes, *how))
+
+
+def fold(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights that are stored in parts, put together as in evaluation, and sentences about it.
+
+    Weight norm is g v / |v|, each output by itself; spectral norm divides by u' W v with the stored u and v; pruning
+    multiplies with its mask. Raises CheckpointError for parts that are none of these.
+    """
+    parts: dict[str, dict[str, Tensor]] = {}
+    folded: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        found = re.fullmatch(r"(.*?)\.?parametrizations\.(weight|bias)\.(.+)", name)
+        found = found or re.fullmatch(r"(.*?)\.?(weight|bias)_(orig|mask|g|v|u)", name)
+        if found is None:
+            folded[name] = tensor
+            continue
+        whole = f"{found[1]}.{found[2]}" if found[1] else found[2]
+        parts.setdefault(whole, {})[found[3]] = tensor
+        folded.setdefault(whole, tensor)  # keeps the place
+    how: dict[str, list[str]] = {}
+    for name, one in parts.items():
+        try:
+            what, folded[name] = _whole(one)
+        except (RuntimeError, KeyError, IndexError) as error:
+            raise CheckpointError(
+                f"The tensor {shown(name)} is stored in parts ({', '.join(map(shown, sorted(one)))}) that are neither "
+                f"weight norm, spectral norm nor pruning; save the network without them."
+            ) from error
+        how.setdefault(what, []).append(name)
+    return folded, [f"Folded from {what}: {', '.join(map(shown, names[:5]))}." for what, names in how.items()]
+
+
+def _whole(parts: Mapping[str, Tensor]) -> tuple[str, Tensor]:
+    if set(parts) in ({"g", "v"}, {"original0", "original1"}):
+        size, direction = (parts["g"], parts["v"]) if "g" in parts else (parts["original0"], parts["original1"])
+        along = [axis for axis in range(direction.dim()) if size.dim() != direction.dim() or size.shape[axis] == 1]
+        return "weight norm", size * direction / torch.linalg.vector_norm(direction, dim=along, keepdim=True)
+    if set(parts) == {"orig", "mask"}:
+        return "pruning", parts["orig"] * parts["mask"]
+    names = ("orig", "u", "v") if "u" in parts else ("original", "0._u", "0._v")
+    if set(parts) == set(names):
+        weight, left, right = (parts[name] for name in names)
+        return "spectral norm", weight / (left @ (weight.flatten(1) @ right))
+    raise KeyError("no such parts")
 
 
 def without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

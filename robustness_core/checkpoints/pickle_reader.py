@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +49,18 @@ class TensorSpec:
 
 
 class Opaque:
-    """A value that is no weight and is left unread, such as a logged accuracy or the training arguments."""
+    """A value that is no weight and is left unread, such as the training arguments."""
+
+
+@dataclass(eq=False)
+class Inert:
+    """What a pickle says of an object of some class: the name of the class and the object's attributes, as data.
+
+    No such class is looked up and no such object is made.
+    """
+
+    kind: Global
+    state: Any = None
 
 
 _STORAGE_KINDS = {
@@ -74,6 +86,8 @@ _UNREAD = {
     "lightning.fabric.utilities.data.AttributeDict", "lightning_fabric.utilities.data.AttributeDict",
     "lightning.pytorch.utilities.parsing.AttributeDict", "uuid.UUID", "datetime.date",
 }  # fmt: skip
+_SCALARS = {"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}
+_RECONSTRUCTORS = {"copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__"}
 _DICTS = {
     "collections.OrderedDict",
     "collections.defaultdict",
@@ -151,33 +165,26 @@ def read_pickle(file: io.BytesIO) -> Any:
 
 
 def _resolve(module: Any, name: Any) -> Any:
-    """What a name in a pickle stands for: its Global if it is known to be harmless, else a refusal."""
+    """What a name in a pickle stands for: the name itself, or a refusal of what holds no plain weights."""
     if not isinstance(module, str) or not isinstance(name, str):
         raise TypeError("a name must be a text")
     found = Global(module, name)
     full = str(found)
-    if full in _DICTS or full in _UNREAD:
-        return found
-    if module == "torch" and (name in _STORAGE_KINDS or name in _DTYPES):
-        return found
     if module == "torch.storage" and name in ("UntypedStorage", "TypedStorage", "_UntypedStorage"):
         return Global("torch", "UntypedStorage")
-    if module == "torch._utils" and name in (_TENSORS | _PARAMETERS):
-        return found
-    if full == "torch._tensor._rebuild_from_type_v2" or full == "torch.nn.parameter.Parameter":
-        return found
     if full == "torch.storage._load_from_bytes":
         raise CheckpointError(f"The weights were written by pickle.dump, which is not read; {WANTED}.")
     if module == "torch._utils" and name in _OTHER_TENSORS:
         raise CheckpointError(f"The file holds {_OTHER_TENSORS[name]} tensor; only dense float weights are accepted.")
-    if module.startswith("numpy.dtypes"):
-        return found
-    is_class = name[:1].isupper() and module.split(".")[0] not in ("os", "posix", "nt", "subprocess", "builtins")
-    if is_class:
-        raise CheckpointError(f"The file holds a whole Python object ({shown(full)}), which could run code; {WANTED}.")
-    raise CheckpointError(
-        f"The file asks to call {shown(full)}, which weights never need, so nothing of it was run; {WANTED}."
-    )
+    return found
+
+
+_NO_OBJECTS = ("os", "posix", "nt", "subprocess", "builtins", "__builtin__")  # modules whose names no weights need
+
+
+def _of_class(found: Global) -> bool:
+    """Whether a name looks like that of a class, an object of which may be kept as data."""
+    return found.name[:1].isupper() and found.module.split(".")[0] not in _NO_OBJECTS
 
 
 def _call(machine: _Machine, function: Any, arguments: Any) -> Any:
@@ -202,9 +209,21 @@ def _call(machine: _Machine, function: Any, arguments: Any) -> Any:
         return _call(machine, arguments[0], arguments[2])
     if full == "torch.nn.parameter.Parameter":
         return arguments[0] if arguments else Opaque()
+    if full in _SCALARS and len(arguments) == 2 and isinstance(arguments[1], bytes) and len(arguments[1]) == 8:
+        return struct.unpack("<d", arguments[1])[0]  # a score that NumPy computed; of float64 alone
+    if full == "_codecs.encode" and len(arguments) == 2 and isinstance(arguments[0], str):
+        return arguments[0].encode("latin1")
     if full == "torch.Size":
         return tuple(arguments[0][:8]) if arguments else ()
-    return Opaque()
+    if full in _RECONSTRUCTORS and arguments and isinstance(arguments[0], Global):
+        return Inert(arguments[0])
+    if full in _UNREAD or full.startswith("numpy.dtypes."):
+        return Opaque()
+    if not arguments and _of_class(function):  # an object to be filled with attributes; anything more is a call
+        return Inert(function)
+    raise CheckpointError(
+        f"The file asks to call {shown(full)}, which weights never need, so nothing of it was run; {WANTED}."
+    )
 
 
 def _tensor(name: str, arguments: tuple[Any, ...]) -> TensorSpec:
@@ -224,8 +243,11 @@ def _tensor(name: str, arguments: tuple[Any, ...]) -> TensorSpec:
     return TensorSpec(storage, kind, offset, tuple(size), tuple(stride))
 
 
-def _persistent(identity: Any) -> Storage:
-    """("storage", type, key, location, numel[, view]) of both containers that torch.save writes."""
+def _persistent(identity: Any) -> Storage | Global:
+    """("storage", type, key, location, numel[, view]) of both containers that torch.save writes; or ("module", class,
+    file, source) of old ones, whose source stays unread."""
+    if identity[0] == "module" and isinstance(identity[1], Global):
+        return identity[1]
     tag, kind, key, _, numel = identity[:5]
     if tag != "storage" or not isinstance(kind, Global) or not isinstance(key, str):
         raise TypeError("not a storage")
@@ -240,9 +262,9 @@ def _put(target: Any, key: Any, value: Any) -> None:
     if isinstance(target, dict):
         if isinstance(key, int) and abs(key) >= 1 << 63:
             raise CheckpointError(f"The file names an entry by a number of over 64 bits, as no weights do; {WANTED}.")
-        if isinstance(key, str | int | float | bool | None):  # other keys name no weights; and hashing may not end
-            target[key] = value
-    elif not isinstance(target, Opaque):
+        plain = isinstance(key, str | int | float | bool | None)
+        target[key if plain else ("", len(target))] = value  # other keys name nothing, and hashing them may not end
+    elif not isinstance(target, Opaque | Inert):
         raise TypeError("not a dict")
 
 
@@ -255,7 +277,7 @@ def _put_all(machine: _Machine) -> None:
 def _extend(target: Any, items: list[Any]) -> None:
     if isinstance(target, list):
         target.extend(items)
-    elif not isinstance(target, Opaque):
+    elif not isinstance(target, Opaque | Inert):
         raise TypeError("not a list")
 
 
@@ -293,7 +315,10 @@ def _new_with_keywords(machine: _Machine, _: Any) -> Any:
 
 
 def _build(machine: _Machine, _: Any) -> None:
-    machine.pop()  # the attributes of an object, such as a state_dict's _metadata: never needed
+    """Attributes of an object; those of a state_dict, its _metadata, are never needed."""
+    state, made = machine.pop(), machine.top()
+    if isinstance(made, Inert):
+        made.state = state
 
 
 def _memoize(machine: _Machine, _: Any) -> None:

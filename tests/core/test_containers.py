@@ -17,9 +17,109 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
 
 from robustness_core.checkpoints import containers
 from robustness_core.checkpoints.containers import CheckpointError, natural, read, shown
+
+
+class Foreign:
+    """An object of a class that the reader must not look up; making one, or giving it attributes, is seen."""
+
+    def __init__(self) -> None:
+        self.state = {"a": torch.zeros(2, 2)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        raise AssertionError("the object was made")
+
+
+def norm_of(network: nn.Module) -> nn.Module:
+    """The network after some steps of training, so that what its norms store is not what they began with."""
+    optimiser = torch.optim.SGD(network.parameters(), 0.1)
+    for _ in range(3):
+        network(torch.rand(8, 1, 28, 28)).square().sum().backward()
+        optimiser.step()
+    return network.eval()
+
+
+def body() -> nn.Sequential:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Conv2d(1, 4, 4, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(784, 10))
+
+
+def masked(network: nn.Sequential) -> nn.Module:
+    for place in (0, 3):
+        prune.l1_unstructured(network[place], "weight", 0.5)
+    return network
+
+
+FOLDED: dict[str, Callable[[nn.Sequential], nn.Module]] = {
+    "weight norm, old": lambda net: (torch.nn.utils.weight_norm(net[0]), torch.nn.utils.weight_norm(net[3]), net)[2],
+    "weight norm of all": lambda net: (torch.nn.utils.weight_norm(net[3], dim=None), net)[1],
+    "weight norm, new": lambda net: (parametrizations.weight_norm(net[0]), parametrizations.weight_norm(net[3]), net)[
+        2
+    ],
+    "spectral norm, old": lambda net: (torch.nn.utils.spectral_norm(net[0]), net)[1],
+    "spectral norm, new": lambda net: (parametrizations.spectral_norm(net[3]), net)[1],
+    "pruning": masked,
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # torch warns of its old norms
+@pytest.mark.parametrize("name", FOLDED)
+def test_weights_in_parts_are_folded_to_what_the_network_uses(name: str, write: Callable[[bytes], Path]) -> None:
+    network = norm_of(FOLDED[name](body()))
+    state = read(write(saved(network.state_dict(), zipped=True))).states[0]
+    assert any(note.startswith(f"Folded from {name.split(' of')[0].split(',')[0]}") for note in state.notes)
+    plain, images = body(), torch.rand(4, 1, 28, 28)
+    plain.load_state_dict(state.tensors)
+    with torch.no_grad():
+        torch.testing.assert_close(plain(images), network(images), rtol=1e-5, atol=1e-6)
+
+
+def test_other_parts_of_weights_are_refused(write: Callable[[bytes], Path]) -> None:
+    network = body()
+    parametrizations.orthogonal(network[3])
+    with pytest.raises(CheckpointError, match="neither weight norm, spectral norm nor pruning"):
+        read(write(saved(network.state_dict(), zipped=True)))
+
+
+def test_what_no_layer_needs_is_ignored_by_name_and_all_else_is_not(write: Callable[[bytes], Path]) -> None:
+    needless = {
+        "steps": torch.tensor(7), "rng_state": torch.zeros(16, dtype=torch.uint8), "criterion.weight": torch.ones(10),
+        "0.lower_bound": torch.zeros(4, 14, 14), "mask_counter": torch.zeros(3, dtype=torch.int64),
+    }  # fmt: skip
+    state = read(write(saved({**body().state_dict(), **needless}, zipped=True))).states[0]
+    assert set(state.tensors) == set(body().state_dict())
+    assert all(name in state.notes[0] for name in needless)
+    rounded = {"0.weight_fake_quant.scale": torch.ones(1), "0.activation_post_process.min_val": torch.zeros(())}
+    notes = read(write(saved({**body().state_dict(), **rounded}, zipped=True))).states[0].notes
+    assert any("trained for quantisation" in note for note in notes)
+    kept = read(write(saved({**body().state_dict(), "temperature": torch.ones(1)}, zipped=True))).states[0]
+    assert "temperature" in kept.tensors
+    with pytest.raises(CheckpointError, match="whole numbers"):
+        read(write(saved({**body().state_dict(), "3.weight": torch.ones(10, 784, dtype=torch.int64)}, zipped=True)))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_objects_and_modules_are_read_as_data_alone(zipped: bool, write: Callable[[bytes], Path]) -> None:
+    network = body()
+    optimiser = torch.optim.Adam(network.parameters())
+    network(torch.rand(2, 1, 28, 28)).sum().backward()
+    optimiser.step()
+    whole = {"model": network, "optimizer": optimiser, "other": Foreign(), "best_acc": 97.5, "acc": np.float64(0.5)}
+    for value in (whole, network):
+        contents = read(write(saved(value, zipped=zipped)))
+        assert contents.whole == "torch.nn.modules.container.Sequential"
+        assert len(contents.states) == 1
+        for name, tensor in network.state_dict().items():
+            assert torch.equal(contents.states[0].tensors[name], tensor)
+        assert any("read, as data" in note for note in contents.notes)
+        if value is whole:
+            assert contents.scores == {"best_acc": 97.5, "acc": 0.5}
+            assert "torch.optim.adam.Adam" in contents.notes[0]
+            assert "Foreign" in contents.notes[0]
 
 
 def saved(value: Any, *, zipped: bool) -> bytes:

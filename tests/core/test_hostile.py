@@ -30,7 +30,8 @@ FILES = {
     **{f"onnx: {name}": data for name, data in hostile.graphs().items()},
     **{f"other: {name}": data for name, data in hostile.others().items()},
 }
-HARMLESS = ("torch: dead",)  # accepted, with a warning
+# Accepted, with a warning.
+HARMLESS = ("torch: dead", "torch: whole module, zipped", "torch: whole module, legacy")
 
 # What a sentence must say, for the files where a user has to know.
 SAYS = {
@@ -40,7 +41,6 @@ SAYS = {
     "torch: code beside weights, zipped": "mkdir",
     "torch: code beside weights, legacy": "mkdir",
     "torch: code in a numpy archive": "NumPy",
-    "torch: whole module, zipped": "whole Python object",
     "torch: TorchScript": "TorchScript",
     "torch: pt2": "pt2",
     "torch: exported program": "pt2",
