@@ -19,6 +19,7 @@ from robustness_core.networks import Network, build, programs
 
 _MANY, _FEW = 24, 6  # guesses about a chain, and about one of over _DEEP convolutions: each costs more there
 _DEEP = 7
+_GREY = 0.5  # the cost of taking a network with three channels for one of grey images
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,12 @@ class Candidate:
     normalisation: tuple[Values, Values] | None = None
     says_normalisation: bool = False  # True with normalisation None: the file says that there is none
     notes: tuple[str, ...] = ()
+    refill: Callable[[str], Candidate] | None = None  # the weights of a guessed chain in another architecture text
+
+    @property
+    def oddity(self) -> float:
+        """How unusual the geometry of a guessed chain is; 0 for what was not guessed."""
+        return self.cost if self.refill is not None else 0.0
 
     def network(self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> Network:
         """The network, with a normalisation of pixels in [0, 1] if mean and std are given."""
@@ -84,6 +91,10 @@ def candidates(
     if said is not None:
         return [_own(said, state)]
     tensors, normalisation = _split_normalisation(state.tensors)
+    units: tuple[str, ...] = ()
+    if normalisation is not None and max(*normalisation[0], *normalisation[1]) > _LARGEST_OF_PIXELS:
+        normalisation = tuple(v / 255 for v in normalisation[0]), tuple(v / 255 for v in normalisation[1])
+        units = ("The normalisation in the file is in units of 0 to 255; it was divided by 255.",)
     try:
         found = _from_weights(tensors, architecture, shape)
     except CheckpointError as error:
@@ -95,8 +106,8 @@ def candidates(
             f"{str(error)[:1].lower()}{str(error)[1:].rstrip('.')}, or save torch.save(model.state_dict(), …)."
         ) from error
     says = normalisation is not None
-    notes = (*contents.notes, *state.notes)
-    return [replace(c, normalisation=normalisation, says_normalisation=says, notes=notes) for c in found]
+    notes = (*contents.notes, *state.notes, *units)
+    return [replace(c, normalisation=normalisation, says_normalisation=says, notes=(*notes, *c.notes)) for c in found]
 
 
 def _state(contents: Contents, stage: str | None) -> State:
@@ -167,6 +178,7 @@ def _program(text: str, tensors: Mapping[str, Tensor], shape: tuple[int, int, in
     return Candidate(programs.describe(steps), shape, imported.body)
 
 
+_LARGEST_OF_PIXELS = 1.5  # a mean or std above it is meant for pixels up to 255
 # Keys under which robust-training code keeps the normalisation inside the network.
 _MEANS, _STDS = ("mean", "mu", "means", "new_mean"), ("std", "sigma", "stds", "sd", "sds", "new_std")
 
@@ -199,6 +211,15 @@ def _from_weights(
         if matched:
             return [Candidate(m.name, shape or m.input_shape, m.body, float(i)) for i, m in enumerate(matched)]
         return _chains(tensors, shape)
+    return [replace(one, refill=None) for one in _as_told(tensors, matched, architecture, shape)]
+
+
+def _as_told(
+    tensors: Mapping[str, Tensor],
+    matched: Sequence[families.Match],
+    architecture: str,
+    shape: tuple[int, int, int] | None,
+) -> list[Candidate]:
     for match in matched:
         if match.name == architecture:
             return [Candidate(match.name, shape or match.input_shape, match.body)]
@@ -218,7 +239,7 @@ def _without_repeats(order: list[chain.Part], shape: tuple[int, int, int] | None
 
 def _typed(architecture: str, layers: Sequence[chain.Part]) -> Candidate:
     """An architecture text on the images that have as many channels as its first layer wants."""
-    first = next((part for part in layers if part.kind != "bn"), None)
+    first = next((part for part in layers if part.kind in chain.PRODUCTS), None)
     channels = first.shape[1] if first is not None and first.kind == "conv" else 0
     shapes = [shape for shape in chain.IMAGES.values() if channels in (0, shape[0])]
     if not shapes:
@@ -235,11 +256,20 @@ def _chain_candidate(
     text: str, shape: tuple[int, int, int], layers: Sequence[chain.Part], cost: float = 0.0
 ) -> Candidate:
     network = chain.fill(text, shape, layers)
-    return Candidate(network.architecture, shape, lambda: network.body, cost)
+    return Candidate(
+        network.architecture, shape, lambda: network.body, cost,
+        refill=lambda other: _chain_candidate(other, shape, layers, cost),
+    )  # fmt: skip
 
 
 def _chains(tensors: Mapping[str, Tensor], shape: tuple[int, int, int] | None) -> list[Candidate]:
     layers = chain.parts(tensors)
+    if (norm := next((part for part in layers if part.kind == "scale"), None)) is not None:
+        raise CheckpointError(
+            f"The layer {shown(norm.name)} has a scale and a shift but no running statistics: if it is a group norm, "
+            f"give the architecture with the word gn and its number of groups; a batch norm without them depends on "
+            f"the batch and cannot be audited."
+        )
     order = chain.in_order(layers)
     if order is None:
         raise CheckpointError(
@@ -257,4 +287,18 @@ def _chains(tensors: Mapping[str, Tensor], shape: tuple[int, int, int] | None) -
             "give the architecture as a text, or export the network as ONNX."
         )
     ranked = sorted(texts.values(), key=lambda guess: guess.cost)
-    return [_chain_candidate(guess.architecture, guess.input_shape, order, guess.cost) for guess in ranked]
+    found = [_chain_candidate(guess.architecture, guess.input_shape, order, guess.cost) for guess in ranked]
+    return found if shape is not None or deep else sorted([*found, *_on_grey(order)], key=lambda one: one.cost)
+
+
+def _on_grey(order: Sequence[chain.Part]) -> list[Candidate]:
+    """A chain for colour images as one for grey images that are repeated on its channels: the kernels are summed."""
+    if order[0].kind != "conv" or order[0].shape[1] != 3:
+        return []
+    summed = order[0].tensors["weight"].sum(1, keepdim=True)
+    grey = [replace(order[0], tensors={**order[0].tensors, "weight": summed}), *order[1:]]
+    note = "The network takes three channels; grey images are repeated on them, so its first kernels were summed."
+    return [
+        replace(_chain_candidate(one.architecture, one.input_shape, grey, one.cost + _GREY), notes=(note,))
+        for one in chain.guesses(grey, chain.IMAGES[1], most=_FEW)
+    ]

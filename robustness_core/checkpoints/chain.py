@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -17,6 +17,7 @@ from robustness_core import datasets
 from robustness_core.checkpoints.containers import shown
 from robustness_core.errors import CheckpointError, NetworkError
 from robustness_core.networks import Network, build
+from robustness_core.operations import ACTIVATIONS
 
 # The images of the data sets, by their channels and by their pixels; where two differ the first data set counts.
 IMAGES: dict[int, datasets.Shape] = {}
@@ -25,11 +26,13 @@ for _entry in datasets.REGISTRY.values():
     IMAGES.setdefault(_entry.input_shape[0], _entry.input_shape)
     FLAT.setdefault(math.prod(_entry.input_shape), _entry.input_shape)
 _MOST_STEPS = 200_000  # of the search
+PRODUCTS = ("conv", "fc")  # kinds of layers that are more than a number to each feature
 
 
 @dataclass(frozen=True)
 class Part:
-    """The weights of one layer in a state_dict: `kind` is conv, fc or bn, `name` what the file calls it."""
+    """The weights of one layer in a state_dict: `name` is what the file calls it, `kind` conv, fc, bn, prelu or scale
+    (a norm without running statistics)."""
 
     name: str
     kind: str
@@ -75,6 +78,8 @@ def _part(owner: str, group: dict[str, Tensor]) -> Part:
         kind = "fc"
     elif "running_mean" in group and "running_var" in group:
         kind = "bn"
+    elif weight is not None and weight.dim() == 1 and len(group) <= 2:
+        kind = "scale" if "bias" in group else "prelu"
     else:
         raise CheckpointError(
             f"The layer {shown(owner)} is none of those that are known (convolution, full connection, batch norm); "
@@ -133,6 +138,10 @@ def _kind(module: nn.Module) -> str:
         return "conv"
     if isinstance(module, nn.Linear):
         return "fc"
+    if isinstance(module, nn.GroupNorm):
+        return "scale"
+    if isinstance(module, nn.PReLU):
+        return "prelu"
     return "bn" if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) else ""
 
 
@@ -178,7 +187,7 @@ def gap(layers: Sequence[Part]) -> str:
     for count in range(1, len(layers) + 1):
         part = layers[count - 1]
         if not _fit(layers[:count]):
-            before = next((p for p in reversed(layers[: count - 1]) if p.kind != "bn"), part)
+            before = next((p for p in reversed(layers[: count - 1]) if p.kind in PRODUCTS), part)
             return (
                 f"{shown(part.name)} ({times(part.shape)}) does not take what {shown(before.name)} "
                 f"({times(before.shape)}) gives"
@@ -195,15 +204,15 @@ def _fit(order: Sequence[Part]) -> bool:
     width, flat = 0, False
     for part in order:
         outputs = part.shape[0]
-        if part.kind == "bn":
-            if width not in (0, outputs):
+        if part.kind not in PRODUCTS:
+            if width not in (0, outputs) and (part.kind, outputs) != ("prelu", 1):
                 return False
             width = width or outputs
             continue
         inputs = part.shape[1]
         if part.kind == "conv":
-            if flat or width not in (0, inputs):
-                return False
+            if flat or (width and (width % inputs or outputs % (width // inputs))):
+                return False  # of fewer inputs than the width, it works on groups of channels
         elif flat and width != inputs:
             return False
         elif not flat and width and inputs % width:
@@ -215,8 +224,10 @@ def _fit(order: Sequence[Part]) -> bool:
 
 def _by_channels(layers: Sequence[Part]) -> list[Part]:
     """Follow the channels from an image; each batch norm goes behind the next layer of its width."""
-    left = [part for part in layers if part.kind != "bn"]
+    left = [part for part in layers if part.kind in PRODUCTS]
     norms = [part for part in layers if part.kind == "bn"]
+    if len(left) + len(norms) < len(layers):
+        return []
     order: list[Part] = []
     width = 0
     while left:
@@ -258,7 +269,7 @@ def guesses(
     Strides, paddings and pools are searched so that the last image has the size that the first full connection wants.
     `layers` must be a chain (`in_order`). `input_shape` (C, H, W) where it is known.
     """
-    first = next(part for part in layers if part.kind != "bn")
+    first = next(part for part in layers if part.kind in PRODUCTS)
     if first.kind == "fc":
         shape = FLAT.get(first.shape[1]) if input_shape is None else tuple(input_shape)
         if shape is None or math.prod(shape) != first.shape[1]:
@@ -268,8 +279,12 @@ def guesses(
     if shape is None or shape[0] != first.shape[1]:
         return []
     image = (shape[0], shape[1], shape[2])
-    found = itertools.islice(_search(layers, image[1]), most)
-    return [Guess(_text(layers, choices, activation), image, cost) for cost, choices in found]
+    found = [*itertools.islice(_search(layers, image[1]), most), *_regular(layers, image[1])]
+    cheapest: dict[str, Guess] = {}
+    for cost, choices in sorted(found, key=lambda one: one[0]):
+        text = _text(layers, choices, activation)
+        cheapest.setdefault(text, Guess(text, image, cost))
+    return list(cheapest.values())
 
 
 def _search(layers: Sequence[Part], size: int) -> Iterator[tuple[float, tuple[_Choice, ...]]]:
@@ -316,6 +331,35 @@ def _search(layers: Sequence[Part], size: int) -> Iterator[tuple[float, tuple[_C
                 heapq.heappush(heap, (ahead, next(count), cost, choice.after, (*made, choice)))
 
 
+def _regular(layers: Sequence[Part], size: int) -> Iterator[tuple[float, tuple[_Choice, ...]]]:
+    """Convolutions of one kind of padding with the same pool behind each, or behind those before a wider one.
+
+    Where a mean over the image follows, the weights say nothing of pools, and the search would leave them out.
+    """
+    convs = [part for part in layers if part.kind == "conv"]
+    wanted = next(part.shape[1] for part in layers if part.kind == "fc")
+    wider = [i + 1 == len(convs) or convs[i + 1].shape[0] > part.shape[0] for i, part in enumerate(convs)]
+    for everywhere, pool, half in itertools.product((True, False), ("maxpool 2/2", "avgpool 2/2"), (True, False)):
+        made: list[_Choice] = []
+        inner = size
+        for part, wide in zip(convs, wider, strict=True):
+            k = max(part.shape[2:])
+            padding = (k - 1) // 2 if half else 0
+            inner = inner + 2 * padding - k + 1
+            chosen = pool if everywhere or wide else ""
+            inner = _pooled(inner, chosen) if inner > 0 else 0
+            made.append(_Choice(1, f" p{padding}" if padding else "", chosen, inner, 0.0))
+        mean = wanted == convs[-1].shape[0] and inner > 1
+        if inner < 1 or (wanted != convs[-1].shape[0] * inner * inner and not mean):
+            continue
+        if mean:
+            made[-1] = replace(made[-1], pool=f"{made[-1].pool}, gap".removeprefix(", "), after=1)
+        held = [_parameter_free(part, layers) for part in convs]
+        if any(free is not None and 0 < free < 2 and one.pool for free, one in zip(held, made, strict=True)):
+            continue  # no room in the nn.Sequential
+        yield 0.7 * (pool != "maxpool 2/2") + 0.3 * (not half) + 0.2 * (not everywhere), tuple(made)
+
+
 def _inconsistency(convs: Sequence[Part], made: Sequence[_Choice], choice: _Choice) -> float:
     """Networks repeat themselves: a choice unlike the one made for the same kernel and growth costs more."""
     place = len(made)
@@ -349,9 +393,11 @@ def _choices(
             if shrunk < 1:
                 continue
             more = pool_cost if pool == "" else pool_cost + (0.0 if widens else 0.5)
-            if extra is not None:  # the places between two layers of an nn.Sequential count its modules
+            if extra:  # the places between two layers of an nn.Sequential count its modules
                 holds = extra - 1 - (1 if last else 0)
-                more += (2.5 if holds < 1 and pool else 0.0) + (1.5 if holds >= 1 and not pool else 0.0)
+                if holds < 1 and pool:
+                    continue
+                more += 1.5 if holds >= 1 and not pool else 0.0
             yield _Choice(stride, padding, pool, shrunk, cost + more)
 
 
@@ -405,41 +451,76 @@ def _pooled(size: int, pool: str) -> int:
     return room // int(stride) + 1 if room >= 0 else 0
 
 
-def _parameter_free(part: Part, layers: Sequence[Part]) -> int | None:
-    """How many modules without weights stand behind a layer in its nn.Sequential; None where the names do not say."""
-    place = list(layers).index(part)
-    following = [p for p in layers[place + 1 :] if p.kind != "bn"]
-    behind = [p for p in layers[place + 1 :] if p.kind == "bn"]
-    if not following:
-        return None
-    (parent, _, here), (other, _, there) = part.name.rpartition("."), following[0].name.rpartition(".")
+def _between(part: Part, following: Part) -> int | None:
+    """How many modules stand between two layers of an nn.Sequential; None where the names do not say."""
+    (parent, _, here), (other, _, there) = part.name.rpartition("."), following.name.rpartition(".")
     if parent != other or not (here.isdecimal() and there.isdecimal()):
         return None
-    between = [p for p in behind if layers.index(p) < layers.index(following[0])]
-    return int(there) - int(here) - 1 - len(between)
+    return int(there) - int(here) - 1
+
+
+def _parameter_free(part: Part, layers: Sequence[Part]) -> int | None:
+    """How many modules without weights stand behind a layer before the next product; None where nothing says it."""
+    place = list(layers).index(part)
+    following = next((p for p in layers[place + 1 :] if p.kind in PRODUCTS), None)
+    if following is None or (between := _between(part, following)) is None:
+        return None
+    return between - (list(layers).index(following) - place - 1)
 
 
 def _text(layers: Sequence[Part], choices: Sequence[_Choice], activation: str) -> str:
-    """The architecture text of a chain: an activation behind every layer but the last, before any pool."""
+    """The architecture text of a chain: an activation behind every layer but the last, before any pool.
+
+    It stands before the norm of its layer where the places in an nn.Sequential leave a module there.
+    """
     words: list[str] = []
     left = list(choices)
-    pool, flat = "", False
+    pool, flat, active, width = "", False, True, 0
     last = max(place for place, part in enumerate(layers) if part.kind == "fc")
     for place, part in enumerate(layers):
         if part.kind == "conv":
             choice = left.pop(0)
-            words.append(f"conv {part.shape[0]} {part.shape[2]}x{part.shape[3]}/{choice.stride}{choice.padding}")
-            pool = choice.pool
+            groups = width // part.shape[1] if width else 1
+            word = f"conv {part.shape[0]} {part.shape[2]}x{part.shape[3]}/{choice.stride}{choice.padding}"
+            words.append(word + (f" g{groups}" if groups > 1 else ""))
+            pool, active = choice.pool, False
         elif part.kind == "fc":
             words += [] if flat else ["flatten"]
-            flat = True
+            flat, active = True, False
             words.append(f"fc {part.shape[0]}")
+        elif part.kind == "prelu":
+            words.append(f"prelu {part.shape[0]}")
+            active = True
         else:
-            words.append("bn")
-        following = layers[place + 1].kind if place + 1 < len(layers) else ""
-        if following != "bn" and place < last:
-            if part.kind != "bn" or place > 0:
-                words.append(activation)
+            words.append("bn" if part.kind == "bn" else "gn 1")
+            active = active or place == 0
+        width = part.shape[0] if part.kind in PRODUCTS else width
+        following = layers[place + 1] if place + 1 < len(layers) else None
+        if following is None or place >= last:
+            continue
+        if following.kind in PRODUCTS or (_between(part, following) or 0) > 0:
+            words += [] if active or following.kind == "prelu" else [activation]
+            active = True
+        if following.kind in PRODUCTS:
             words += [pool] if pool else []
             pool = ""
     return ", ".join(words)
+
+
+_WORD, _POOLED = f"({'|'.join(ACTIVATIONS)})", r"((?:max|avg)pool [^,]+)"
+# Other ways to order the same layers, which shapes do not tell apart: pattern and what stands in its place.
+_WAYS = (
+    (rf"\bbn, {_WORD}", r"\1, bn"),
+    (rf"\bbn, {_WORD}, {_POOLED}", r"\2, bn, \1"),
+    (rf"\bbn, {_WORD}, {_POOLED}", r"\1, \2, bn"),
+    (rf"\b{_WORD}, (avgpool [^,]+)", r"\2, \1"),
+    (rf"(fc \d+), {_WORD}, (?=fc \d+$)", r"\1, "),
+    (rf"(fc \d+), {_WORD}, (?=fc)", r"\1, "),
+    (rf"(conv [^,]+), {_WORD}, (?=conv|flatten)", r"\1, "),
+)
+WAYS = len(_WAYS)
+
+
+def variant(text: str, way: int) -> str:
+    """An architecture text with its activations and pools in other places, or as it is where that changes nothing."""
+    return re.sub(*_WAYS[way], text)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustness_core.checkpoints.chain import Part
+from robustness_core.checkpoints.chain import PRODUCTS, Part
 from robustness_core.checkpoints.containers import shown
 from robustness_core.errors import CheckpointError
 
@@ -401,7 +401,7 @@ _TEXTS = {
 
 def texts(layers: Sequence[Part]) -> list[tuple[str, tuple[int, int, int], str]]:
     """(name, input shape, architecture text) of the known chains whose weights have the shapes of `layers`."""
-    shapes = [part.shape for part in layers if part.kind != "bn"]
+    shapes = [part.shape for part in layers if part.kind in PRODUCTS]
     found = [(name, shape, text) for name, (shape, text) in _TEXTS.items() if _weights(shape, text) == shapes]
     convs = [part for part in layers if part.kind == "conv"]
     heads = [part.shape for part in layers if part.kind == "fc"]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustness_core import datasets, layers, operations
+from robustness_core.checkpoints import chain
 from robustness_core.checkpoints.candidates import Candidate
 from robustness_core.errors import CheckpointError, DatasetError, NetworkError
 from robustness_core.networks import Network
@@ -44,9 +44,14 @@ _MOST_COMPARED = 5000  # images that the last few trials are compared on, if the
 _LARGE = 5e7  # multiplications of networks beyond which ReLU is taken for granted
 _TIE = 8e10  # multiplications that telling tied normalisations apart may cost: some seconds
 _ALIKE = 0.5  # over the root of the number of images: accuracies nearer than this are those of a tie
+_FIRST = 1000
+_SAID = 0.003  # of accuracy, between what a file says and what was measured of the right reading
+_LIKELIEST = 21  # trials of the likeliest architectures that are held against what the file says
+_ODD = 0.004  # of accuracy, by which a geometry must answer better for each unit of its cost
 FEWEST = 100  # images on which normalisations must be compared to be told apart
 _NEAR_CHANCE = 0.1  # of accuracy above that of chance, which is one over the number of classes
-_MUCH_BETTER = 0.03  # of accuracy, by which another activation must beat ReLU to be believed
+_FEW_ARCHITECTURES = 4  # that other styles are tried on
+_STYLES = 5  # that are held against the usual one on more images
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +100,8 @@ class Trial:
         batch = int(min(max(_AT_ONCE / self.cost, 1), _BATCH))
         with torch.no_grad():
             while self.images < min(until, len(data.labels)) and (time.process_time() < deadline or not self.images):
-                part = slice(self.images, min(self.images + batch, until, len(data.labels)))
+                stop = _FIRST if self.images < _FIRST else until  # authors often measure the first thousand
+                part = slice(self.images, min(self.images + batch, until, stop, len(data.labels)))
                 logits, labels = network(data.pixels[part]), data.labels[part]
                 sound = logits.isfinite().all(1)
                 self.correct += int(((logits.argmax(1) == labels) & sound).sum())
@@ -104,6 +110,8 @@ class Trial:
                 if int(sound.sum()) > 1:
                     self.spread = max(self.spread, float(logits[sound].std(0).max()))
                 self.images += len(labels)
+                if self.images == _FIRST:
+                    self.history[self.images] = self.accuracy
         self.history[self.images] = self.accuracy
 
 
@@ -131,12 +139,27 @@ def choose(found: Sequence[Candidate], *, dataset: str | None = None) -> Network
 # ------------------------------------------------------------------------------------------------ comparing candidates
 
 
-def compare(found: Sequence[Candidate], *, dataset: str | None = None, deadline: float = math.inf) -> Choice:
+def compare(
+    found: Sequence[Candidate],
+    *,
+    dataset: str | None = None,
+    scores: Mapping[str, float] | None = None,
+    deadline: float = math.inf,
+) -> Choice:
     """Measure candidates under the usual normalisations, dropping the worse ones round by round.
 
-    The best has the least cross-entropy of those near the best accuracy, or within one percent of it more accuracy.
-    Cost: a bounded number of multiplications, some seconds. Raises CheckpointError.
+    The best has the least cross-entropy of those near the best accuracy, or within one percent of it more accuracy;
+    where nothing answers better than by chance, it is the likeliest by its shapes. `scores` are what the file says
+    of its network: a trial that has such an accuracy goes before one that has not. Candidates for images of another
+    shape are compared among themselves. Cost: a bounded number of multiplications, some seconds. Raises
+    CheckpointError.
     """
+    shapes = list(dict.fromkeys(candidate.input_shape for candidate in found))
+    if dataset is None and len(shapes) > 1 and found[0].refill is not None:
+        choices = [
+            compare([c for c in found if c.input_shape == shape], scores=scores, deadline=deadline) for shape in shapes
+        ]
+        return max(choices, key=lambda one: 0.0 if one.dataset is None or one.by_chance else one.trials[0].accuracy)
     data, warnings = _images(found, dataset)
     trials = _trials(found, data)
     classes = _classes(trials[0].network())
@@ -149,16 +172,56 @@ def compare(found: Sequence[Candidate], *, dataset: str | None = None, deadline:
     if early:
         trials = _trials([early[0].candidate], data)
     ranked = _tournament(trials, data, deadline) + early
-    activation = _activation(ranked, data, deadline)
-    if activation != "relu":  # then what was compared before was compared with the wrong one
-        ranked = _tournament(_trials([_swapped(c, activation) for c in found], data), data, deadline) + ranked
+    rewrite, styles = _restyled(ranked, data, deadline)
+    if rewrite is not None:  # then what was compared before was compared in the wrong style
+        again = [_rewritten(candidate, rewrite(candidate.architecture)) for candidate in found]
+        ranked = _tournament(_trials(again, data), data, deadline) + ranked
     ranked = _settled(ranked, data, deadline)
+    read = {(trial.candidate.architecture, trial.convention) for trial in ranked}
+    ranked += [one for one in styles if (one.candidate.architecture, one.convention) not in read]
+    if Choice(tuple(ranked), data.name).by_chance:  # then accuracy says nothing, and the likeliest is as good
+        first = next(trial for trial in trials if trial.candidate is found[0])
+        first.measure(data, FEWEST, deadline)
+        ranked = [first, *(trial for trial in ranked if trial is not first)]
+    elif said := accuracies(scores or {}):
+        ranked = _as_said(ranked, said, data, deadline)
     best = ranked[0]
     if time.process_time() < deadline:
         best.measure(data, _final(best.cost, len(data.labels)), deadline)
     if best.broken == best.images:
         raise CheckpointError("The network answers NaN or infinity for every test image; it cannot be audited.")
     return Choice(tuple(ranked), data.name, tuple(warnings))
+
+
+def _as_said(ranked: list[Trial], said: Sequence[float], data: Images, deadline: float) -> list[Trial]:
+    """The trials, those before that have an accuracy which the file says, on all images or the first 1,000.
+
+    Measured for that: the best, and all normalisations of the likeliest architectures.
+    """
+
+    def gap(trial: Trial) -> float:
+        measured = [trial.accuracy, trial.history.get(_FIRST, trial.accuracy)] if trial.images >= _FIRST else []
+        return min((abs(one - other) for one in said for other in measured), default=1.0)
+
+    usual = sorted(ranked, key=lambda t: t.candidate.cost)[:_LIKELIEST]
+    tried = list(dict.fromkeys([*ranked[:3], *usual]))
+    for trial in tried:
+        trial.measure(data, _FIRST, deadline)
+    nearest = sorted(tried, key=gap)[:8]
+    for trial in nearest:
+        trial.measure(data, int(_TIE / sum(one.cost for one in nearest)), deadline)
+    fits = sorted((t for t in nearest if gap(t) <= _SAID), key=lambda t: (t.candidate.cost, gap(t)))
+    return [*fits, *(trial for trial in ranked if trial not in fits)]
+
+
+def accuracies(scores: Mapping[str, float]) -> list[float]:
+    """The accuracies that scores may mean: a fraction, per cent or per mille, right or (err) wrong; 0 says nothing."""
+    found = []
+    for name, value in scores.items():
+        share = value if value <= 1 else value / 100 if value <= 100 else value / 1000
+        if 0 < share <= 1:
+            found.append(1 - share if "err" in name.lower() else share)
+    return found
 
 
 def _tournament(trials: Sequence[Trial], data: Images, deadline: float) -> list[Trial]:
@@ -168,7 +231,7 @@ def _tournament(trials: Sequence[Trial], data: Images, deadline: float) -> list[
     while True:
         last = len(left) <= 3
         more = (3 if last else 1) * _ROUND / sum(trial.cost for trial in left)
-        most = _MOST_COMPARED if last else 50 if len(left) > 100 else 150 if len(left) > 30 else 300
+        most = _MOST_COMPARED if last else 200 if len(left) > 30 else 600
         until = left[0].images + int(min(max(more, 20 if left[0].cost < 1e9 else 4), most))
         for trial in left:
             if time.process_time() < deadline or not left[0].images:
@@ -205,10 +268,11 @@ def tied_with_best(ranked: Sequence[Trial]) -> list[Trial]:
 
 def _ranked(trials: Sequence[Trial]) -> list[Trial]:
     best = max(trial.accuracy for trial in trials)
-    margin = 0.02 + 0.5 / math.sqrt(max(trials[0].images, 1))  # the accuracy of few images is uncertain
+    margin = 0.4 / math.sqrt(max(trials[0].images, 1))  # the accuracy of few images is uncertain
     order = sorted(trials, key=lambda t: (t.images == 0, t.accuracy < best - margin, t.loss, t.candidate.cost))
     close = [t for t in order if t.images and t.accuracy >= best - margin and t.loss <= 1.01 * order[0].loss]
-    first = max(close, key=lambda t: t.accuracy, default=order[0])  # a loss within one percent says nothing
+    # A loss within one percent says nothing, and a wrong odd geometry may answer a little better than the right one.
+    first = max(close, key=lambda t: t.accuracy - _ODD * t.candidate.oddity, default=order[0])
     return [first, *(t for t in order if t is not first)]
 
 
@@ -237,52 +301,64 @@ def _architectures(found: Sequence[Candidate], trials: Sequence[Trial], data: Im
         return []
     few = [
         Trial(trial.candidate, trial.normalisation, trial.convention, trial.cost)
-        for candidate in found[:4]
+        for candidate in found[:16]
         for trial in [t for t in trials if t.candidate is candidate][:2]
     ]
-    most = 2 * _ROUND / sum(trial.cost for trial in few)
-    for trial in few:
-        if time.process_time() < deadline or not few[0].images:
-            trial.measure(data, int(min(max(most, 4), 100)), deadline)
-    return _ranked(few)
+    for kept in (len(few), 8):  # a glance at many, a closer look at those that answer best
+        few = few[:kept]
+        until = few[0].images + int(min(max(2 * _ROUND / sum(trial.cost for trial in few), 4), 100))
+        for trial in few:
+            if time.process_time() < deadline or not few[0].images:
+                trial.measure(data, until, deadline)
+        few = _ranked(few)
+    return few
 
 
-def _activation(ranked: Sequence[Trial], data: Images, deadline: float) -> str:
-    """The activation with which the best guessed chains answer best: shapes do not tell activations apart."""
+def _restyled(
+    ranked: Sequence[Trial], data: Images, deadline: float
+) -> tuple[Callable[[str], str] | None, list[Trial]]:
+    """How to rewrite the texts of guessed chains so that they answer better, beyond the noise; None where nothing does.
+
+    Shapes tell neither activations apart nor where they and the pools stand. Gives the trials of the best ways too.
+    """
     best = ranked[0]
-    if best.candidate.cost == 0.0 or "relu" not in best.candidate.architecture.split(", ") or best.cost > _LARGE:
-        return "relu"
+    if best.candidate.refill is None or best.cost > _LARGE:
+        return None, []
     firsts: dict[str, Trial] = {}
     for trial in ranked:
         firsts.setdefault(trial.candidate.architecture, trial)
-    accuracy = dict.fromkeys(USUAL, 0.0)
-    for activation in accuracy:
-        for trial in list(firsts.values())[:6]:
-            if time.process_time() < deadline:
-                candidate = trial.candidate if activation == "relu" else _swapped(trial.candidate, activation)
-                variant = Trial(candidate, trial.normalisation, trial.convention, best.cost)
-                variant.measure(data, 200, deadline)
-                accuracy[activation] = max(accuracy[activation], variant.accuracy)
-    accuracy["relu"] += _MUCH_BETTER
-    return max(accuracy, key=lambda name: accuracy[name])
+    ways: dict[str, Callable[[str], str]] = {"": lambda text: text}
+    for word in USUAL:
+        ways[word] = lambda text, word=word: re.sub(r"\brelu\b", word, text)  # type: ignore[misc]
+    for place in range(chain.WAYS):
+        ways[str(place)] = lambda text, place=place: chain.variant(text, place)  # type: ignore[misc]
+    found: list[tuple[str, Trial]] = []
+    for way, rewrite in ways.items():
+        for trial in list(firsts.values())[:_FEW_ARCHITECTURES]:
+            text = rewrite(trial.candidate.architecture)
+            if time.process_time() > deadline or (way and text == trial.candidate.architecture):
+                continue
+            variant = Trial(_rewritten(trial.candidate, text), trial.normalisation, trial.convention, trial.cost)
+            variant.measure(data, 200, deadline)
+            found.append((way, variant))
+    if not found:
+        return None, []
+    found.sort(key=lambda one: -one[1].accuracy)
+    usual = next(variant for way, variant in found if way == "")
+    nearest = [usual, *(variant for way, variant in found[:_STYLES] if way)]
+    until = max(int(min(_FINAL / sum(one.cost for one in nearest), 2 * _FIRST)), 200)
+    for variant in nearest:
+        variant.measure(data, until, deadline)
+    first = max(nearest, key=lambda one: one.accuracy)
+    better = first.images == usual.images and first.accuracy > usual.accuracy + 0.4 / math.sqrt(first.images)
+    return next(ways[way] for way, variant in found if variant is first) if better else None, nearest
 
 
-def _swapped(candidate: Candidate, activation: str) -> Candidate:
-    text = re.sub(r"\brelu\b", activation, candidate.architecture)
-    return replace(candidate, architecture=text, body=_swap(candidate.body, activation))
-
-
-def _swap(body: Callable[[], nn.Module], activation: str) -> Callable[[], nn.Module]:
-    """The same chain with another activation in the place of each ReLU; it shares the weights."""
-
-    def make() -> nn.Module:
-        steps = [
-            (name.replace("relu", activation), USUAL[activation].module({}) if isinstance(module, nn.ReLU) else module)
-            for name, module in body().named_children()
-        ]
-        return nn.Sequential(OrderedDict(steps))
-
-    return make
+def _rewritten(candidate: Candidate, text: str) -> Candidate:
+    if candidate.refill is None or text == candidate.architecture:
+        return candidate
+    made = candidate.refill(text)
+    return replace(candidate, architecture=made.architecture, body=made.body)
 
 
 def _final(cost: float, available: int) -> int:
@@ -378,6 +454,11 @@ def _classes(network: Network) -> int:
     except RuntimeError as error:
         shape = "×".join(map(str, network.input_shape))
         raise CheckpointError(f"The network does not run on an image of {shape}; give another input shape.") from error
-    if logits.dim() != 2 or logits.shape[1] < 2:
+    if logits.dim() == 2 and logits.shape[1] == 1:
+        raise CheckpointError(
+            "The network gives one number, whose sign tells two classes apart; networks with one number for each "
+            "class are accepted: make of its last layer one with two outputs, 0 and this number."
+        )
+    if logits.dim() != 2 or logits.shape[1] < 1:
         raise CheckpointError("The network does not give one number for each of two or more classes.")
     return int(logits.shape[1])

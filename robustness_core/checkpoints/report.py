@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from robustness_core import layers
+from robustness_core import datasets, layers
 from robustness_core.checkpoints import containers
 from robustness_core.checkpoints.candidates import candidates, sha256
 from robustness_core.checkpoints.identify import (
     FEWEST,
     Choice,
     Trial,
+    accuracies,
     broken_on,
     check_likeliest,
     compare,
@@ -23,6 +24,8 @@ from robustness_core.checkpoints.identify import (
 )
 from robustness_core.files import check_normalisation
 from robustness_core.networks import Network
+
+_FAR_FROM_SAID = 0.02  # of accuracy, between what was measured and what the file says
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def inspect(
         found = [replace(candidate, normalisation=None, says_normalisation=False) for candidate in found]
     check_likeliest(found[0].network())
     understood()
-    chosen = compare(found, dataset=hints.dataset, deadline=deadline)
+    chosen = compare(found, dataset=hints.dataset, scores=contents.scores, deadline=deadline)
     network = chosen.trials[0].network()
     network.format, network.sha256 = contents.format, sha256(path)
     return report(contents, chosen, network, hints.stage), network
@@ -94,7 +97,8 @@ def report(contents: containers.Contents, chosen: Choice, network: Network, stag
         "stages": states,
         "layers": _layers_json(found_cuts, network.input_shape),
         "candidates": [_trial_json(trial) for trial in _distinct(chosen.trials)[:8]] if chosen.dataset else [],
-        "warnings": [*chosen.warnings, *_warnings(chosen, network, states)],
+        "scores": {containers.shown(name): value for name, value in contents.scores.items()},
+        "warnings": [*chosen.warnings, *_warnings(chosen, network, states), *_said(chosen, contents)],
     }
 
 
@@ -163,6 +167,24 @@ def _doubt(chosen: Choice) -> str:
     return ""
 
 
+def _alike(dataset: str | None) -> str:
+    """Other images of the same shape that are often meant."""
+    shape = None if dataset is None else datasets.get(dataset).input_shape
+    return {(1, 28, 28): ", such as Fashion-MNIST", (3, 32, 32): ", such as SVHN"}.get(shape or (0, 0, 0), "")
+
+
+def _said(chosen: Choice, contents: containers.Contents) -> list[str]:
+    """What to say of a score stored beside the weights that is not the accuracy measured."""
+    best, said = chosen.trials[0], accuracies(contents.scores)
+    if not chosen.dataset or not said or min(abs(best.accuracy - one) for one in said) <= _FAR_FROM_SAID:
+        return []
+    names = ", ".join(f"{containers.shown(name)} = {value:.4g}" for name, value in contents.scores.items())
+    return [
+        f"The file says {names}, and {best.accuracy:.4f} was measured: the score may be a robust one or one of other "
+        f"images, or this reading is not the author's."
+    ]
+
+
 def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[str]:
     best = chosen.trials[0]
     found = list(best.candidate.notes)
@@ -180,11 +202,25 @@ def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[s
         found.append("The network gives the same answer for every image: it is dead, and its curves will say nothing.")
     elif chosen.by_chance:
         found.append(
-            f"The best accuracy found is {best.accuracy:.3f}, near chance: the architecture or the normalisation may "
-            f"be wrong; give them."
+            f"The best accuracy found is {best.accuracy:.3f}, near chance: the architecture, the normalisation, the "
+            f"orientation of the images or the order of the classes may be other than read, or the network was "
+            f"trained on other images than {chosen.dataset}{_alike(chosen.dataset)}; give what you know, or bring its "
+            f"images as a data set."
         )
     rivals = [t for t in chosen.trials[1:] if t.candidate.architecture != best.candidate.architecture and t.images]
-    if any(t.accuracy >= best.history.get(t.images, 0.0) - 0.01 and t.images >= 100 for t in rivals):
+    better = max(
+        (t for t in chosen.trials[1:] if t.images >= FEWEST and t.accuracy > best.history.get(t.images, 1.0)),
+        key=lambda t: t.accuracy - best.history[t.images],
+        default=None,
+    )
+    if better is not None and not chosen.by_chance:
+        found.append(
+            f"Another reading answers more of {better.images} images rightly, {better.accuracy:.4f} against "
+            f"{best.history[better.images]:.4f}: {better.candidate.architecture} ({better.convention})."
+        )
+    elif not chosen.by_chance and any(
+        t.accuracy >= best.history.get(t.images, 0.0) - 0.01 and t.images >= FEWEST for t in rivals
+    ):
         found.append("Another architecture fits the weights nearly as well; see the candidates and choose.")
     if doubt := _doubt(chosen):
         found.append(

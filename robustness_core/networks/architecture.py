@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ ARCHITECTURES = {
 }
 
 GRAMMAR = (
-    f"conv CHANNELS HxW[/STRIDE] [pPADDING|same], {', '.join(ACTIVATIONS)}, bn, "
+    f"conv CHANNELS HxW[/STRIDE] [pPADDING|same] [gGROUPS], {', '.join(ACTIVATIONS)}, prelu SLOPES, bn, gn GROUPS, "
     "maxpool SIZE[/STRIDE] [pPADDING], avgpool SIZE[/STRIDE] [pPADDING], gap, flatten, fc UNITS"
 )
 
@@ -90,9 +91,10 @@ class Network(nn.Module):
 
 
 _N = r"(\d{1,7})"  # a number; none that is longer is meant
-_CONV = re.compile(rf"conv {_N} {_N}x{_N}(?:/{_N})?(?: (p\d{{1,7}}|same))?")
+_CONV = re.compile(rf"conv {_N} {_N}x{_N}(?:/{_N})?(?: (p\d{{1,7}}|same))?(?: g{_N})?")
 _POOL = re.compile(rf"(maxpool|avgpool) {_N}(?:x{_N})?(?:/{_N})?(?: p{_N})?")
 _FC = re.compile(rf"fc {_N}")
+_NORM = re.compile(rf"(gn|prelu) {_N}")
 _LARGEST = 1 << 28  # numbers of one tensor that a text may ask for
 
 
@@ -119,7 +121,7 @@ def build(
         raise NetworkError(f"The architecture {text!r} has no fc layer; the last layer must be `fc UNITS`.")
 
     body: OrderedDict[str, nn.Module] = OrderedDict()
-    counts = {"conv": 0, "fc": 0, "pool": 0, "bn": 0}
+    counts = {"conv": 0, "fc": 0, "pool": 0, "bn": 0, "gn": 0}
     latest = "input"
     shape = tuple(int(size) for size in input_shape)
 
@@ -131,7 +133,9 @@ def build(
         module: nn.Module
         if match := _CONV.fullmatch(item):
             _need_image(shape, item)
-            channels, height, width, stride, padding = match.groups()
+            channels, height, width, stride, padding, groups = match.groups()
+            if int(groups or 1) < 1 or shape[0] % int(groups or 1) or int(channels) % int(groups or 1):
+                raise NetworkError(f"`{item}`: the groups must divide the {shape[0]} channels before and those after.")
             step, size = int(stride or 1), (int(height), int(width))
             if padding == "same" and step != 1:
                 raise NetworkError(f"`{item}`: same padding needs stride 1; write p{size[0] // 2}.")
@@ -141,7 +145,7 @@ def build(
                 top, left = (size[0] - 1) // 2, (size[1] - 1) // 2
                 body[f"{name}_pad"] = nn.ZeroPad2d((left, size[1] - 1 - left, top, size[0] - 1 - top))
                 shape = _shape_after(body[f"{name}_pad"], shape, item)
-            module = nn.Conv2d(shape[0], int(channels), size, step, _padding(padding))
+            module = nn.Conv2d(shape[0], int(channels), size, step, _padding(padding), groups=int(groups or 1))
         elif match := _POOL.fullmatch(item):
             _need_image(shape, item)
             kind, height, width, stride, padding = match.groups()
@@ -157,6 +161,14 @@ def build(
         elif item == "bn":
             module = nn.BatchNorm2d(shape[0]) if len(shape) == 3 else nn.BatchNorm1d(shape[0])
             latest = name = number("bn")
+        elif (match := _NORM.fullmatch(item)) and match[1] == "gn":
+            groups = match[2]
+            if int(groups) < 1 or shape[0] % int(groups):
+                raise NetworkError(f"`{item}`: the groups must divide the {shape[0]} channels.")
+            module = nn.GroupNorm(int(groups), shape[0])
+            latest = name = number("gn")
+        elif match or item == "prelu":
+            module, name = nn.PReLU(int(match[2]) if match else 1), f"{latest}_prelu"
         elif item == "flatten":
             module, name = nn.Flatten(), "flatten"
         elif match := _FC.fullmatch(item):
@@ -194,24 +206,31 @@ def _check_sizes(item: str, numbers: int, *positive: int) -> None:
 
 
 def _shape_after(module: nn.Module, shape: tuple[int, ...], item: str) -> tuple[int, ...]:
-    try:
-        with torch.no_grad():
-            meta = torch.empty((2, *shape), device="meta")
-            # A meta copy costs nothing and knows the shapes.
-            after = tuple(torch.func.functional_call(module, _meta_state(module), meta).shape[1:])
-    except RuntimeError as error:
-        raise NetworkError(f"`{item}` does not fit an input of {_times(shape)}.") from error
-    size = 1
-    for axis in after:
-        size *= axis
-    if size < 1 or size > _LARGEST:
+    after = shape
+    if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+        kernel, stride, padding = (_pair(value) for value in (module.kernel_size, module.stride, module.padding))
+        channels = module.out_channels if isinstance(module, nn.Conv2d) else shape[0]
+        sizes = [(size + 2 * p - k) // s + 1 for size, k, s, p in zip(shape[1:], kernel, stride, padding, strict=True)]
+        pool = not isinstance(module, nn.Conv2d)
+        if min(sizes) < 1 or (pool and any(2 * p > k for p, k in zip(padding, kernel, strict=True))):
+            raise NetworkError(f"`{item}` does not fit an input of {_times(shape)}.")
+        after = (channels, *sizes)
+    elif isinstance(module, nn.ZeroPad2d):
+        left, right, top, bottom = module.padding
+        after = (shape[0], shape[1] + top + bottom, shape[2] + left + right)
+    elif isinstance(module, nn.AdaptiveAvgPool2d):
+        after = (shape[0], 1, 1)
+    elif isinstance(module, nn.Flatten):
+        after = (math.prod(shape),)
+    elif isinstance(module, nn.Linear):
+        after = (module.out_features,)
+    if math.prod(after) > _LARGEST:
         raise NetworkError(f"`{item}` would give features of {_times(after)}, which cannot be used.")
     return after
 
 
-def _meta_state(module: nn.Module) -> dict[str, Tensor]:
-    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
-    return {name: tensor.to("meta") for name, tensor in tensors.items()}
+def _pair(value: int | tuple[int, ...] | str) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (int(value), int(value))
 
 
 def _times(shape: Sequence[int]) -> str:

@@ -94,6 +94,7 @@ def describe(steps: Sequence[Step]) -> str:
         if step.kind == "conv":
             stride, padding = _one(s["stride"]), _one(s.get("padding", (0, 0)))
             words.append(f"conv {s['outputs']} {s['kernel'][0]}x{s['kernel'][1]}/{stride}" + _padded(padding))
+            words[-1] += f" g{s['groups']}" if s.get("groups", 1) > 1 else ""
         elif step.kind == "fc":
             words.append(f"fc {s['outputs']}")
         elif step.kind == "pool":

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +144,24 @@ def test_the_command_line_prints_json(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------- networks trained for these tests
 
 
-@pytest.fixture(scope="module")
-def trained() -> dict[str, nn.Sequential]:
-    """Small networks on the bundled digits, one for each activation, with inputs normalised by 0.1307 and 0.3081."""
+def learnt(network: nn.Sequential) -> nn.Sequential:
+    """The network after two passes over the bundled digits, normalised by 0.1307 and 0.3081."""
+    torch.manual_seed(0)
     data = datasets.load("mnist-5k", "train")
     images = (torch.from_numpy(datasets.to_float(data.pixels)) - 0.1307) / 0.3081
     labels = torch.from_numpy(data.labels.copy())
+    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    for batch in torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).split(100) * 2:
+        optimiser.zero_grad()
+        loss = F.cross_entropy(network(images[batch]), labels[batch])
+        torch.autograd.backward(loss)
+        optimiser.step()
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, nn.Sequential]:
+    """Small networks, one for each activation."""
     made = {}
     for name, activation in {"relu": nn.ReLU, "tanh": nn.Tanh}.items():
         torch.manual_seed(0)
@@ -156,13 +169,7 @@ def trained() -> dict[str, nn.Sequential]:
             nn.Conv2d(1, 8, 5, 1, 2), activation(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 5), activation(),
             nn.MaxPool2d(2), nn.Flatten(), nn.Linear(400, 10),
         )  # fmt: skip
-        optimiser = torch.optim.Adam(network.parameters(), 3e-3)
-        for batch in torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).split(100) * 2:
-            optimiser.zero_grad()
-            loss = F.cross_entropy(network(images[batch]), labels[batch])
-            torch.autograd.backward(loss)
-            optimiser.step()
-        made[name] = network.eval()
+        made[name] = learnt(network)
     return made
 
 
@@ -186,6 +193,120 @@ def test_activation_pools_and_normalisation_are_found_by_accuracy(
     images = torch.rand(2, 1, 28, 28)
     with torch.no_grad():
         torch.testing.assert_close(network(images), trained[activation]((images - 0.1307) / 0.3081))
+
+
+STYLES: dict[str, Callable[[], list[nn.Module]]] = {
+    "conv 8 5x5/1 p2, relu, bn, maxpool 2/2, flatten, fc 16, relu, fc 10": lambda: [  # said by the places
+        nn.Conv2d(1, 8, 5, 1, 2), nn.ReLU(), nn.BatchNorm2d(8), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1568, 16),
+        nn.ReLU(), nn.Linear(16, 10),
+    ],
+    "conv 8 5x5/1 p2, bn, relu, maxpool 2/2, flatten, fc 16, fc 10": lambda: [
+        nn.Conv2d(1, 8, 5, 1, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1568, 16),
+        nn.Linear(16, 10),
+    ],
+    "conv 16 5x5/1 p2, relu, maxpool 2/2, conv 32 5x5/1 p2 g16, relu, maxpool 2/2, gap, flatten, fc 10": lambda: [
+        nn.Conv2d(1, 16, 5, 1, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 5, 1, 2, groups=16), nn.ReLU(),
+        nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
+    ],
+    "conv 8 5x5/1 p2, prelu 8, maxpool 2/2, flatten, fc 10": lambda: [
+        nn.Conv2d(1, 8, 5, 1, 2), nn.PReLU(8), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1568, 10),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", STYLES)
+def test_where_activations_and_pools_stand_is_found(text: str, tmp_path: Path) -> None:
+    network = learnt(nn.Sequential(*STYLES[text]()))
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(network.state_dict()))
+    report, found = inspect(path, Hints(dataset="mnist-5k", mean=[0.1307], std=[0.3081]))
+    assert report["architecture"] == text
+    images = torch.rand(3, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(found(images), network((images - 0.1307) / 0.3081), rtol=1e-4, atol=1e-4)
+
+
+def test_a_score_in_the_file_decides_and_another_is_told(trained: dict[str, nn.Sequential], tmp_path: Path) -> None:
+    """Weights that answer better under a normalisation that is not theirs: the author's score says which is."""
+    weights = trained["relu"].state_dict()
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(weights))
+    report, _ = inspect(path, Hints(dataset="mnist-5k"))
+    other = next(one for one in report["candidates"] if one["normalisation_name"] == "none")
+    measured, _ = inspect(path, Hints(dataset="mnist-5k", architecture=report["architecture"], mean=[0.0], std=[1.0]))
+    assert other["accuracy"] < report["accuracy"]
+    for said in ({"acc": measured["accuracy"]}, {"test_err": 100 - 100 * measured["accuracy"]}):
+        path.write_bytes(hostile.zipped({"state_dict": weights, **said}))
+        again, _ = inspect(path, Hints(dataset="mnist-5k"))
+        assert again["normalisation_name"] == "none"
+        assert any(warning.startswith("Another reading answers more") for warning in again["warnings"])
+    path.write_bytes(hostile.zipped({"state_dict": weights, "best_acc": torch.tensor(43.2)}))
+    robust, _ = inspect(path, Hints(dataset="mnist-5k"))
+    assert robust["architecture"] == report["architecture"]
+    assert any(warning.startswith("The file says best_acc = 43.2") for warning in robust["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("scores", "meant"),
+    [({"acc": 630}, [0.63]), ({"err": 0.6476}, [0.3524]), ({"best_prec1": 81.18}, [0.8118]), ({"top1": 0.0}, [])],
+)
+def test_scores_are_fractions_per_cent_per_mille_or_errors(scores: dict[str, float], meant: list[float]) -> None:
+    assert identify.accuracies(scores) == pytest.approx(meant)
+
+
+def test_at_chance_the_likeliest_reading_is_taken_and_every_reason_named(tmp_path: Path) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(hostile.state()))
+    report, _ = inspect(path, Hints(dataset="mnist-5k"))
+    assert report["architecture"] == "conv 4 4x4/2 p1, relu, conv 8 4x4/2 p1, relu, flatten, fc 16, relu, fc 10"
+    (warning,) = [one for one in report["warnings"] if "near chance" in one]
+    assert all(word in warning for word in ("architecture", "normalisation", "orientation", "order of the classes"))
+    assert "other images than mnist-5k, such as Fashion-MNIST" in warning
+
+
+def test_grey_images_are_repeated_on_three_channels(trained: dict[str, nn.Sequential], tmp_path: Path) -> None:
+    weights = dict(trained["relu"].state_dict())
+    kernel = torch.rand(8, 3, 5, 5)
+    kernel[:, 2:] = weights["0.weight"] - kernel[:, :2].sum(1, keepdim=True)
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped({**weights, "0.weight": kernel}))
+    report, found = inspect(path)
+    assert report["input_shape"] == [1, 28, 28]
+    assert report["accuracy"] > 0.9
+    assert any("grey images are repeated" in warning for warning in report["warnings"])
+    images = torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        wanted = trained["relu"]((images - 0.1307) / 0.3081)
+        torch.testing.assert_close(found(images), wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_a_normalisation_in_units_of_pixels_is_divided(trained: dict[str, nn.Sequential], tmp_path: Path) -> None:
+    path = tmp_path / "upload.pt"
+    stored = {"mean": torch.tensor([0.1307 * 255]), "std": torch.tensor([0.3081 * 255])}
+    path.write_bytes(hostile.zipped({**trained["relu"].state_dict(), **stored}))
+    report, _ = inspect(path, Hints(dataset="mnist-5k"))
+    assert report["normalisation"]["mean"] == pytest.approx([0.1307])
+    assert report["normalisation"]["std"] == pytest.approx([0.3081])
+    assert any("units of 0 to 255" in warning for warning in report["warnings"])
+
+
+def test_norms_without_statistics_are_named_and_group_norms_built_where_told(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1), nn.GroupNorm(4, 8), nn.ReLU(), nn.Flatten(), nn.Linear(1568, 10))
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(network.state_dict()))
+    with pytest.raises(CheckpointError, match=r"gn and its number of groups; a batch norm without them depends"):
+        inspect(path)
+    _, found = inspect(path, Hints(architecture="conv 8 4x4/2 p1, gn 4, relu, flatten, fc 10", mean=[0.0], std=[1.0]))
+    images = torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(found(images), network(images))
+
+
+def test_one_number_for_two_classes_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(nn.Sequential(nn.Flatten(), nn.Linear(784, 1)).state_dict()))
+    with pytest.raises(CheckpointError, match="whose sign tells two classes apart"):
+        inspect(path)
 
 
 def test_hints_of_the_user_win(trained: dict[str, nn.Sequential], tmp_path: Path) -> None:
