@@ -8,6 +8,7 @@ import re
 import stat
 import struct
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,15 +63,36 @@ def read(path: Path, *, largest: int = LARGEST_FILE) -> Contents:
     Raises CheckpointError with one sentence that says what is wrong and what would be accepted.
     """
     data = _bytes(path, largest)
+    if data[:2] == b"\x1f\x8b":
+        data = _unzipped(data, largest)
+    if data[:4] == b"\xef\xbb\xbf\x08":
+        raise CheckpointError(
+            "Three bytes of a text mark stand before the ONNX in this file: some program took it for text; download "
+            "or copy it again as it is."
+        )
     if data[:4] == b"PK\x03\x04":
-        return _read_zip(data)
+        return _read_zip(data, largest)
     if data[8:9] == b"{":
         return _read_safetensors(data)
     if data[:1] == b"\x80":
         return _read_legacy(data)
-    if data[:1] == b"\x08":
+    if data[:1] == b"\x08" and data[4:8] != b"TFL3":
         return Contents("onnx", "onnx", onnx=data)
     raise CheckpointError(f"This is {_guess(data)}, not a network; {ACCEPTED}.")
+
+
+def _unzipped(data: bytes, largest: int) -> bytes:
+    """What a gzip file holds, at most `largest` bytes of it."""
+    reader = zlib.decompressobj(wbits=31)
+    try:
+        whole = reader.decompress(data, largest + 1)
+    except zlib.error:
+        raise CheckpointError(f"The gzip archive is damaged; {ACCEPTED}.") from None
+    if len(whole) > largest:
+        raise CheckpointError(f"The gzip archive unpacks to over {largest / 1024**2:.0f} MB; {ACCEPTED}.")
+    if not reader.eof or reader.unused_data:
+        raise CheckpointError(f"The gzip archive is cut short or holds several files; {ACCEPTED}.")
+    return whole
 
 
 def _bytes(path: Path, largest: int) -> bytes:
@@ -95,13 +117,21 @@ _MAGIC = (
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"GIF8", "a GIF picture"),
     (b"%PDF", "a PDF document"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"\x89HDF", "an HDF5 file (Keras)"),
+    (b"\x1f\x8b", "a gzip archive within a gzip archive"),
+    (b"version https://git-lfs", "a Git LFS pointer, which stands for a file that was not fetched (git lfs pull)"),
+    (b"\x89HDF", "an HDF5 file (Keras), which tf2onnx converts to ONNX (python -m tf2onnx.convert --keras FILE)"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"PK", "a damaged or unusual zip archive"),
     (b"\x7fELF", "a program"),
     (b"MZ", "a program"),
 )
+
+
+def _floats(data: bytes) -> bool:
+    """Whether bytes look like float32 weights: finite, and most neither tiny nor huge."""
+    numbers = torch.frombuffer(bytearray(data[:4096]), dtype=torch.float32).abs()
+    usual = ((numbers > 1e-8) & (numbers < 1e4)) | (numbers == 0)
+    return bool(numbers.isfinite().all()) and float(usual.float().mean()) > 0.9 and bool((numbers > 0).any())
 
 
 def _guess(data: bytes) -> str:
@@ -111,10 +141,16 @@ def _guess(data: bytes) -> str:
     if data[257:262] == b"ustar":
         return "a tar archive"
     if data[4:8] == b"TFL3":
-        return "a TensorFlow Lite model"
+        return "a TensorFlow Lite model, which tf2onnx converts to ONNX (python -m tf2onnx.convert --tflite FILE)"
     if re.match(rb"(?:[(\]}cI]|cos\n|cposix\n|cbuiltins\n)", data) and data.rstrip(b"\n").endswith(b"."):
         return "a Python pickle that torch.save did not write"
     sample = data[:4096].decode("utf-8", errors="replace")
+    if re.match(r"\ufeff?\s*<(!doctype html|html|head|!--|\?xml)", sample, re.IGNORECASE):
+        return "a web page, so the download failed (a login, a quota or a missing file may be why)"
+    if re.match(r"\s*\{\s*\"(class_name|config|keras_version|backend)\"", sample):
+        return "the description of a Keras model without its weights"
+    if len(data) % 4 == 0 and len(data) >= 64 and _floats(data):
+        return "numbers without names, such as the data beside an ONNX file; upload the graph too, in one zip"
     return (
         "a text"
         if all(c.isprintable() or c.isspace() for c in sample.rstrip("\ufffd"))
@@ -144,13 +180,30 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 # ------------------------------------------------------------------------------------------------------ torch, zip
 
 
-def _read_zip(data: bytes) -> Contents:
+def _read_zip(data: bytes, largest: int) -> Contents:
     damaged = CheckpointError(f"The zip container of the file is damaged or cut short; {ACCEPTED}.")
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
         entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError, struct.error, RecursionError):
         raise damaged from None
+    if any(entry.filename.endswith(".onnx") for entry in entries):
+        from robustness_core.checkpoints.onnx import external
+
+        try:
+            return Contents("onnx", "zip", onnx=external.joined(archive, largest))
+        except (
+            zipfile.BadZipFile,
+            OSError,
+            EOFError,
+            ValueError,
+            NotImplementedError,
+            struct.error,
+            zlib.error,
+        ) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise damaged from error
     root = _root({entry.filename for entry in entries})
     _check_entries(entries, len(data))
     members = {entry.filename: entry for entry in entries}
@@ -215,6 +268,10 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
 def _root(names: set[str]) -> str:
     """The folder of `data.pkl`; says what else the archive is if there is none, or if it carries code."""
     roots = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl")]
+    if any(name.endswith(".weights.h5") for name in names):
+        raise CheckpointError(
+            "This is a Keras model, which tf2onnx converts to ONNX (python -m tf2onnx.convert --keras FILE)."
+        )
     if any(name.endswith((".npy",)) for name in names):
         raise CheckpointError(f"This is a NumPy archive (.npz), not a network; {ACCEPTED}.")
     if any("/code/" in name or name.endswith("/constants.pkl") for name in names):

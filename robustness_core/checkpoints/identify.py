@@ -51,6 +51,7 @@ _ODD = 0.004  # of accuracy, by which a geometry must answer better for each uni
 FEWEST = 100  # images on which normalisations must be compared to be told apart
 _NEAR_CHANCE = 0.1  # of accuracy above that of chance, which is one over the number of classes
 _FEW_ARCHITECTURES = 4  # that other styles are tried on
+_MUCH_BETTER = 0.015  # of accuracy, by which another activation must beat ReLU to be believed
 _STYLES = 5  # that are held against the usual one on more images
 
 
@@ -350,8 +351,10 @@ def _restyled(
     for variant in nearest:
         variant.measure(data, until, deadline)
     first = max(nearest, key=lambda one: one.accuracy)
-    better = first.images == usual.images and first.accuracy > usual.accuracy + 0.4 / math.sqrt(first.images)
-    return next(ways[way] for way, variant in found if variant is first) if better else None, nearest
+    way = next(way for way, variant in found if variant is first)
+    margin = 0.4 / math.sqrt(first.images) + (_MUCH_BETTER if way in USUAL else 0.0)
+    better = first.images == usual.images and first.accuracy > usual.accuracy + margin
+    return ways[way] if better else None, nearest
 
 
 def _rewritten(candidate: Candidate, text: str) -> Candidate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
 import json
 from collections import OrderedDict
@@ -21,6 +22,30 @@ from torch.nn.utils import parametrizations, prune
 
 from robustness_core.checkpoints import containers
 from robustness_core.checkpoints.containers import CheckpointError, natural, read, shown
+
+PLACEHOLDERS = {
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n",
+    "a web page, so the download failed": b"\n<!DOCTYPE html><html><head><title>Quota exceeded</title></html>",
+    "a web page, so the": b"<html><body>Sign in</body></html>",
+    "the data beside an ONNX file": torch.linspace(-1, 1, 500).numpy().tobytes(),
+    "tf2onnx.convert --keras FILE": b"\x89HDF\r\n\x1a\n" + bytes(100),
+    "tf2onnx.convert --tflite FILE": b"\x1c\0\0\0TFL3" + bytes(100),
+    "the description of a Keras model": b'{"class_name": "Sequential", "config": {}}',
+    "Three bytes of a text mark": b"\xef\xbb\xbf\x08\x08\x12\x04onnx",
+    "unpacks to over 1 MB": gzip.compress(bytes(1 << 21)),
+    "cut short or holds several": gzip.compress(b"\x08" * 100)[:-9],
+}
+
+
+@pytest.mark.parametrize("sentence", PLACEHOLDERS)
+def test_what_stands_in_for_a_network_is_named(sentence: str, write: Callable[[bytes], Path]) -> None:
+    with pytest.raises(CheckpointError, match=sentence):
+        read(write(PLACEHOLDERS[sentence]), largest=1 << 20)
+
+
+def test_a_gzip_archive_is_unpacked(write: Callable[[bytes], Path]) -> None:
+    packed = read(write(gzip.compress(saved(body().state_dict(), zipped=True)))).states[0].tensors
+    assert torch.equal(packed["3.weight"], body().state_dict()["3.weight"])
 
 
 class Foreign:

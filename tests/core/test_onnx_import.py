@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustness_core import layers
-from robustness_core.checkpoints import CheckpointError
+from robustness_core.checkpoints import CheckpointError, containers
 from robustness_core.checkpoints.onnx import importer, operations
 from robustness_core.checkpoints.report import Hints, inspect
 from robustness_core.networks import Network, programs
@@ -301,6 +302,48 @@ def test_half_and_double_precision_are_read_as_float32() -> None:
         got = importer.convert(made.SerializeToString())[0].body()(images)
         wanted = images.flatten(1) @ torch.from_numpy(weight.astype(kind).astype(np.float32))
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+def split() -> tuple[bytes, bytes, Tensor]:
+    """A graph, the weights beside it, and the answers of both to one image."""
+    made = linear()
+    tensor = made.graph.initializer[0]
+    data, images = tensor.raw_data, torch.rand(1, 1, 28, 28)
+    wanted = importer.convert(made.SerializeToString())[0].body()(images)
+    tensor.ClearField("raw_data")
+    tensor.data_location = 1
+    for key, value in {"location": "net.data", "offset": "16", "length": str(len(data))}.items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    return made.SerializeToString(), bytes(16) + data, torch.cat([images.flatten(), wanted.flatten()])
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_graph_and_its_data_are_read_from_one_zip(tmp_path: Path, compression: int) -> None:
+    graph, data, both = split()
+    path = tmp_path / "upload.zip"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("folder/net.onnx", graph)
+        archive.writestr("folder/net.data", data)
+    (read,) = importer.convert(containers.read(path).onnx)
+    images, wanted = both[:784].reshape(1, 1, 28, 28), both[784:]
+    torch.testing.assert_close(read.body()(images).flatten(), wanted)
+
+
+@pytest.mark.parametrize(("parts", "sentence"), [
+    ({}, "wants the file net.data, which is not in the zip"),
+    ({"net.data": bytes(100)}, "goes on after its file ends"),
+    ({"other.onnx": b"x"}, "may hold one ONNX graph"),
+])  # fmt: skip
+def test_a_zip_that_lacks_or_adds_something_is_refused(tmp_path: Path, parts: dict[str, bytes], sentence: str) -> None:
+    path = tmp_path / "upload.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {"net.onnx": split()[0], **parts}.items():
+            archive.writestr(name, content)
+    with pytest.raises(CheckpointError, match=sentence):
+        containers.read(path)
+    with pytest.raises(CheckpointError, match="upload both in one zip"):
+        importer.convert(split()[0])
 
 
 def test_networks_that_break_on_some_images_or_on_all_are_told(tmp_path: Path) -> None:

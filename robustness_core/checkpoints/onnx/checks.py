@@ -122,7 +122,7 @@ def _check_tensor(tensor: Any) -> None:
     name = shown(tensor.name)
     if tensor.data_location != 0 or tensor.external_data:
         raise CheckpointError(
-            "The ONNX file keeps weights in another file, which is never read; export it with its weights inside."
+            "The ONNX file keeps weights in another file; upload both in one zip, or export it with its weights inside."
         )
     if tensor.data_type not in _NUMBERS:
         raise CheckpointError(f"The ONNX tensor {name} holds numbers of a kind that is not supported; use float32.")
