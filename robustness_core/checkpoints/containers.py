@@ -192,17 +192,9 @@ def _read_zip(data: bytes, largest: int) -> Contents:
 
         try:
             return Contents("onnx", "zip", onnx=external.joined(archive, largest))
-        except (
-            zipfile.BadZipFile,
-            OSError,
-            EOFError,
-            ValueError,
-            NotImplementedError,
-            struct.error,
-            zlib.error,
-        ) as error:
-            if isinstance(error, CheckpointError):
-                raise
+        except CheckpointError:
+            raise
+        except Exception as error:  # of zipfile, zlib and struct
             raise damaged from error
     root = _root({entry.filename for entry in entries})
     _check_entries(entries, len(data))
