@@ -34,8 +34,13 @@ def of_question(answer: Answer, curves: Sequence[Curve], network: NetworkRecord,
 
 
 def doubts(networks: Sequence[NetworkRecord]) -> str:
-    """A sentence, after a space, for each network whose normalisation is not settled: its figures rest on it."""
-    return "".join(
+    """A sentence, after a space, for each network of which something is not settled: its figures rest on it."""
+    read = "".join(
+        f" The architecture of {network.name} is not settled: {doubt}; as another it has other distances."
+        for network in networks
+        if (doubt := words.architecture_doubt(network))
+    )
+    return read + "".join(
         f" The normalisation of {network.name} ({words.normalisation(network)}) is not settled: {doubt}; with another "
         "it is another function, with other distances."
         for network in networks

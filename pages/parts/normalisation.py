@@ -1,4 +1,4 @@
-"""The normalisation of an uploaded network: whether it is settled, and a corrected copy where it is wrong.
+"""The normalisation and architecture of an uploaded network: whether they are settled, and a copy where one is wrong.
 
 A network with another normalisation is another function. So a correction never changes what is registered: it adds a
 copy, whose weights file and hash differ, and none of whose distances are those of the first.
@@ -24,9 +24,10 @@ NONE: tuple[Values, Values] = [0.0], [1.0]  # mean and std that change nothing
 
 
 def section(db: Database, network: NetworkRecord) -> None:
-    """What is in doubt about the normalisation, and the ways to settle it; nothing for a bundled network."""
+    """What is in doubt about an upload, and the ways to settle it; nothing for a bundled network."""
     if network.source != "upload":
         return
+    _architecture(db, network)
     if doubt := words.normalisation_doubt(network):
         st.warning(
             screen.escape(
@@ -36,6 +37,52 @@ def section(db: Database, network: NetworkRecord) -> None:
         )
     with st.popover("Confirm or correct the normalisation" if doubt else "Correct the normalisation"):
         _offer(db, network, doubt)
+
+
+def _architecture(db: Database, network: NetworkRecord) -> None:
+    """The other architectures that fit the weights: one is added beside this network, or this one confirmed."""
+    if doubt := words.architecture_doubt(network):
+        st.warning(
+            screen.escape(
+                f"The architecture is not settled: {doubt}. Every figure of this network says so until it is "
+                "confirmed or corrected here."
+            )
+        )
+    others = words.part(network.card, "inspected").get("architectures") or []
+    if not others:
+        return
+    with st.popover("Confirm or correct the architecture" if doubt else "Correct the architecture"):
+        if doubt:
+            st.button("This architecture is right", key=f"sure_{network.id}", on_click=_sure, args=(db, network))
+        chosen = st.selectbox("Another that was measured", others, None, key=f"text_{network.id}")
+        _button("Add it as that", "read", network)
+        if st.session_state.get("normalisation_clicked") == ("read", network.id):
+            st.session_state.pop("normalisation_clicked")
+            if chosen is None:
+                st.error("Choose an architecture.")
+            else:
+                _reread(db, network, str(chosen))
+
+
+def _sure(db: Database, network: NetworkRecord) -> None:
+    _note(db, network, architecture_doubt="")
+
+
+def _reread(db: Database, network: NetworkRecord, text: str) -> None:
+    """Register the same weights in another architecture and show that network."""
+    mean, std = _own(network)
+    found = _look(db, network, {"architecture": text, "mean": mean, "std": std})
+    if found is None:
+        return
+    try:
+        record = upload.add(db, found, f"{network.name[:100]}, read again")
+    except StoreError as error:
+        st.error(screen.escape(str(error)))
+        return
+    _note(db, network, architecture_doubt=f"it was read again as {record.name}")
+    st.session_state["added"] = record.name
+    st.query_params["show"] = record.name
+    st.rerun()
 
 
 def _offer(db: Database, network: NetworkRecord, doubt: str) -> None:

@@ -48,6 +48,8 @@ def add(db: Database, found: Inspected, name: str) -> NetworkRecord:
     report = found.report
     normalisation = report["normalisation"] or {"mean": None, "std": None}
     inspected = {key: value for key, value in report.items() if key not in ("layers", "candidates")}
+    others = dict.fromkeys(one["architecture"] for one in report["candidates"])
+    inspected["architectures"] = [text for text in others if text != report["architecture"]]
     return networks.register(
         db,
         NetworkFile(

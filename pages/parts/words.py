@@ -144,6 +144,11 @@ def normalisation_doubt(network: NetworkRecord) -> str:
     return "no accuracy was measured" if unmeasured else ""
 
 
+def architecture_doubt(network: NetworkRecord) -> str:
+    """Why the architecture of an upload is not settled, as a clause; empty where it is."""
+    return str(part(network.card, "inspected").get("architecture_doubt", ""))
+
+
 def _training(network: NetworkRecord) -> str:
     how = part(network.card, "training")
     method = {"pgd": "PGD", "trades": "TRADES", "benign": "benign"}.get(str(how.get("method", "")))

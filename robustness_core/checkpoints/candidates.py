@@ -88,8 +88,10 @@ def candidates(
         return _from_onnx(contents.onnx, architecture)
     state = _state(contents, stage)
     said = Description.of(contents.metadata)
-    if said is not None:
+    if said is not None and (architecture is None or said.program is not None):
         return [_own(said, state)]
+    if said is not None:  # weights that are stored here, to be read as another architecture
+        shape = said.input_shape
     tensors, normalisation = _split_normalisation(state.tensors)
     units: tuple[str, ...] = ()
     if normalisation is not None and max(*normalisation[0], *normalisation[1]) > _LARGEST_OF_PIXELS:

@@ -89,6 +89,7 @@ def report(contents: containers.Contents, chosen: Choice, network: Network, stag
         "normalisation": _normalisation_json(best.normalisation),
         "normalisation_name": best.convention,
         "normalisation_doubt": _doubt(chosen),
+        "architecture_doubt": _architecture_doubt(chosen),
         "accuracy": best.accuracy if chosen.dataset else None,
         "images": best.images,
         "dataset": chosen.dataset,
@@ -167,6 +168,24 @@ def _doubt(chosen: Choice) -> str:
     return ""
 
 
+def _architecture_doubt(chosen: Choice) -> str:
+    """Why the architecture is not settled, as a clause; empty where it is."""
+    best = chosen.trials[0]
+    if not chosen.dataset or chosen.by_chance:
+        return ""
+    shared = [t for t in chosen.trials[1:] if t.images >= FEWEST and t.images in best.history]
+    better = max(shared, key=lambda t: t.accuracy - best.history[t.images], default=None)
+    if better is not None and better.accuracy > best.history[better.images]:
+        return (
+            f"another reading answers more of {better.images} images rightly, {better.accuracy:.4f} against "
+            f"{best.history[better.images]:.4f}: {better.candidate.architecture} ({better.convention})"
+        )
+    others = [t for t in shared if t.candidate.architecture != best.candidate.architecture]
+    if near := [t for t in others if t.accuracy >= best.history[t.images] - 0.01]:
+        return f"another architecture fits the weights nearly as well: {near[0].candidate.architecture}"
+    return ""
+
+
 def _alike(dataset: str | None) -> str:
     """Other images of the same shape that are often meant."""
     shape = None if dataset is None else datasets.get(dataset).input_shape
@@ -207,21 +226,8 @@ def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[s
             f"trained on other images than {chosen.dataset}{_alike(chosen.dataset)}; give what you know, or bring its "
             f"images as a data set."
         )
-    rivals = [t for t in chosen.trials[1:] if t.candidate.architecture != best.candidate.architecture and t.images]
-    better = max(
-        (t for t in chosen.trials[1:] if t.images >= FEWEST and t.accuracy > best.history.get(t.images, 1.0)),
-        key=lambda t: t.accuracy - best.history[t.images],
-        default=None,
-    )
-    if better is not None and not chosen.by_chance:
-        found.append(
-            f"Another reading answers more of {better.images} images rightly, {better.accuracy:.4f} against "
-            f"{best.history[better.images]:.4f}: {better.candidate.architecture} ({better.convention})."
-        )
-    elif not chosen.by_chance and any(
-        t.accuracy >= best.history.get(t.images, 0.0) - 0.01 and t.images >= FEWEST for t in rivals
-    ):
-        found.append("Another architecture fits the weights nearly as well; see the candidates and choose.")
+    if doubt := _architecture_doubt(chosen):
+        found.append(f"{doubt[:1].upper()}{doubt[1:]}; see the candidates and choose.")
     if doubt := _doubt(chosen):
         found.append(
             f"The normalisation ({best.convention}) is not settled: {doubt}; give the right one if you know it."

@@ -10,7 +10,7 @@ import torch
 
 from pages.parts import captions, export, known, report, upload, words
 from robustness_core import checkpoints, datasets, zoo
-from robustness_core.networks import Network
+from robustness_core.networks import Network, build
 from robustness_core.spec import sample_indices
 from store import audits, networks
 from testing import synthetic
@@ -180,3 +180,32 @@ def test_other_architectures_are_not_offered_as_normalisations() -> None:
     one = {"architecture": "a", "normalisation_name": "none", "normalisation": None, "accuracy": 0.5, "images": 9}
     found = upload.measured({"architecture": "a", "candidates": [one, {**one, "architecture": "b"}]})
     assert found == [{name: value for name, value in one.items() if name != "architecture"}]
+
+
+READ = "another architecture fits the weights nearly as well: flatten, fc 16, tanh, fc 10"
+
+
+def test_an_architecture_in_doubt_is_said_with_every_figure_and_read_again_later(db, open_screen, tmp_path) -> None:
+    torch.manual_seed(0)
+    network = build("flatten, fc 16, relu, fc 10", (1, 28, 28)).eval()
+    path = tmp_path / "upload.safetensors"
+    path.write_bytes(checkpoints.clean_copy(network))
+    first = upload.add(db, upload.inspect(path, {}), "mine")
+    inspected = {**first.card["inspected"], "architecture_doubt": READ, "architectures": [READ.partition(": ")[2]]}
+    networks.put_card(db, first.id, {**first.card, "inspected": inspected})
+    synthetic.finish(db, synthetic.question("mine", layers=["fc1"]))
+    assert f"The architecture of mine is not settled: {READ}" in said(open_screen("explore", network="mine"))
+
+    screen = open_screen("networks", show="mine")
+    assert f"The architecture is not settled: {READ}" in said(screen)
+    box = next(one for one in screen.selectbox if one.label == "Another that was measured")
+    box.select(inspected["architectures"][0]).run()
+    button(screen, "Add it as that").click().run()
+    assert "mine, read again is added." in said(screen)
+    again = networks.by_name(db, "mine, read again")
+    path.write_bytes(networks.weights(db, again.id))
+    images = torch.rand(3, 1, 28, 28)
+    with torch.no_grad():
+        wanted = network.body.logits(torch.tanh(network.body.fc1(images.flatten(1))))
+        torch.testing.assert_close(checkpoints.load(path)(images), wanted)
+    assert "read again as mine, read again" in words.architecture_doubt(networks.by_name(db, "mine"))
