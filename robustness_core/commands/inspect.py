@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--std", type=float, nargs="+", help="of the normalisation")
     parser.add_argument("--input-shape", type=int, nargs=3, metavar=("C", "H", "W"))
     parser.add_argument("--stage", help="which of several state_dicts in the file, by the name shown")
+    parser.add_argument("--against", type=Path, metavar="OTHER", help="say where the network of another file differs")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--copy", type=Path, metavar="OUT", help="write the network as a safetensors file of its own")
     parser.add_argument("--memory", type=float, default=4.0, help="GB that looking at the file may take")
@@ -30,8 +34,47 @@ def run(args: argparse.Namespace) -> None:
     names = ("architecture", "dataset", "mean", "std", "input_shape", "stage")
     hints = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     limits = Limits(memory=int(args.memory * 1024**3), largest=int(args.largest * 1024**2))
-    report = inspect(args.file, hints, limits=limits, copy=args.copy)
+    if args.against is not None:
+        report = _against(args, hints, limits)
+    else:
+        report = inspect(args.file, hints, limits=limits, copy=args.copy)
     print(json.dumps(report, indent=1) if args.json else _text(report))
+    if args.against is not None and not args.json:
+        print(_differences(report["against"]))
+
+
+def _against(args: argparse.Namespace, hints: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """The report of the file, with how the network of the other one differs. Both are parsed in children."""
+    from robustness_core.checkpoints import load, twins
+
+    with tempfile.TemporaryDirectory(prefix="strata-against-") as folder:
+        reports, networks = [], []
+        for place, path in enumerate((args.file, args.against)):
+            copy = Path(folder) / f"{place}.safetensors"
+            reports.append(inspect(path, hints if place == 0 else {}, limits=limits, copy=copy))
+            networks.append(load(copy))
+        if args.copy is not None:
+            shutil.copyfile(Path(folder) / "0.safetensors", args.copy)
+        return {
+            **reports[0],
+            "against": {
+                "accuracy": reports[1]["accuracy"],
+                "architecture": reports[1]["architecture"],
+                "tensors": [asdict(one) for one in twins.tensors(*networks)],
+                "features": [asdict(one) for one in twins.features(*networks)],
+            },
+        }
+
+
+def _differences(against: dict[str, Any]) -> str:
+    accuracy = "not measured" if against["accuracy"] is None else f"{against['accuracy']:.4f}"
+    lines = ["", f"against: {against['architecture']}, accuracy {accuracy}"]
+    for kind in ("tensors", "features"):
+        lines += ["", f"{kind:<28}{'of the other':<28}difference over the largest"]
+        for one in against[kind]:
+            share = "other sizes" if one["share"] is None else f"{one['share']:.1e}"
+            lines.append(f"{one['name']:<28}{one['other']:<28}{share}")
+    return "\n".join(lines)
 
 
 def _text(report: dict[str, Any]) -> str:
