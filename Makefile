@@ -49,10 +49,11 @@ audit-dependencies: dev  ## ask whether a weakness of a pinned package is known
 dev:
 	$(INSTALL) dev
 
-# The browser tests need a Chromium of the system; where it may, this installs Debian's. Without one they fail and say so.
+# The browser tests need a Chromium of the system (and their driver libatomic); where it may, this installs Debian's.
+# Without one they fail and say so.
 .venv/.chromium:
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
-	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || true
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium libatomic1 >/dev/null; } || true
 	@touch $@
 
 IMAGE := $(shell docker info >/dev/null 2>&1 && echo docker build || { command -v podman >/dev/null && echo podman build --format docker; } \

@@ -163,7 +163,7 @@ def fetch(python: Path, wanted: list[str], build: str, why: str, folder: Path, *
     uv = find_uv(python, folder)
     if uv is None:
         say("The installer uv cannot be had from the package index; pip is slower, and checks no hashes here.")
-        (folder / "versions").write_text(re.sub(r" \\\n.*", "", entries(LOCK, but="uv")))
+        (folder / "versions").write_text("\n".join(re.findall(r"(?m)^\w[^\\\n]*", LOCK)))
         if run(python, "-m", "pip", "install", *wanted, "--constraint", folder / "versions"):
             fail("The installation failed.")
         return

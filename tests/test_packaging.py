@@ -148,6 +148,18 @@ def test_an_installation_that_broke_off_starts_over_and_takes_no_file_but_the_lo
     assert (run_install(small).stdout, run_install(small).returncode) == ("", 0)
 
 
+@pytest.mark.slow
+def test_without_uv_pip_installs_the_locked_versions_and_a_sentence_says_so(small: Path) -> None:
+    needs_the_index()
+    lock = (small / "requirements.lock").read_text()
+    (small / "requirements.lock").write_text(re.sub(r"(?m)^uv==[\d.]+", "uv==0.0.0", lock))
+    done = run_install(small)
+    assert done.returncode == 0, done.stderr
+    assert "The installer uv cannot be had from the package index" in done.stdout
+    assert list(small.glob(f".venv/lib/*/site-packages/tqdm-{pins('requirements.lock')['tqdm']}.dist-info"))
+    assert "--hash" not in done.stderr
+
+
 # ------------------------------------------------------------------------------------------------------ the package
 
 
