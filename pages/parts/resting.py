@@ -48,7 +48,7 @@ def _upper(one: known.Projection, shorter: float, reached: Floats) -> Floats:
     """The loss at budgets that are longer by as much as distances are shorter."""
     loss = known.loss_at(one.matrix.distance, reached)
     if one.left_out and one.finding is not None and one.finding.budgets:
-        # At a budget between two of the finding's the loss is at most that at the next; the first is the least distance.
+        # Between two budgets of the finding the loss is at most that at the next; the first is the least distance.
         at = np.searchsorted(one.finding.budgets, reached).clip(max=len(one.finding.budgets) - 1)
         rise = np.where(reached < one.finding.budgets[0], 0.0, np.array(one.finding.optimistic)[at])
         loss = np.maximum(loss, rise)
