@@ -21,11 +21,17 @@ class Projected(nn.Module):
         self.affine = is_affine(extractor)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        features = self.extractor(pixels)
-        if features.ndim == 4 and features.requires_grad and not features.is_contiguous():
-            features.register_hook(_channels_last)
+        features, matrix = self.extractor(pixels), self.matrix
+        if features.ndim == 4 and not features.is_contiguous():
+            if (
+                matrix is not None and features.dtype != matrix.dtype
+            ):  # of a lower precision: A's columns in their order
+                matrix = matrix.view(-1, *features.shape[1:]).permute(0, 2, 3, 1).flatten(1)
+                features = features.permute(0, 2, 3, 1)
+            elif features.requires_grad:
+                features.register_hook(_channels_last)
         features = features.flatten(1)
-        return features if self.matrix is None else nn.functional.linear(features.to(self.matrix.dtype), self.matrix)
+        return features if matrix is None else nn.functional.linear(features.to(matrix.dtype), matrix)
 
 
 def _channels_last(gradient: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ with warnings.catch_warnings():  # torch's forward mode compiles itself, once, b
 # Images in one pass. Batches are filled up to a multiple of SMALLEST: from there on a pair's rounding does not depend
 # on its neighbours (tested), and libraries prepare themselves for few sizes only.
 SMALLEST = 16
-ON_CPU = {torch.float32: 64, torch.float64: 32}  # more leave the processor's caches and are slower; elsewhere no limit
+# More leave the processor's caches and are slower; elsewhere there is no limit.
+ON_CPU = {"float32": 64, "float64": 32, "bfloat16": 128}
 
 
 class Constraint:
@@ -38,8 +39,9 @@ class Constraint:
         self.descent = descent or Descent(extractor)
         self.shape = shape  # (C, H, W)
         self.passes = torch.zeros(len(originals), dtype=torch.float64, device=originals.device)
-        self._images = ON_CPU[originals.dtype] if on_cpu else 2 * len(originals)
-        self._pairs = max(1, self._images // 2)
+        own = str(originals.dtype).removeprefix("torch.")
+        lower = own if self.descent.extractor is extractor else self.descent.precision
+        self._pairs, self._descending = (ON_CPU[name] // 2 if on_cpu else len(originals) for name in (own, lower))
         self._channels_last = len(shape) == 3 and on_cpu
 
     def _features(self, points: Tensor, extractor: nn.Module | None = None) -> Tensor:
@@ -78,8 +80,16 @@ class Constraint:
         features, J = self.features_and_jacobian(points, rows)
         return features[:, 0] - features[:, 1], J
 
-    def features_and_jacobian(self, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """A f of both images, (B, 2, m), and J, (B, m, 2n): one forward pass and m backward passes."""
+    def features_and_jacobian(self, points: Tensor, rows: Tensor, descending: bool = False) -> tuple[Tensor, Tensor]:
+        """A f of both images, (B, 2, m), and J, (B, m, 2n): one forward pass and m backward passes.
+
+        `descending`: J in the precision of the descent, for a forward pass more if that is another.
+        """
+        if descending and self.descent.extractor is not self.extractor:
+            rough = Constraint(self.descent.extractor, self.shape, points)
+            J = rough.features_and_jacobian(points, torch.arange(len(points), device=points.device))[1]
+            self.passes[rows] += rough.passes
+            return self.features(points, rows), J
         parts = []
         for part in points.split(self._pairs):
             part = part.detach().requires_grad_()
@@ -112,7 +122,7 @@ class Constraint:
         """J, (B, m, 2n), where both images of each pair are the same: one image does for both sides."""
         parts = []
         with tensor_cores(self.descent.precision == "tfloat32"):
-            for part in points[:, 0].split(self._images):
+            for part in points[:, 0].split(2 * self._descending):
                 part = part.detach().requires_grad_()
                 parts.append(_rows(self._of_images(part, self.descent.extractor), part))
         half = torch.cat(parts)
@@ -128,7 +138,8 @@ class Constraint:
         """
         parts = []
         with tensor_cores(self.descent.precision == "tfloat32"):
-            for part, weight, matrix in zip(*(t.split(self._pairs) for t in (points, weights, penalty)), strict=True):
+            parts_of = (tensor.split(self._descending) for tensor in (points, weights, penalty))
+            for part, weight, matrix in zip(*parts_of, strict=True):
                 part = part.detach().requires_grad_()
                 g = self._mismatch(part, self.descent.extractor)
                 pull = weight + torch.einsum("bij,bj->bi", matrix, g.detach())

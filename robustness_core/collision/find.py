@@ -26,6 +26,7 @@ from robustness_core.spec import METHODS, PAPERS, TOLERANCE, Threat, check_metho
 
 _GOAL = 0.2 * TOLERANCE  # what the float32 search aims at, so that the float64 verification agrees
 NEARER = 0.4  # of a found distance: what the originals promise below this is tried from there too
+_APART = 1e-3  # of the originals' features: float32 knows a mismatch above this share to four digits
 _SAME = 1e-12  # a mismatch of the originals below this share of their features is rounding: they collide already
 
 
@@ -214,7 +215,7 @@ def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int
     exact = Constraint(problem.exact, problem.shape, exact_originals)
     rows = torch.arange(len(originals), device=exact_originals.device)
 
-    start = exact.features(exact_originals, rows)
+    start = _start(exact, exact_originals, search if problem.descent.precision != "float32" else None)
     mismatch = (start[:, 0] - start[:, 1]).norm(dim=1)
     together = mismatch <= _SAME * start.norm(dim=2).amax(dim=1)  # the originals collide already
     middle = problem.exactly(midpoints(originals))
@@ -255,6 +256,23 @@ def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int
         passes=search.passes.to(exact.passes.device) + exact.passes,
         precision=problem.precision,
     )
+
+
+def _start(exact: Constraint, originals: Tensor, search: Constraint | None) -> Tensor:
+    """The features of the originals, (B, 2, m) float64, by which residuals are measured.
+
+    With `search`, in float32, which is right to some digits, unless the originals nearly collide.
+    """
+    rows = torch.arange(len(originals), device=originals.device)
+    if search is None:
+        return exact.features(originals, rows)
+    here = originals.to(search.passes.device, torch.float32)
+    start = search.features(here, rows.to(here.device)).to(originals)
+    apart = (start[:, 0] - start[:, 1]).norm(dim=1)
+    rows = rows_where(~(apart > _APART * start.norm(dim=2).amax(dim=1)))
+    if len(rows):
+        start[rows] = exact.features(originals[rows], rows)
+    return start
 
 
 def _nearer(exact: Constraint, found: Verified, originals: Tensor, start: Tensor, rounding: torch.dtype) -> Verified:

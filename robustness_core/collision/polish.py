@@ -28,7 +28,7 @@ def polish(
     """
     points, begin = points.clone(), points.clone()
     rows = torch.arange(len(points), device=points.device)
-    features, J = constraint.features_and_jacobian(points, rows)
+    features, J = constraint.features_and_jacobian(points, rows, descending=True)
     g = features[:, 0] - features[:, 1]
     goal = share * change_of(start[:, 0] - start[:, 1], features - start)
     first, before = J, torch.full_like(goal, torch.inf)

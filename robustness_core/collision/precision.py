@@ -17,6 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 
 PAYS = 1.3  # times as fast as float32 a pass must be; where bfloat16 is emulated it is slower
 FEW = 64  # outputs; a Linear of fewer stays float32: it costs little, and what it rounds stands in g itself
+WORTH = 4096  # weights to convert; with fewer, conversions cost what products save
 _CHANNELS, _IMAGES, _ROUNDS = 64, 32, 5  # of the measurement, which takes about 0.1 s on one core
 
 
@@ -44,21 +45,21 @@ class Descent:
 
 
 def in_bfloat16(extractor: nn.Module) -> nn.Module | None:
-    """A copy whose convolutions and large linear layers are bfloat16; None where there is nothing to convert.
+    """A copy whose convolutions and large linear layers are bfloat16; None where they are too small to be worth it.
 
     All else, the normalisation and a projection among it, stays float32 or takes the type of what comes in. Weights are
     converted once, images and features where a module of another type begins.
     """
-    copied, found = copy.deepcopy(extractor), False
+    copied, weights = copy.deepcopy(extractor), 0
     for module in copied.modules():
         if isinstance(module, _ConvNd) or (isinstance(module, nn.Linear) and module.out_features >= FEW):
             module.to(torch.bfloat16)
-            found = True
+            weights += module.weight.numel()
         if isinstance(module, _BatchNorm):
             continue  # takes features of either type
         if any(parameter.is_floating_point() for parameter in module.parameters(recurse=False)):
             module.register_forward_pre_hook(_to_own_type)
-    return copied if found else None
+    return copied if weights >= WORTH else None
 
 
 def _to_own_type(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -22,6 +22,7 @@ from robustness_core import __version__, datasets
 from robustness_core.checkpoints import load
 from robustness_core.collision import Collisions, find_collisions, hints, nearest
 from robustness_core.collision.hints import MOST_ROWS
+from robustness_core.collision.memory import keep
 from robustness_core.collision.precision import fastest
 from robustness_core.engine.tasks import (
     Answer,
@@ -63,6 +64,7 @@ class Computer:
 
     def __init__(self, machine: Machine, networks: Mapping[str, Network] | None = None):
         check_precision(machine.precision)
+        keep()
         self._device = _device(machine)
         self._precision = machine.precision
         self._memory = machine.memory or _usual_memory(self._device, machine.processes)

@@ -85,7 +85,7 @@ class OneType(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.weight = nn.Conv2d(1, 8, 5, 4), nn.Parameter(torch.randn(10, 288))
+        self.conv, self.weight = nn.Conv2d(1, 64, 8, 4), nn.Parameter(torch.randn(10, 2304))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.conv(x)).flatten(1) @ self.weight.T
