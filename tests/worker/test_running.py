@@ -11,10 +11,11 @@ import psutil
 import pytest
 
 from robustness_core import datasets
-from robustness_core.engine.tasks import Answer, Failure, Hints, Machine, Task
+from robustness_core.engine.tasks import Answer, Distances, Failure, Hints, Machine, Task
 from robustness_core.errors import DatasetError
+from robustness_core.optimal_loss import loss_curve
 from robustness_core.spec import SeriesSpec
-from store import Database, StoreError, audits, distances, images, networks, tables, workers
+from store import Database, StoreError, audits, distances, findings, images, networks, tables, workers
 from store.records import AuditRecord, PairSpec
 from testing import fakes, search
 from testing.fakes import Inline, expected, matrix, sample, series
@@ -442,3 +443,76 @@ def test_hints_far_off_do_not_lose_pairs(db: Database) -> None:
     fakes.worker(db, Inline(wild)).run(wanted=lambda: False)
     for one in series(db, spec):
         np.testing.assert_array_equal(matrix(db, spec, one).distance, expected(spec, one.layer))
+
+
+def shorter(task: Task, machine: Machine) -> Answer:
+    """A tenth of what the search finds, so that no pair is farther than its images allow."""
+    answer = search.compute(task, machine)
+    if isinstance(answer, Distances):
+        answer.found.distance[:] /= 10
+    return Hints(answer.values - np.log(10), 0.0) if isinstance(answer, Hints) else answer
+
+
+def test_an_audit_of_the_needed_pairs_goes_on_after_a_kill_and_says_what_it_rests_on(
+    db: Database, clock: Clock
+) -> None:
+    """The hints are exact here: the pairs that were searched give the curve of all."""
+
+    class Killed(BaseException):
+        pass
+
+    inline, other = Inline(shorter), Inline(shorter)
+    spec = audit(samples=24, layers=("conv1",), pairs="needed")
+    asked = audits.submit(db, spec)
+
+    def kill(task: Task) -> None:
+        if len(inline.tasks) == 8:
+            raise Killed
+
+    inline.before = kill
+    with pytest.raises(Killed):
+        fakes.worker(db, inline).serve()
+    clock.turn(31)
+    assert fakes.worker(db, other).serve()
+    over = audits.get(db, asked.id)
+    assert (over.state, over.done) == ("done", over.total)
+    (one,) = series(db, spec)
+    found, true = matrix(db, spec, one), expected(spec, "conv1") / 10
+    known = found.known
+    assert known.sum() < 24**2 / 2
+    np.testing.assert_array_equal(found.distance[known], true[known])
+    budgets = np.linspace(0, 1.1 * true.max(), 200)
+    np.testing.assert_allclose(loss_curve(found.distance, budgets), loss_curve(true, budgets), atol=0.005)
+    record = distances.find(db, one)
+    assert record is not None
+    finding = findings.find(db, [record.id], spec.sample)[record.id]
+    assert (finding.searched, finding.pairs) == (known.sum(), 24**2)
+    assert finding.gap is not None
+    assert (finding.gap.pairs, finding.gap.mean) == (6, 1.0)  # this search finds the same whatever the start
+    assert len([task for task in other.tasks if task.kind == "gap"]) > 0
+
+
+def test_a_distance_is_replaced_by_a_nearer_one_of_another_search_and_its_collision_goes(
+    db: Database,
+) -> None:
+    """One pair ends far above what its images foretell; the second search finds it where it should be."""
+    spec = audit(samples=12, layers=("conv1",))
+    far = expected(spec, "conv1")[3, 5]
+
+    def misled(task: Task, machine: Machine) -> Answer:
+        answer = search.compute(task, machine)
+        if isinstance(answer, Distances) and task.kind == "distances":
+            answer.found.distance[np.isclose(answer.found.distance, far)] *= 1.8
+        return answer
+
+    asked = audits.submit(db, spec)
+    inline = Inline(misled)
+    fakes.worker(db, inline).run(wanted=lambda: False)
+    assert audits.get(db, asked.id).state == "done"
+    (one,) = series(db, spec)
+    np.testing.assert_array_equal(matrix(db, spec, one).distance, expected(spec, "conv1"))
+    record = distances.find(db, one)
+    assert record is not None
+    finding = findings.find(db, [record.id], spec.sample)[record.id]
+    assert finding.nearer == 1
+    assert finding.again >= 1
