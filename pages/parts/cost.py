@@ -14,6 +14,7 @@ _PASSES_A_SECOND = 2000.0
 _SLOWER = 5.0  # a busy machine: four times was measured
 _WITHOUT = 40.0  # the same without projection, where some layers need a program for each pair
 _SPREAD = 1.5  # either way, of audits of the same kind
+_NEEDED = (0.15, 0.6)  # the share of the pairs that curves need, at S = 100 and at S = 30
 _USUAL_FEATURES = 50_000
 _START_SECONDS = 3.0
 
@@ -45,8 +46,9 @@ def estimate(spec: AuditSpec, network: NetworkRecord, missing: int, past: Sequen
     size = sum(layer.features for layer in network.layers if layer.main) / _USUAL_FEATURES
     usual = missing * METHODS[spec.search.method].passes[spec.search.preset] * size / _PASSES_A_SECOND
     slower = _WITHOUT if None in spec.search.m else _SLOWER
-    return Estimate(_START_SECONDS + usual, _START_SECONDS + slower * usual, False)
+    fewest, most = _NEEDED if spec.needed else (1.0, 1.0)
+    return Estimate(_START_SECONDS + fewest * usual, _START_SECONDS + slower * most * usual, False)
 
 
 def _kind(spec: AuditSpec) -> tuple[object, ...]:
-    return spec.network, spec.search.method, spec.search.preset, None in spec.search.m
+    return spec.network, spec.search.method, spec.search.preset, None in spec.search.m, spec.needed
