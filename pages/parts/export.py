@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from charts.curves import Curve
-from pages.parts import known, reading, words
+from pages.parts import known, reading, resting, words
 from pages.parts.known import Answer, Projection
 from robustness_core.engine.result import AuditResult, SeriesResult
 from robustness_core.found import Floats
@@ -71,6 +71,7 @@ def settings(part: Part, answer: Answer | None = None) -> dict[str, Any]:
         "versions": answer.versions,
         "known_pairs": answer.known,
         "total_pairs": answer.total,
+        "pairs_left_out": answer.left_out,
     }
 
 
@@ -93,7 +94,7 @@ def _document(part: Part) -> dict[str, Any]:
     answer = part.answer
     layers = list(zip(part.curves, answer.groups.values(), strict=True))
     series = tuple(
-        SeriesResult(projection.spec, curve.features, projection.matrix, loss)
+        SeriesResult(projection.spec, curve.features, projection.matrix, loss, projection.finding, projection.needed)
         for curve, group in layers
         for projection, loss in zip(group, curve.losses, strict=True)
     )
@@ -181,6 +182,9 @@ def _frames(part: Part) -> list[pd.DataFrame]:
                 "projection_seed": projection.spec.seed,
                 "known_pairs": projection.known,
                 "total_pairs": projection.matrix.distance.size,
+                "pairs_left_out": projection.left_out,
+                "search_gap": "" if (gap := resting.gap([projection])) is None else gap.mean,
+                "search_gap_q90": "" if gap is None else gap.q90,
                 # Of some pairs only it would be too small: those that look nearest are computed first.
                 "mean_distance": "" if not projection.matrix.complete else projection.matrix.distance.mean(),
                 "half_budget": reading.half(projection.matrix.distance) if projection.known else "",

@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64decode
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from pages.parts.words import address
 from robustness_core import datasets
 from robustness_core.engine.result import AuditResult
 from robustness_core.errors import SpecError, StrataError
+from robustness_core.found import Finding, Gap
 from robustness_core.spec import AuditSpec, sample_indices
 from store import audits, workers
 from testing import synthetic
@@ -67,6 +69,49 @@ def test_partly_known_question_says_how_much(db, open_screen) -> None:
     assert not screen.exception
     assert "800 of 1,600 pairs are known" in words(screen)
     assert "an unknown pair counts as no edge" in words(screen)
+
+
+RESTS_ON = Finding(288, 576, 0.04, (1.0, 2.0), (0.1, 0.69), again=3, nearer=2, gap=Gap(6, 1.01, 1.03))
+
+
+def test_curves_of_the_needed_pairs_are_whole_and_say_what_they_rest_on(db, open_screen) -> None:
+    from pages.parts import export, known
+
+    network = synthetic.network(db)
+    asked = synthetic.question(samples=24, layers=["fc1", "logits"]).replace(pairs="needed")
+    synthetic.finish(db, asked, share=0.5, finding=RESTS_ON)
+    screen = open_screen("explore", layers=["fc1", "logits"], S="24")
+    assert not screen.exception
+    said = words(screen).replace("\\", "")
+    assert "576 of 1,152 pairs are known; the others cannot change these curves" in said
+    assert "those of the S² pairs that it needs" in said
+    assert "576 of 1,152 pairs (50 %) were searched" in said
+    assert "Search gap, on 12 random pairs" in said
+    assert "6 pairs lay far above the guess and were searched again, 4 with a nearer collision" in said
+    curves = json.loads(screen.get("plotly_chart")[0].proto.spec)
+    assert {trace["line"]["width"] for trace in curves["data"] if trace["name"] == "fc1"} == {2.4}  # of a whole curve
+    table = screen.dataframe[1].value
+    assert table["mean distance"][1:].isna().all()  # of the near pairs it would be short
+    assert table["search gap"][1:].tolist() == [1.01, 1.01]
+    matrix = json.loads(screen.get("plotly_chart")[-1].proto.spec)
+    empty = next(trace for trace in matrix["data"] if trace.get("name") == "not searched")
+    assert len(b64decode(empty["x"]["bdata"])) == 288  # a byte each
+    answer = known.answer(db, asked, network)
+    part = export.Part(network, answer, known.curves(answer, network.features))
+    document = json.loads(export.as_json([part]))
+    assert AuditResult.from_json(document).missing == 0
+    assert [one["finding"]["gap"]["q90"] for layer in document["layers"] for one in layer["projections"]] == [1.03] * 2
+    assert "partial" not in document
+
+    screen.toggle(key="gap").set_value(True).run()
+    assert not screen.exception
+    curves = json.loads(screen.get("plotly_chart")[0].proto.spec)
+    assert [trace["name"] for trace in curves["data"] if "search gap" in trace["name"]] == [
+        "fc1, search gap",
+        "logits, search gap",
+    ]
+    screen.selectbox(key="searched").set_value("all").run()
+    assert "Start computes the other 576" in words(screen)
 
 
 def test_both_readings_stand_side_by_side_and_one_button_computes_the_other(db, open_screen) -> None:
