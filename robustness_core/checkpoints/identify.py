@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,7 +45,9 @@ _MOST_COMPARED = 5000  # images that the last few trials are compared on, if the
 _LARGE = 5e7  # multiplications of networks beyond which ReLU is taken for granted
 _TIE = 8e10  # multiplications that telling tied normalisations apart may cost: some seconds
 _ALIKE = 0.5  # over the root of the number of images: accuracies nearer than this are those of a tie
+_TURNED, _WELL = 500, 0.6  # images for which other orders are tried, and the accuracy that shows one
 _FIRST = 1000
+_PROBES = 4  # random images on which gradients are looked at
 _SAID = 0.003  # of accuracy, between what a file says and what was measured of the right reading
 _LIKELIEST = 21  # trials of the likeliest architectures that are held against what the file says
 _ODD = 0.004  # of accuracy, by which a geometry must answer better for each unit of its cost
@@ -187,11 +190,39 @@ def compare(
     elif said := accuracies(scores or {}):
         ranked = _as_said(ranked, said, data, deadline)
     best = ranked[0]
+    if best.accuracy < _WELL:
+        warnings += _turned(ranked, data, deadline)
     if time.process_time() < deadline:
         best.measure(data, _final(best.cost, len(data.labels)), deadline)
     if best.broken == best.images:
         raise CheckpointError("The network answers NaN or infinity for every test image; it cannot be audited.")
     return Choice(tuple(ranked), data.name, tuple(warnings))
+
+
+def _turned(ranked: Sequence[Trial], data: Images, deadline: float) -> list[str]:
+    """What to say where a network answers well only on transposed images, or with its classes in another order."""
+    labels = data.labels[:_TURNED]
+    count = int(data.labels.max()) + 1
+    for trial in ranked[:6]:
+        for turned in (False, True):
+            if time.process_time() > deadline:
+                return []
+            pixels = data.pixels[:_TURNED].mT if turned else data.pixels[:_TURNED]
+            with torch.no_grad():
+                answers = torch.cat([trial.network()(part).argmax(1) for part in pixels.split(_BATCH)])
+            met = torch.bincount(labels * count + answers, minlength=count * count).reshape(count, count)
+            _, order = linear_sum_assignment(-met.numpy())
+            right = float(met[range(count), order].sum()) / len(labels)
+            if right < max(_WELL, trial.accuracy + 0.1):
+                continue
+            ways = ["the images transposed"] * turned
+            if list(order) != list(range(count)):
+                ways.append(f"the outputs in the order {', '.join(map(str, order))}")
+            return [
+                f"With {' and '.join(ways)}, {right:.3f} of the images are answered rightly: this network was trained "
+                f"with them so; export it for the usual ones, or turn yours."
+            ]
+    return []
 
 
 def _as_said(ranked: list[Trial], said: Sequence[float], data: Images, deadline: float) -> list[Trial]:
@@ -440,6 +471,21 @@ def broken_on(network: Network) -> list[str]:
     with torch.no_grad():
         answers = {name: network(torch.full((1, *network.input_shape), value)) for name, value in plain.items()}
     return [name for name, logits in answers.items() if not logits.isfinite().all()]
+
+
+def still(network: Network) -> list[str]:
+    """The main layers whose gradient is zero on all of a few random images: no search can move there."""
+    names = layers.main_layers(network, network.input_shape)
+    images = torch.rand((_PROBES, *network.input_shape), generator=torch.Generator().manual_seed(0)).requires_grad_()
+    found = []
+    for name in names:
+        features = layers.extractor(network, name, network.input_shape)(images)
+        if features.requires_grad:
+            weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(1))
+            (slope,) = torch.autograd.grad((features * weights).sum(), images)
+        if not features.requires_grad or not slope.any():
+            found.append(name)
+    return found
 
 
 def cuts(network: Network) -> list[layers.Cut]:

@@ -20,6 +20,7 @@ from robustness_core.checkpoints.identify import (
     check_likeliest,
     compare,
     cuts,
+    still,
     tied_with_best,
 )
 from robustness_core.files import check_normalisation
@@ -217,6 +218,11 @@ def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[s
         )
     if strange := broken_on(network):
         found.append(f"The network answers NaN or infinity for {' and '.join(strange)}: a search may end there.")
+    if flat := still(network):
+        found.append(
+            f"The gradient vanishes at {', '.join(flat[:5])} on all images tried: a search finds nothing there, which "
+            f"says nothing of robustness."
+        )
     if chosen.dataset and best.spread <= 1e-7:
         found.append("The network gives the same answer for every image: it is dead, and its curves will say nothing.")
     elif chosen.by_chance:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnx import helper
 from torch import nn
 from torch.nn import functional as F
 
@@ -262,6 +263,40 @@ def test_at_chance_the_likeliest_reading_is_taken_and_every_reason_named(tmp_pat
     (warning,) = [one for one in report["warnings"] if "near chance" in one]
     assert all(word in warning for word in ("architecture", "normalisation", "orientation", "order of the classes"))
     assert "other images than mnist-5k, such as Fashion-MNIST" in warning
+
+
+@pytest.mark.parametrize(("turned", "order"), [(True, range(10)), (False, [3, 0, 1, 2, 9, 8, 7, 6, 5, 4])])
+def test_transposed_images_and_another_order_of_the_classes_are_seen(
+    turned: bool, order: Any, trained: dict[str, nn.Sequential], tmp_path: Path
+) -> None:
+    weights = {name: tensor.clone() for name, tensor in trained["relu"].state_dict().items()}
+    if turned:
+        weights = {name: one.mT.contiguous() if one.dim() == 4 else one for name, one in weights.items()}
+        weights["7.weight"] = weights["7.weight"].reshape(10, 16, 5, 5).mT.reshape(10, 400)
+    places = torch.argsort(torch.tensor(list(order)))  # label i is answered by output order[i]
+    weights |= {name: weights[name][places] for name in ("7.weight", "7.bias")}
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(weights))
+    report, _ = inspect(path, Hints(dataset="mnist-5k", mean=[0.1307], std=[0.3081]))
+    said = "With the images transposed, 0.9" if turned else "With the outputs in the order 3, 0, 1, 2, 9, 8, 7, 6, 5, 4"
+    assert any(warning.startswith(said) for warning in report["warnings"]), report["warnings"]
+
+
+def test_a_gradient_that_vanishes_is_told(tmp_path: Path) -> None:
+    """Saturated sigmoids, and truth values that come back as numbers."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.Sigmoid(), nn.Linear(8, 10))
+    nn.init.constant_(network[1].bias, 1e4)
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped(network.state_dict()))
+    report, _ = inspect(path, Hints(dataset="mnist-5k", architecture="flatten, fc 8, sigmoid, fc 10"))
+    assert any(warning.startswith("The gradient vanishes at fc1, logits") for warning in report["warnings"])
+    n = helper.make_node
+    made = hostile.linear(
+        n("Greater", ["x", "h"], ["g"]), n("Cast", ["g"], ["z"], to=1), source="z", tensors={"h": np.float32(0.5)}
+    )
+    path.write_bytes(made.SerializeToString())
+    report, _ = inspect(path, Hints(dataset="mnist-5k"))
+    assert any(warning.startswith("The gradient vanishes at ") for warning in report["warnings"])
 
 
 def test_grey_images_are_repeated_on_three_channels(trained: dict[str, nn.Sequential], tmp_path: Path) -> None:
