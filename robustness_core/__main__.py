@@ -1,4 +1,4 @@
-"""The command line of the science: audit, inspect, train, evaluate, fetch."""
+"""The command line of the science: audit, inspect, train, evaluate, fetch, selftest."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ COMMANDS = {
     "inspect": "say what a checkpoint is and which layers it has",
     "train": "train a network",
     "evaluate": "measure the accuracy of a network, clean and under attack",
+    "selftest": "check search, verification and loss on this device against known truth",
     "fetch": "bring the bundled networks that are too large for the package",
 }
 
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None, *, prog: str = "python -m robustnes
         return 0
     except StrataError as error:
         print(f"strata: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except KeyboardInterrupt as stop:
         print(f"strata: {str(stop) or 'stopped.'}", file=sys.stderr)
         return 130

@@ -8,7 +8,12 @@ ACCEPTED = "accepted are safetensors, a state_dict saved by torch.save (.pt, .pt
 
 
 class StrataError(ValueError):
-    """Something cannot be done as asked; its text is one sentence for the user."""
+    """Something cannot be done as asked; its text is one sentence for the user.
+
+    `status`: that of a command which ends so.
+    """
+
+    status = 2
 
 
 class SpecError(StrataError):
