@@ -292,6 +292,22 @@ def test_a_declared_batch_is_no_burden(batch: int) -> None:
     torch.testing.assert_close(got, F.conv2d(images, torch.from_numpy(kernel)).mean((2, 3)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("shape", "first"),
+    [((3, 32, 32), "Unsqueeze"), ((1, 28, 28), "Unsqueeze"), ((3, 32, 32), "Reshape"), ((28, 28), "Reshape")],
+)
+def test_a_graph_of_one_image_without_a_batch_is_read(shape: tuple[int, ...], first: str) -> None:
+    n, count = helper.make_node, int(np.prod(shape))
+    weight = turned(np.random.default_rng(0).standard_normal((count, 10)) / 30)
+    start = [n("Unsqueeze", ["x", "zero"], ["a"]), n("Flatten", ["a"], ["f"])]
+    nodes = [*(start if first == "Unsqueeze" else [n("Reshape", ["x", "flat"], ["f"])]),
+             n("MatMul", ["f", "w"], ["p"]), n("Squeeze", ["p", "zero"], ["y"])]  # fmt: skip
+    tensors = {"w": weight, "zero": np.array([0]), "flat": np.array([1, count])}
+    images = torch.rand(3, *((1, *shape) if len(shape) == 2 else shape))
+    got = answer(nodes, tensors, images, input_shape=shape)
+    torch.testing.assert_close(got, images.flatten(1) @ torch.from_numpy(weight), rtol=1e-4, atol=1e-4)
+
+
 def test_half_and_double_precision_are_read_as_float32() -> None:
     weight = np.random.default_rng(0).standard_normal((784, 10))
     images = torch.rand(2, 1, 28, 28)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustness_core.checkpoints.containers import shown
-from robustness_core.checkpoints.onnx.checks import FLOATS, STANDARD, opset
+from robustness_core.checkpoints.onnx.checks import FLOATS, STANDARD, graph_input, opset
 from robustness_core.errors import CheckpointError
 
 _FLOAT = 1
@@ -42,6 +42,30 @@ def prepare(model: Any) -> None:
         if value.type.tensor_type.elem_type in FLOATS:
             value.type.tensor_type.elem_type = _FLOAT
     del model.graph.value_info[:]
+    _give_batch(model.graph, graph_input(model))
+
+
+def _give_batch(graph: Any, value: Any) -> None:
+    """A batch axis for a graph that takes one image without: the input gets it in place of the node that adds it.
+
+    Axes that are added in front, or taken away there at the end, are left out; a Reshape or Flatten means the same.
+    """
+    sizes = [int(dim.dim_value) for dim in value.type.tensor_type.shape.dim]
+    colours = len(sizes) == 3 and sizes[0] in (1, 3) and min(sizes[1:]) > 4
+    last = len(sizes) == 3 and sizes[2] in (1, 3) and sizes[0] == sizes[1] > 4
+    if not (colours or last or (len(sizes) == 2 and sizes[0] == sizes[1] > 4) or (len(sizes) == 1 and sizes[0] > 4)):
+        return
+    users = [node for node in graph.node if value.name in node.input]
+    if not all(node.op_type in ("Unsqueeze", "Reshape", "Flatten") for node in users):
+        return
+    value.type.tensor_type.shape.dim.insert(0, type(value.type.tensor_type.shape.dim[0])(dim_value=1))
+    end = next((node for node in graph.node if graph.output[0].name in node.output), None)
+    for node in [*users, *([] if end is None else [end])]:
+        if node.op_type in ("Unsqueeze", "Squeeze") or (node is end and node.op_type == "Reshape"):
+            node.op_type = "Identity"
+            del node.input[1:], node.attribute[:]
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
 
 
 def _widen(tensor: Any) -> None:
