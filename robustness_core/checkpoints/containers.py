@@ -168,7 +168,8 @@ def _read_safetensors(data: bytes) -> Contents:
         kind, shape, place = places[name]
         flat = _from_bytes(memoryview(data)[place], kind)
         tensors[name] = flat.reshape(shape) if len(flat) else _empty(kind, shape)
-    return Contents("safetensors", "safetensors", _accept([(tensors, "")]), metadata)
+    states = _accept([(tensors, "")], bare="program" in metadata)
+    return Contents("safetensors", "safetensors", states, metadata)
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -494,12 +495,15 @@ def _width(kind: str) -> int:
 # ------------------------------------------------------------------------------------------- from weights to float32
 
 
-def _accept(states: list[tuple[dict[str, Tensor], str]]) -> tuple[State, ...]:
-    """States of finite float32 weights; the first must be sound, others that are not are left out."""
+def _accept(states: list[tuple[dict[str, Tensor], str]], *, bare: bool = False) -> tuple[State, ...]:
+    """States of finite float32 weights; the first must be sound, others that are not are left out.
+
+    `bare`: there may be no weights, since the file says the steps of its network.
+    """
     accepted = []
     for position, (tensors, path) in enumerate(states):
         try:
-            accepted.append(_accept_state(tensors, path))
+            accepted.append(_accept_state(tensors, path, bare))
         except CheckpointError:
             if position == 0:
                 raise
@@ -520,7 +524,7 @@ _NEEDLESS = re.compile(
 )
 
 
-def _accept_state(tensors: dict[str, Tensor], path: str) -> State:
+def _accept_state(tensors: dict[str, Tensor], path: str, bare: bool) -> State:
     sound: dict[str, Tensor] = {}
     kinds: set[str] = set()
     ignored: list[str] = []
@@ -552,7 +556,7 @@ def _accept_state(tensors: dict[str, Tensor], path: str) -> State:
             raise CheckpointError(
                 f"The tensor {shown(name)} holds numbers too large for float32, in which networks are run."
             )
-    if not any(tensor.dim() >= 2 for tensor in sound.values()):
+    if not bare and not any(tensor.dim() >= 2 for tensor in sound.values()):
         raise CheckpointError(f"No weights of a network were found in the file; {WANTED}.")
     notes = [f"The weights were {' and '.join(sorted(kinds))} and are used as float32."] if kinds else []
     if ignored:

@@ -90,8 +90,8 @@ class Network(nn.Module):
         return self.body(self.normalise(pixels))  # type: ignore[no-any-return]
 
 
-_N = r"(\d{1,7})"  # a number; none that is longer is meant
-_CONV = re.compile(rf"conv {_N} {_N}x{_N}(?:/{_N})?(?: (p\d{{1,7}}|same))?(?: g{_N})?")
+_N = r"(\d{1,18})"  # a number; none that is longer is meant
+_CONV = re.compile(rf"conv {_N} {_N}x{_N}(?:/{_N})?(?: (p\d{{1,18}}|same))?(?: g{_N})?")
 _POOL = re.compile(rf"(maxpool|avgpool) {_N}(?:x{_N})?(?:/{_N})?(?: p{_N})?")
 _FC = re.compile(rf"fc {_N}")
 _NORM = re.compile(rf"(gn|prelu) {_N}")

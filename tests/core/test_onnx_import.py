@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustness_core import layers
-from robustness_core.checkpoints import CheckpointError, containers
+from robustness_core.checkpoints import CheckpointError, clean_copy, containers, load
 from robustness_core.checkpoints.onnx import importer, operations
 from robustness_core.checkpoints.report import Hints, inspect
 from robustness_core.networks import Network, programs
@@ -306,6 +306,16 @@ def test_a_graph_of_one_image_without_a_batch_is_read(shape: tuple[int, ...], fi
     images = torch.rand(3, *((1, *shape) if len(shape) == 2 else shape))
     got = answer(nodes, tensors, images, input_shape=shape)
     torch.testing.assert_close(got, images.flatten(1) @ torch.from_numpy(weight), rtol=1e-4, atol=1e-4)
+
+
+def test_a_graph_without_weights_is_read_again_from_its_copy(tmp_path: Path) -> None:
+    nodes = [helper.make_node("GlobalMaxPool", ["x"], ["g"]), helper.make_node("Flatten", ["g"], ["y"])]
+    path, copy = tmp_path / "a.onnx", tmp_path / "copy.safetensors"
+    path.write_bytes(model(nodes, input_shape=(1, 3, 32, 32)).SerializeToString())
+    _, network = inspect(path)
+    copy.write_bytes(clean_copy(network))
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(load(copy)(images), images.amax((2, 3)))
 
 
 def test_half_and_double_precision_are_read_as_float32() -> None:

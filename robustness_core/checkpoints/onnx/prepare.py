@@ -60,8 +60,10 @@ def _give_batch(graph: Any, value: Any) -> None:
         return
     value.type.tensor_type.shape.dim.insert(0, type(value.type.tensor_type.shape.dim[0])(dim_value=1))
     end = next((node for node in graph.node if graph.output[0].name in node.output), None)
-    for node in [*users, *([] if end is None else [end])]:
-        if node.op_type in ("Unsqueeze", "Squeeze") or (node is end and node.op_type == "Reshape"):
+    changed: list[Any] = [*users, *([] if end is None else [end])]
+    for node in changed:
+        kind = str(node.op_type)
+        if kind in ("Unsqueeze", "Squeeze") or (node is end and kind == "Reshape"):
             node.op_type = "Identity"
             del node.input[1:], node.attribute[:]
     for output in graph.output:
