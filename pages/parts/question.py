@@ -103,9 +103,9 @@ def ask(db: Database, available: Sequence[NetworkRecord]) -> Question | None:
 
 
 def _open_with_known_projections(db: Database, network: NetworkRecord) -> None:
-    """At first N is that of the finished audits of all layers of this network, unless the address says another."""
+    """At first N is that of the finished audits of all layers of this network, unless the address asks something."""
     (key,) = FIELDS["projections"].keys
-    if key in st.session_state or key in st.query_params:
+    if key in st.session_state or not set(st.query_params) <= {"network"}:
         return
     known = [
         audit.spec.search.projections
