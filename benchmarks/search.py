@@ -2,7 +2,8 @@
 
 Baselines: a loop over pairs with torch.autograd.functional.jacobian, as a user would write Algorithm 1, and Algorithm 1
 batched with 10, 20 and 50 iterations. Ratios are against Algorithm 1 with 50 iterations. The pairs and projections
-measured here were not used for tuning. `--tiny` holds the presets against the true distances of tiny ReLU networks.
+measured here were not used for tuning. `--tiny` holds the presets against the true distances of tiny ReLU networks;
+`--compare` holds the default in each precision against float32.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import copy
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -24,6 +25,7 @@ from robustness_core import collision, datasets
 from robustness_core.checkpoints import load
 from robustness_core.collision import balanced, find_collisions
 from robustness_core.collision.algorithm1 import SCHEDULES
+from robustness_core.collision.memory import keep
 from robustness_core.layers import cuts, extractor
 from robustness_core.projection import project
 from robustness_core.spec import PRESETS, sample_indices
@@ -44,10 +46,12 @@ def main() -> None:
     parser.add_argument("--loop-pairs", type=int, default=4, help="pairs of the per-pair loop, which is slow")
     parser.add_argument("--best-of", type=int, default=0, help="also the best of this many long searches")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--compare", type=int, default=0, metavar="ROUNDS", help="instead: each precision, so often")
     parser.add_argument("--tiny", type=int, default=0, help="instead: this many tiny networks with known distances")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    keep()
     print(f"torch {torch.__version__}, {args.device}, {platform.machine()}, {args.threads} threads")
     if args.tiny:
         tiny(args.tiny)
@@ -55,6 +59,10 @@ def main() -> None:
     network = load(find(args.network)).to(args.device)
     left, right = measured_pairs(args.dataset, tuple(args.classes), args.pairs, args.device)
     sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}
+    if args.compare:
+        compare({layer: project(extractor(network, layer), sizes[layer], 10, SEED) for layer in args.layers.split(",")},
+                left, right, args.compare)  # fmt: skip
+        return
     ratios: dict[str, list[tuple[float, float]]] = {}
     for layer in args.layers.split(","):
         f = project(extractor(network, layer), sizes[layer], 10, SEED)
@@ -111,6 +119,39 @@ def measure(f: nn.Module, left: Tensor, right: Tensor, loop_pairs: int, best_of:
     if best_of:
         rows[f"best of {best_of}"] = best_known(f, left, right, best_of)
     return rows
+
+
+def compare(layers: Mapping[str, nn.Module], left: Tensor, right: Tensor, rounds: int) -> None:
+    """Time and mean distance of the default search in each precision, against float32; medians of `rounds` rounds.
+
+    On CPUs the time is that of the processor, which other work on the machine changes less.
+    """
+    cuda = left.device.type == "cuda"
+    names = ("float32", "bfloat16", "tfloat32") if cuda else ("float32", "bfloat16")
+    print(f"{'layer':<10}{'precision':<12}{'ms/pair':>9}{'time':>8}{'distance':>10}{'worst':>8}{'passes':>8}{'ok':>6}")
+    means: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for layer, f in layers.items():
+        spent: dict[str, list[float]] = {name: [] for name in names}
+        found = {name: find_collisions(f, left, right, precision=name) for name in names}  # a warm-up, too
+        for _ in range(rounds):
+            for name in names:
+                clock = time.perf_counter if cuda else time.process_time
+                start = clock()
+                find_collisions(f, left, right, precision=name)
+                spent[name].append(clock() - start)
+        base = found["float32"].distance
+        for name in names:
+            share = float(np.median(np.array(spent[name]) / np.array(spent["float32"])))
+            ratio = float(found[name].distance.mean() / base.mean())
+            means[name].append((share, ratio))
+            print(
+                f"{layer:<10}{found[name].precision:<12}{1000 * float(np.median(spent[name])) / len(left):>9.2f}"
+                f"{share:>8.3f}{ratio:>10.4f}{float((found[name].distance / base).max()):>8.3f}"
+                f"{float(found[name].passes.mean()):>8.0f}{float(found[name].collided.double().mean()):>6.0%}"
+            )
+    for name in names[1:]:
+        time_, distance = np.mean(means[name], axis=0)
+        print(f"mean of the layers, {name}: {time_:.3f} of the time, {distance:.4f} of the distance")
 
 
 def best_known(f: nn.Module, left: Tensor, right: Tensor, starts: int) -> Row:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from robustness_core.__main__ import main
 from robustness_core.collision import find_collisions
 from robustness_core.layers import extractor
 from robustness_core.networks import build
@@ -28,9 +29,30 @@ def test_cuda_and_cpu_agree(layer: str, features: int, method: str) -> None:
     assert abs(float(cuda.distance.mean() / cpu.distance.mean()) - 1) < 0.02
 
 
-def test_cuda_is_deterministic() -> None:
+EACH = pytest.mark.parametrize("precision", ["float32", "tfloat32", "bfloat16"])
+
+
+@EACH
+def test_cuda_is_deterministic(precision: str) -> None:
     torch.manual_seed(0)
     search = project(extractor(build("small", (1, 28, 28)), "fc1"), 100, 10, 0).cuda()
     left, right = torch.rand(8, 1, 28, 28).cuda(), torch.rand(8, 1, 28, 28).cuda()
-    first, second = (find_collisions(search, left, right).distance for _ in range(2))
-    assert torch.equal(first, second)
+    first, second = (find_collisions(search, left, right, precision=precision) for _ in range(2))
+    assert first.precision == precision
+    assert torch.equal(first.distance, second.distance)
+
+
+@EACH
+def test_a_distance_does_not_depend_on_its_neighbours_in_a_batch_of_one_size(precision: str) -> None:
+    torch.manual_seed(0)
+    search = project(extractor(build("medium", (1, 28, 28)), "fc1"), 512, 10, 0).cuda()
+    left, right, others = (torch.rand(32, 1, 28, 28).cuda() for _ in range(3))
+    whole = find_collisions(search, left, right, precision=precision)
+    order = torch.arange(32).flip(0)
+    mixed = [torch.cat([side[order[:16]], others[:16]]) for side in (left, right)]
+    beside = find_collisions(search, *mixed, precision=precision)
+    assert torch.equal(beside.distance[:16], whole.distance[order[:16].to(whole.distance.device)])
+
+
+def test_the_self_test_passes_here() -> None:
+    assert main(["selftest", "--device", "cuda"]) == 0
