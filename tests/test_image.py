@@ -137,7 +137,11 @@ class Container:
     ):
         self.image = image
         self.root = image["root"]
-        self.environment = [*image["Env"], *(f"{name}={value}" for name, value in (settings or {}).items())]
+        self.environment = [
+            *image["Env"],
+            "OMP_NUM_THREADS=1",
+            *(f"{name}={value}" for name, value in (settings or {}).items()),
+        ]
         hosts = volume.with_name("hosts")
         hosts.write_text("127.0.0.1 localhost database\n")
         namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
@@ -194,7 +198,8 @@ def distances_known(container: Container) -> list[float]:
     """The distances of the question in the container's database, in ascending order."""
     code = f"""
 spec = {SPEC}
-series = [distances.series(db, one).id for one in spec.search.series(networks.by_name(db, spec.network).sha256)]
+network = networks.by_name(db, spec.network)
+series = [distances.series(db, one).id for one in spec.search.series(network.sha256, network.features)]
 with db.read() as connection:
     rows = connection.execute(text('SELECT series_id, distance FROM distances'))
     print(json.dumps(sorted(distance for one, distance in rows if one in series)))"""
