@@ -80,7 +80,7 @@ def test_a_network_that_was_trained_anew_stands_beside_the_one_before_and_its_au
     assert (networks.by_name(db, "good"), networks.by_name(db, "good (2)")) == (before, after)
     assert networks.weights(db, before.id) == weights
     assert audits.get(db, done.id).state == "done"
-    (series,) = spec.search.series(before.sha256)
+    (series,) = spec.search.series(before.sha256, before.features)
     found = distances.find(db, series)
     assert found is not None
     with db.read() as connection:
