@@ -184,7 +184,7 @@ def compare(
     read = {(trial.candidate.architecture, trial.convention) for trial in ranked}
     ranked += [one for one in styles if (one.candidate.architecture, one.convention) not in read]
     if Choice(tuple(ranked), data.name).by_chance:  # then accuracy says nothing, and the likeliest is as good
-        first = next(trial for trial in trials if trial.candidate is found[0])
+        first = next((trial for trial in trials if trial.candidate is found[0]), trials[0])
         first.measure(data, FEWEST, deadline)
         ranked = [first, *(trial for trial in ranked if trial is not first)]
     elif said := accuracies(scores or {}):

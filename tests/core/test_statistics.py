@@ -80,7 +80,7 @@ def test_there_is_no_interval_of_one_value_or_of_an_infinite_one() -> None:
     with pytest.raises(ValueError, match="one or more numbers"):
         student([])
     with pytest.raises(ValueError, match="of one length"):
-        paired([1.0], [1.0, 2.0])
+        paired([1.0, 2.0], [1.0, 2.0, 3.0])
 
 
 def test_paired_changes_are_decided_where_their_scatter_is_shared() -> None:
