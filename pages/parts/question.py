@@ -115,7 +115,7 @@ def _open_with_known_projections(db: Database, network: NetworkRecord) -> None:
         and len(audit.spec.search.layers) > 1
     ]
     if (most := max(known, default=1)) > FIELDS["projections"].default:
-        st.query_params[key] = str(most)
+        st.session_state[key] = most
 
 
 def _say_if_no_number() -> None:
@@ -221,7 +221,8 @@ def _number(field: Field, **more: Any) -> Any:
     for name, end in (("min_value", field.least), ("max_value", field.most)):
         more[name] = None if end is None else kind(end)
     more |= {"step": 0.5 if kind is float else 1, "help": field.help or None}
-    return st.number_input(field.label, value=field.default, key=field.keys[0], bind=BOUND, **more)
+    value: Any = "min" if field.default == field.least else field.default  # then the session may set it before
+    return st.number_input(field.label, value=value, key=field.keys[0], bind=BOUND, **more)
 
 
 def _text(field: Field, placeholder: str) -> str:
