@@ -173,7 +173,7 @@ class AuditRecord:
     """Something asked, and how far it is: `done` of `total` pairs over all its series.
 
     `attempt` counts the claims; results of an earlier attempt are refused. `final_epsilon`: up to this budget the
-    curve of the series in work can no longer change, as far as estimates hold (engine.scheduler.Plan.final_epsilon);
+    curve of the series in work can no longer change, as far as guesses hold (engine.plan.Plan.final_epsilon);
     None while that is not known. `seconds_left`: what is left will take so long, at the least and at
     the most, as its worker last knew; None while that is not known. `error` is one sentence.
     """

@@ -89,10 +89,12 @@ def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: I
 
 def _keep_findings(connection: Connection, db: Database, audit: ShippedAudit) -> None:
     """Those of the audit, where there is none yet."""
-    ids = {key: id_ for id_, key in connection.execute(select(tables.series.c.id, tables.series.c.key))}
+    series = tables.series.c
+    own = select(series.key, series.id).where(series.key.in_([one.key for one in audit.series]))
+    ids = {key: series_id for key, series_id in connection.execute(own)}
     rows = [
-        {"series_id": ids[series.key], "sample": audit.spec.sample.key, "finding": finding.to_json()}
-        for series, finding in zip(audit.series, audit.findings, strict=True)
+        {"series_id": ids[one.key], "sample": audit.spec.sample.key, "finding": finding.to_json()}
+        for one, finding in zip(audit.series, audit.findings, strict=True)
         if finding is not None
     ]
     if rows:

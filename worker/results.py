@@ -33,6 +33,13 @@ class StoreResults:
         self._series_ids: dict[SeriesSpec, int] = {}
         self._closest: dict[SeriesSpec, dict[tuple[int, int], tuple[float, Kept]]] = {}  # the closest collisions seen
 
+    def missing(self, series: SeriesSpec) -> int:
+        left, right = self._left_ids, self._right_ids
+        known = distances.find(self._db, series)
+        if known is None:
+            return len(left) * len(right)
+        return int(distances.missing(self._db, known.id, left, right).sum())
+
     def known(self, series: SeriesSpec) -> NDArray[np.float64]:
         left, right = self._left_ids, self._right_ids
         known = distances.find(self._db, series)

@@ -153,16 +153,10 @@ def input_space(spec: AuditSpec) -> Floats:
 def _loss(projection: Projection, spec: AuditSpec) -> Floats:
     if projection.known == 0:
         return np.zeros(spec.epsilon.count)
-    return losses(projection.matrix.distance, spec.epsilon)
+    return loss_at(projection.matrix.distance, spec.epsilon.values())
 
 
-@st.cache_data(show_spinner=False, max_entries=2000, hash_funcs={EpsilonGrid: repr})
-def losses(distances: Floats, epsilon: EpsilonGrid) -> Floats:
-    """The loss curve of a matrix (L, R): (E,)."""
-    return loss_curve(distances, epsilon.values())
-
-
-@st.cache_data(show_spinner=False, max_entries=500)
+@st.cache_data(show_spinner=False, max_entries=2000)
 def loss_at(distances: Floats, budgets: Floats) -> Floats:
     """The loss of a matrix (L, R) at budgets (E,)."""
     return loss_curve(distances, budgets)

@@ -74,15 +74,7 @@ def _reread(db: Database, network: NetworkRecord, text: str) -> None:
     found = _look(db, network, {"architecture": text, "mean": mean, "std": std})
     if found is None:
         return
-    try:
-        record = upload.add(db, found, f"{network.name[:100]}, read again")
-    except StoreError as error:
-        st.error(screen.escape(str(error)))
-        return
-    _note(db, network, architecture_doubt=f"it was read again as {record.name}")
-    st.session_state["added"] = record.name
-    st.query_params["show"] = record.name
-    st.rerun()
+    _add(db, network, found, ", read again", "architecture_doubt", "it was read again as")
 
 
 def _offer(db: Database, network: NetworkRecord, doubt: str) -> None:
@@ -158,16 +150,21 @@ def _correct(db: Database, network: NetworkRecord, mean: Values, std: Values) ->
     found = _look(db, network, {"mean": mean, "std": std})
     if found is None:
         return
+    ending = f", mean {' '.join(f'{value:g}' for value in mean)}"
+    _add(db, network, found, ending, "normalisation_doubt", "it was corrected in a copy,")
+
+
+def _add(db: Database, network: NetworkRecord, found: upload.Inspected, ending: str, doubt: str, says: str) -> None:
+    """Register a copy of a network, named with an `ending`, and show it; the `doubt` of the first one says so."""
     # The copy is of the same file as the first one.
     uploaded = words.part(network.card, "inspected").get("sha256", network.sha256)
     found = replace(found, report={**found.report, "format": network.format, "sha256": uploaded})
-    ending = f", mean {' '.join(f'{value:g}' for value in mean)}"
     try:
         record = upload.add(db, found, network.name[: 120 - len(ending)] + ending)
     except StoreError as error:
         st.error(screen.escape(str(error)))
         return
-    _note(db, network, normalisation_doubt=f"it was corrected in a copy, {record.name}")
+    _note(db, network, **{doubt: f"{says} {record.name}"})
     st.session_state["added"] = record.name
     st.query_params["show"] = record.name
     st.rerun()

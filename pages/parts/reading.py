@@ -154,7 +154,7 @@ def images_of(spec: AuditSpec, network: NetworkRecord, m: int | None) -> Layer:
         matrices = [
             data.seen_distances(data.key(spec), m, spec.search.seed + i) for i in range(spec.search.projections)
         ]
-    losses = np.stack([known.losses(matrix, spec.epsilon) for matrix in matrices])
+    losses = np.stack([known.loss_at(matrix, spec.epsilon.values()) for matrix in matrices])
     pairs = sum(matrix.size for matrix in matrices)
     return Layer(INPUT, Curve(INPUT, math.prod(network.input_shape), m, losses, pairs, pairs), tuple(matrices))
 

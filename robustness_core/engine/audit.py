@@ -55,6 +55,9 @@ class ExecutorError(StrataError):
 class Results(Protocol):
     """Keeps what is known of the pairs of an audit."""
 
+    def missing(self, series: SeriesSpec) -> int:
+        """How many distances are not known."""
+
     def known(self, series: SeriesSpec) -> Floats:
         """(L, R): the distances that are known, NaN elsewhere."""
 
@@ -98,8 +101,8 @@ class Question:
     """What the engine computes: each of `series`, all of one network, for every pair of images of `sample`.
 
     `needed`: only the pairs that could change a curve, as far as can be guessed. `features` maps layer -> size nj,
-    `closed_form` are the affine layers. `content` reads the network's file for a
-    process that lacks it. `name` stands in the log; what is `urgent` goes before other work of the executor.
+    `closed_form` are the affine layers. `content` reads the network's file for a process that lacks it. `name` stands
+    in the log; what is `urgent` goes before other work of the executor.
     """
 
     network: NetworkFile
@@ -130,7 +133,7 @@ class Engine:
         between: Callable[[], None] = lambda: None,
         progress: Callable[[Scheduler], None] = lambda scheduler: None,
     ):
-        missing = {one: int(np.isnan(results.known(one)).sum()) for one in question.series}
+        missing = {one: results.missing(one) for one in question.series}
         apart = input_distances(question.sample.left, question.sample.right)
         self.scheduler = Scheduler(
             question.series, apart, missing, settings, question.closed_form, needed=question.needed
@@ -271,6 +274,9 @@ class InMemory:
     def __init__(self, series: Sequence[SeriesSpec], left: int, right: int):
         self.found = {one: Found.nothing(left, right) for one in series}
         self.findings: dict[SeriesSpec, Finding] = {}
+
+    def missing(self, series: SeriesSpec) -> int:
+        return int((~self.found[series].known).sum())
 
     def known(self, series: SeriesSpec) -> Floats:
         return self.found[series].distance

@@ -72,12 +72,12 @@ class Plan:
     @property
     def out(self) -> bool:
         """Whether pairs are handed out whose distances have not come."""
-        return bool((self._taken & ~self.known.ravel()).any())
+        return len(self._out) > 0
 
     @property
     def left(self) -> int:
         """How many distances are still wanted, as far as is known."""
-        return len(self._queue) + int((self._taken & ~self.known.ravel()).sum())
+        return len(self._open())
 
     @property
     def finished(self) -> bool:
@@ -87,10 +87,9 @@ class Plan:
     def far(self) -> Places:
         """Known pairs far above what the guess says of them, each named once: another start may find much nearer."""
         known = self.known
-        if self._hints is None or known.sum() < ENOUGH * sum(known.shape):
+        if self._guess is None or known.sum() < ENOUGH * sum(known.shape):
             return np.empty(0, dtype=np.intp)
-        guess = fit(self._hints, self._distance)
-        far = np.flatnonzero(guess.above(self._distance).ravel() > FAR)
+        far = np.flatnonzero(self._guess.above(self._distance).ravel() > FAR)
         chosen = far[~np.isin(far, self._named)]
         self._again.append(chosen)
         return chosen
@@ -148,7 +147,11 @@ class Plan:
 
     def _open(self) -> Places:
         """Places that are wanted and not known: in the queue, or handed out."""
-        return np.concatenate([self._queue, np.flatnonzero(self._taken & ~self.known.ravel())])
+        return np.concatenate([self._queue, self._out])
+
+    @property
+    def _out(self) -> Places:
+        return np.flatnonzero(self._taken & ~self.known.ravel())
 
     def _make(self) -> None:
         """Guess anew from what was found, and queue the pairs that are worth it, the nearest first."""
