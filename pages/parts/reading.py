@@ -132,14 +132,18 @@ def prepared(mark: object) -> bool:
 
 
 def half_bars(reading: Reading) -> list[Bar]:
-    """ε½ by layer: with Student's interval over two projections or more; of one, over the images of a whole reading."""
+    """ε½ by layer: with Student's interval over two projections or more; of one, over the images of a whole reading.
+
+    None at a layer of which one projection says what all would, beside others that have several.
+    """
+    several = any(len(layer.matrices) > 1 for layer in reading.layers)
     bars = []
     for layer in reading.layers:
         if not layer.curve.known:
             bars.append(Bar(layer.name, None))
             continue
         interval = layer.half
-        if len(layer.matrices) == 1 and reading.whole:
+        if not several and reading.whole:
             interval = half_over_images(layer.matrices[0])
         low = float(np.maximum(interval.low, 0.0))  # a budget is not below 0
         bars.append(Bar(layer.name, interval.value, low, interval.high, "≤" if layer.curve.lower else ""))

@@ -539,7 +539,11 @@ def test_head_is_measured_on_the_very_images_or_not_at_all(db, open_screen) -> N
 def test_where_m_is_the_number_of_features_one_projection_is_said_to_serve_all(db, open_screen) -> None:
     synthetic.network(db)
     synthetic.finish(db, synthetic.question(samples=4).replace(projections=3))
-    said = words(open_screen("explore", S="4", N="3")).replace("\\", "")
+    screen = open_screen("explore", S="4", N="3")
+    intervals = dict(zip(screen.dataframe[0].value["layer"], screen.dataframe[0].value["interval"], strict=True))
+    assert " to " in intervals["fc1"]
+    assert not intervals["logits"]  # that over the images would stand among those over projections
+    said = words(screen).replace("\\", "")
     assert said.count(" At logits (m = nj) one projection says what all would.") == 2  # curves and bars
     assert "Student's 95 % interval" in said
     assert "may leave the pixel range [0, 1]" in said
