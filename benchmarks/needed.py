@@ -84,8 +84,8 @@ class Work:
             return given
 
         sample = draw_sample(spec)
-        size, cut = spec.sample.size, self.sizes[one.layer]
-        results = InMemory([one], size, size)
+        cut = self.sizes[one.layer]
+        results = InMemory([one], sample.asked)
         file = NetworkFile(self.sha, "", "", self.network.input_shape, None, None)
         closed_form = {one.layer} if cut.affine else set()
         question = Question(file, [one], {one.layer: cut.features}, closed_form, sample, needed=needed)

@@ -345,7 +345,7 @@ def _class_sizes(dataset: str, split: str) -> dict[int, int]:
 def _pairs(spec: AuditSpec | PairSpec, features: Mapping[str, int]) -> int:
     if isinstance(spec, PairSpec):
         return len(spec.series)
-    return spec.sample.size**2 * len(spec.search.series("any", features))
+    return spec.sample.pairs * len(spec.search.series("any", features))
 
 
 def _expired(now: datetime) -> Any:

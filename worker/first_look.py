@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustness_core import datasets, zoo
 from robustness_core.engine import nesting
@@ -44,7 +45,11 @@ def pack(db: Database, path: Path = FILE) -> int:
             continue
         found = _found(db, audit, network)
         rests = _findings(db, audit.spec, network)
-        if not all(one.complete or (audit.spec.needed and rest) for one, rest in zip(found, rests, strict=True)):
+        pairs = audit.spec.sample.pairs
+        if not all(
+            int(one.known.sum()) == pairs or (audit.spec.needed and rest)
+            for one, rest in zip(found, rests, strict=True)
+        ):
             log.info("audit=%d is of another version of its method and is left out", audit.id)
             continue
         nested = nesting.nested(audit.spec.search.series(network.sha256, network.features), found, network.features)
@@ -85,7 +90,7 @@ def check(path: Path = FILE) -> list[str]:
             found = Found(*(file[f"{name}_{number}"] for name in COLUMNS))
             distance = found.distance  # NaN where a pair is not needed: no comparison with it holds
             data = datasets.load(spec.sample.dataset, spec.sample.split)
-            half = input_distances(*(data.pixels[chosen] for chosen in entry["indices"]))
+            half = input_distances(*spec.sample.sides([data.pixels[chosen] for chosen in entry["indices"]]))
             nested = nesting.nested(
                 series, [found[place] for place in range(len(series))], dict.fromkeys(spec.search.layers, 0)
             )
@@ -134,10 +139,10 @@ def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], found: F
     finished = datetime.fromisoformat(entry["finished"])
     findings = tuple(None if one is None else Finding.from_json(one) for one in entry["findings"])
     audit = ShippedAudit(spec, series, each, entry["device"], entry["versions"], finished, findings)
-    left_ids, right_ids = (_images(db, spec, label) for label in spec.sample.classes)
+    left_ids, right_ids = _ids(db, spec)
     entered = enter(db, network, audit, left_ids, right_ids)
     if entered:
-        log.info("network=%s comes with %d distances", network.name, found.distance.size)
+        log.info("network=%s comes with %d distances", network.name, found.known.sum())
     return entered
 
 
@@ -145,6 +150,11 @@ def _sample(spec: AuditSpec, label: int) -> list[int]:
     """The images of a class; of CIFAR-10 they depend on the batches that are on this machine."""
     labels = datasets.load(spec.sample.dataset, spec.sample.split).labels
     return sample_indices(labels, label, spec.sample.size, spec.sample.seed, spec.sample.left_out).tolist()
+
+
+def _ids(db: Database, spec: AuditSpec) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The images at the rows and at the columns, put into the store."""
+    return spec.sample.sides([np.array(_images(db, spec, label)) for label in spec.sample.classes])
 
 
 def _images(db: Database, spec: AuditSpec, label: int) -> list[int]:
@@ -164,7 +174,7 @@ def _found(db: Database, audit: AuditRecord, network: NetworkRecord) -> list[Fou
     """What is known of an audit's series, (L, R) each."""
     spec = audit.spec
     assert isinstance(spec, AuditSpec)
-    left_ids, right_ids = (_images(db, spec, label) for label in spec.sample.classes)
+    left_ids, right_ids = _ids(db, spec)
     series = [distances.series(db, one).id for one in spec.search.series(network.sha256, network.features)]
     found = distances.matrices(db, series, left_ids, right_ids)
     return [found[one] for one in series]

@@ -22,23 +22,25 @@ Ids = tuple[list[int], list[int]]  # of the left and the right images of a sampl
 class StoreResults:
     """Results of one attempt at an audit; `keep`: of so many closest pairs of a series the colliding images too."""
 
-    def __init__(self, db: Database, audit: AuditRecord, network: NetworkRecord, ids: Ids, keep: int):
+    def __init__(
+        self, db: Database, audit: AuditRecord, network: NetworkRecord, ids: Ids, asked: NDArray[np.bool_], keep: int
+    ):
         assert audit.worker is not None
         self._db = db
         self._audit = audit
         self._worker_id = audit.worker.id
         self._left_ids, self._right_ids = ids
+        self._asked = asked
         self._keep = keep
         self._pace = Pace(network)
         self._series_ids: dict[SeriesSpec, int] = {}
         self._closest: dict[SeriesSpec, dict[tuple[int, int], tuple[float, Kept]]] = {}  # the closest collisions seen
 
     def missing(self, series: SeriesSpec) -> int:
-        left, right = self._left_ids, self._right_ids
         known = distances.find(self._db, series)
         if known is None:
-            return len(left) * len(right)
-        return int(distances.missing(self._db, known.id, left, right).sum())
+            return int(self._asked.sum())
+        return int((self._asked & distances.missing(self._db, known.id, self._left_ids, self._right_ids)).sum())
 
     def known(self, series: SeriesSpec) -> NDArray[np.float64]:
         left, right = self._left_ids, self._right_ids

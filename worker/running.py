@@ -59,11 +59,11 @@ class AuditRun:
             raise Fenced("The network was removed.")
         if isinstance(spec, AuditSpec):
             spec.search.check(network.features)
-        results = StoreResults(db, self._audit, network, ids, self._settings.keep)
+        results = StoreResults(db, self._audit, network, ids, sample.asked, self._settings.keep)
         question = self._question(network, sample)
         settings, between = self._settings, self._between
         Engine(question, self._executor, results, settings, between=between, progress=results.progress).run()
-        if isinstance(spec, AuditSpec):
+        if isinstance(spec, AuditSpec) and len(spec.sample.classes) == 2:  # screens draw it for two classes
             self._measure_norms(spec.search.layers, question, network, ids)
 
     def _question(self, network: NetworkRecord, sample: Sample) -> Question:
@@ -131,18 +131,20 @@ class AuditRun:
 def _draw(db: Database, spec: AuditSpec) -> tuple[Sample, Ids]:
     """The sample of an audit, its images put into the store."""
     sample, asked = draw_sample(spec), spec.sample
-    sides = zip(asked.classes, (sample.left_indices, sample.right_indices), (sample.left, sample.right), strict=True)
-    left_ids, right_ids = (
-        images.put(db, asked.dataset, asked.split, indices.tolist(), [label] * len(indices), pixels)
-        for label, indices, pixels in sides
-    )
-    return sample, (left_ids, right_ids)
+    data = datasets.fetch(asked.dataset, asked.split)
+    ids = [
+        np.array(images.put(db, asked.dataset, asked.split, of.tolist(), [label] * len(of), data.pixels[of]))
+        for label, of in zip(asked.classes, sample.indices, strict=True)
+    ]
+    left_ids, right_ids = asked.sides(ids)
+    return sample, (left_ids.tolist(), right_ids.tolist())
 
 
 def _pair(db: Database, spec: PairSpec) -> tuple[Sample, Ids]:
     """The two images of a pair, put into the store."""
     (left_id, left), (right_id, right) = (_image(db, key) for key in (spec.left, spec.right))
-    sample = Sample(np.array([spec.left[2]]), np.array([spec.right[2]]), left[None], right[None])
+    one = np.ones((1, 1), dtype=bool)
+    sample = Sample([np.array([image[2]]) for image in (spec.left, spec.right)], left[None], right[None], one, ~one)
     return sample, ([left_id], [right_id])
 
 

@@ -10,18 +10,19 @@ from numpy.typing import NDArray
 
 from robustness_core import datasets, mixtures
 from robustness_core.optimal_loss import conflict_graph
-from robustness_core.spec import AuditSpec, sample_indices
+from robustness_core.spec import AuditSpec, SampleSpec
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The images of a question: indices into the split, (L,) and (R,)."""
+    """The images of a question: indices into the split, of each class, and (L,) and (R,) as in SampleSpec."""
 
+    indices: tuple[NDArray[np.int64], ...]
     left: NDArray[np.int64]
     right: NDArray[np.int64]
 
 
-Key = tuple[str, str, tuple[int, int], int, int, tuple[int, ...]]
+Key = tuple[str, str, tuple[int, ...], int, int, tuple[int, ...]]
 
 
 def key(spec: AuditSpec) -> Key:
@@ -38,17 +39,22 @@ def key(spec: AuditSpec) -> Key:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def sample(key: Key) -> Sample:
-    name, split, classes, samples, seed, left_out = key
-    labels = datasets.load(name, split).labels
-    left, right = (sample_indices(labels, label, samples, seed, left_out) for label in classes)
-    return Sample(left, right)
+    spec = _spec(key)
+    indices = spec.indices(datasets.load(spec.dataset, spec.split).labels)
+    return Sample(tuple(indices), *spec.sides(indices))
+
+
+def _spec(key: Key) -> SampleSpec:
+    name, split, classes, size, seed, left_out = key
+    return SampleSpec(name, classes, size, split, seed, left_out)
 
 
 @st.cache_data(show_spinner=False, max_entries=32)
 def input_distances(key: Key) -> NDArray[np.float64]:
-    """Distances without any feature: half the l2 norm of x - x', (L, R)."""
+    """Distances without any feature: half the l2 norm of x - x', (L, R), NaN where there is no pair."""
     chosen, pixels = sample(key), datasets.load(*key[:2]).pixels
-    return conflict_graph.input_distances(pixels[chosen.left], pixels[chosen.right])
+    apart = conflict_graph.input_distances(pixels[chosen.left], pixels[chosen.right])
+    return np.where(_spec(key).asked, apart, np.nan)
 
 
 @st.cache_data(show_spinner=False, max_entries=256)

@@ -94,29 +94,36 @@ def _document(part: Part) -> dict[str, Any]:
     answer = part.answer
     layers = list(zip(part.curves, answer.groups.values(), strict=True))
     series = tuple(
-        SeriesResult(projection.spec, curve.features, projection.matrix, loss, projection.finding, projection.needed)
+        SeriesResult(
+            projection.spec,
+            curve.features,
+            projection.matrix,
+            answer.spec.sample.pairs,
+            loss,
+            projection.finding,
+            projection.needed,
+        )
         for curve, group in layers
         for projection, loss in zip(group, curve.losses, strict=True)
     )
     versions: dict[str, str] = {}
     for name, text in (one.split(" ") for one in answer.versions if one.count(" ") == 1):
         versions[name] = f"{versions[name]}, {text}" if name in versions else text
-    left, right = answer.sample.left, answer.sample.right
     images = known.input_space(answer.spec)
     device = "; ".join(answer.devices)
-    result = AuditResult(answer.spec, part.network.sha256, left, right, series, images, device, versions)
+    result = AuditResult(answer.spec, part.network.sha256, answer.sample.indices, series, images, device, versions)
     document = result.to_json()
     for one, (curve, group) in zip(document["layers"], layers, strict=True):
         one |= {"mean_is_bound": curve.lower, "half_budget": _half(curve, group)}
         for written, projection in zip(one["projections"], group, strict=True):
-            written["half_budget"] = _finite(reading.half(projection.matrix.distance))
+            written["half_budget"] = _finite(reading.half(projection.graph))
     overlays = [_overlay(part, overlay) for overlay in part.overlays]
     return {**document, "overlays": overlays, "settings": settings(part)}
 
 
 def _half(curve: Curve, group: Sequence[Projection]) -> dict[str, float | None]:
     """The mean ε½ of a layer with Student's interval over its projections."""
-    averaged = [group[index].matrix.distance for index in curve.whole or curve.begun]
+    averaged = [group[index].graph for index in curve.whole or curve.begun]
     interval = student([reading.half(distances) for distances in averaged])
     return {"mean": _finite(interval.value), "low": _finite(interval.low), "high": _finite(interval.high)}
 
@@ -181,13 +188,13 @@ def _frames(part: Part) -> list[pd.DataFrame]:
                 "m": "" if curve.m is None else curve.m,
                 "projection_seed": projection.spec.seed,
                 "known_pairs": projection.known,
-                "total_pairs": projection.matrix.distance.size,
+                "total_pairs": projection.sample.pairs,
                 "pairs_left_out": projection.left_out,
                 "search_gap": "" if (gap := resting.gap([projection])) is None else gap.mean,
                 "search_gap_q90": "" if gap is None else gap.q90,
                 # Of some pairs only it would be too small: those that look nearest are computed first.
-                "mean_distance": "" if not projection.matrix.complete else projection.matrix.distance.mean(),
-                "half_budget": reading.half(projection.matrix.distance) if projection.known else "",
+                "mean_distance": "" if not projection.complete else np.nanmean(projection.matrix.distance),
+                "half_budget": reading.half(projection.graph) if projection.known else "",
             }
             stated = loss if projection.known else ""
             frames.append(_frame(_columns(part), "layer", answer.spec.epsilon.values(), stated, "", columns))

@@ -13,7 +13,7 @@ from pages.parts import data
 from robustness_core.engine import nesting
 from robustness_core.found import Finding, Floats, Found
 from robustness_core.optimal_loss import loss_curve
-from robustness_core.spec import AuditSpec, EpsilonGrid, SeriesSpec
+from robustness_core.spec import AuditSpec, EpsilonGrid, SampleSpec, SeriesSpec
 from store import distances, findings, images
 from store.database import Database
 from store.records import NetworkRecord
@@ -29,6 +29,7 @@ class Projection:
     spec: SeriesSpec
     series_id: int | None
     matrix: Found
+    sample: SampleSpec
     finding: Finding | None = None
     needed: bool = False
 
@@ -37,13 +38,22 @@ class Projection:
         return int(self.matrix.known.sum())
 
     @property
+    def complete(self) -> bool:
+        return self.known == self.sample.pairs
+
+    @property
+    def graph(self) -> Floats:
+        """The distances as the optimal loss takes them."""
+        return self.sample.graph(self.matrix.distance)
+
+    @property
     def left_out(self) -> int:
         """Pairs that the curve does not need, as far as could be guessed."""
-        return self.matrix.distance.size - self.known if self.needed and self.finding is not None else 0
+        return self.sample.pairs - self.known if self.needed and self.finding is not None else 0
 
     @property
     def missing(self) -> int:
-        return self.matrix.distance.size - self.known - self.left_out
+        return self.sample.pairs - self.known - self.left_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +71,7 @@ class Answer:
 
     @property
     def total(self) -> int:
-        return sum(p.matrix.distance.size for group in self.groups.values() for p in group)
+        return sum(len(group) for group in self.groups.values()) * self.spec.sample.pairs
 
     @property
     def known(self) -> int:
@@ -94,7 +104,7 @@ def answer(db: Database, spec: AuditSpec, network: NetworkRecord) -> Answer:
     the audit of the command line.
     """
     chosen = data.sample(data.key(spec))
-    both = [int(i) for i in (*chosen.left, *chosen.right)]
+    both = np.unique([*chosen.left, *chosen.right]).tolist()
     ids = images.ids(db, spec.sample.dataset, spec.sample.split, both)
     left_ids, right_ids = (np.array([ids.get(int(i), -1) for i in side]) for side in (chosen.left, chosen.right))
     asked = spec.search.series(network.sha256, network.features)
@@ -112,9 +122,9 @@ def answer(db: Database, spec: AuditSpec, network: NetworkRecord) -> Answer:
     for series, matrix in zip(asked, nesting.nested(asked, matrices, network.features), strict=True):
         record = found.get(series.key)
         groups.setdefault((series.layer, series.m), []).append(
-            Projection(series, record.id, matrix, settled.get(record.id), spec.needed)
+            Projection(series, record.id, matrix, spec.sample, settled.get(record.id), spec.needed)
             if record is not None
-            else Projection(series, None, matrix)
+            else Projection(series, None, matrix, spec.sample)
         )
     return Answer(spec, chosen, left_ids, right_ids, groups)
 
@@ -138,7 +148,7 @@ def curves(answer: Answer, features: dict[str, int]) -> list[Curve]:
     drawn = []
     for (layer, m), group in answer.groups.items():
         losses = np.stack([_loss(projection, answer.spec) for projection in group])
-        total = sum(projection.matrix.distance.size for projection in group)
+        total = len(group) * answer.spec.sample.pairs
         known_of = tuple(projection.known for projection in group)
         left_out_of = tuple(projection.left_out for projection in group)
         drawn.append(Curve(layer, features[layer], m, losses, sum(known_of), total, known_of, left_out_of=left_out_of))
@@ -147,13 +157,13 @@ def curves(answer: Answer, features: dict[str, int]) -> list[Curve]:
 
 def input_space(spec: AuditSpec) -> Floats:
     """The loss curve of the images themselves: no feature, no projection."""
-    return _input_space(data.key(spec), spec.epsilon)
+    return _input_space(data.key(spec), spec.epsilon, spec.sample)
 
 
 def _loss(projection: Projection, spec: AuditSpec) -> Floats:
     if projection.known == 0:
         return np.zeros(spec.epsilon.count)
-    return loss_at(projection.matrix.distance, spec.epsilon.values())
+    return loss_at(projection.graph, spec.epsilon.values())
 
 
 @st.cache_data(show_spinner=False, max_entries=2000)
@@ -163,5 +173,5 @@ def loss_at(distances: Floats, budgets: Floats) -> Floats:
 
 
 @st.cache_data(show_spinner=False, max_entries=200, hash_funcs={EpsilonGrid: repr})
-def _input_space(sample: data.Key, epsilon: EpsilonGrid) -> Floats:
-    return loss_curve(data.input_distances(sample), epsilon.values())
+def _input_space(sample: data.Key, epsilon: EpsilonGrid, _spec: SampleSpec) -> Floats:
+    return loss_curve(_spec.graph(data.input_distances(sample)), epsilon.values())

@@ -85,7 +85,7 @@ def of(answer: known.Answer, network: NetworkRecord) -> Reading:
     (m,) = answer.spec.search.m
     layers = [images_of(answer.spec, network, m)]
     for curve, group in zip(known.curves(answer, network.features), answer.groups.values(), strict=True):
-        drawn = [group[index].matrix.distance for index in curve.whole or curve.begun]
+        drawn = [group[index].graph for index in curve.whole or curve.begun]
         layers.append(Layer(curve.layer, curve, tuple(drawn)))
     return Reading(answer, m, tuple(layers))
 

@@ -46,7 +46,7 @@ def upper(answer: known.Answer, group: Sequence[known.Projection]) -> Floats | N
 
 def _upper(one: known.Projection, shorter: float, reached: Floats) -> Floats:
     """The loss at budgets that are longer by as much as distances are shorter."""
-    loss = known.loss_at(one.matrix.distance, reached)
+    loss = known.loss_at(one.graph, reached)
     if one.left_out and one.finding is not None and one.finding.budgets:
         # Between two budgets of the finding the loss is at most that at the next; the first is the least distance.
         at = np.searchsorted(one.finding.budgets, reached).clip(max=len(one.finding.budgets) - 1)
@@ -73,7 +73,7 @@ def _rise(one: known.Projection) -> float:
     budgets = np.array(one.finding.budgets)
     if not len(budgets):
         return 0.0
-    return float((np.array(one.finding.optimistic) - known.loss_at(one.matrix.distance, budgets)).max())
+    return float((np.array(one.finding.optimistic) - known.loss_at(one.graph, budgets)).max())
 
 
 def _gaps(answer: known.Answer) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from robustness_core import datasets, zoo
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     asked = {name: getattr(args, name) for name in FIELDS if name != "epsilon"}
     fitting = datasets.fitting(network.input_shape) or list(datasets.REGISTRY.values())
     dataset = datasets.get(args.dataset or fitting[0].name)
-    asked |= {"dataset": dataset.name, "classes": args.classes or dataset.pair}
+    asked |= {"dataset": dataset.name, "classes": _classes(args.classes, dataset)}
     asked["layers"] = names if args.layers == "all" else [*filter(None, map(str.strip, args.layers.split(",")))]
     asked["m"] = [_dimension(text) for text in args.m]
     spec = AuditSpec.of(args.network, **asked, epsilon=EpsilonGrid.parse(args.epsilon))
@@ -96,6 +98,17 @@ def _give_out(result: AuditResult, path: Path | None) -> None:
             raise StrataError(f"{str(error).rstrip('.')}; the JSON went to the output.") from error
 
 
+def _classes(words: Sequence[str] | None, dataset: datasets.Entry) -> list[int]:
+    if words is None:
+        return list(dataset.pair)
+    if words == ["all"]:
+        return list(range(len(dataset.class_names)))
+    try:
+        return [int(word) for word in words]
+    except ValueError:
+        raise SpecError(f"The classes {' '.join(words)!r} must be two or more whole numbers, or all.") from None
+
+
 def _dimension(text: str) -> int | None:
     if text == "none":
         return None
@@ -116,13 +129,16 @@ def _table(result: AuditResult) -> str:
             continue
         known = r.found.known
         m = "none" if r.series.m is None else str(r.series.m)
-        distance = f"{r.found.distance.mean():.3f}" if r.found.complete else "–"  # of the near pairs it would be short
+        distance = f"{np.nanmean(r.found.distance):.3f}" if r.complete else "–"  # of the near pairs it would be short
         gap = "" if r.finding is None or r.finding.gap is None else f"{r.finding.gap.mean:.3f}"
-        line = f"{r.series.layer:<16}{r.features:>8}{m:>6}{r.series.seed:>6}{known.mean():>10.1%}{distance:>10}"
+        line = (
+            f"{r.series.layer:<16}{r.features:>8}{m:>6}{r.series.seed:>6}{known.sum() / r.pairs:>10.1%}{distance:>10}"
+        )
         line += f"{r.found.collided[known].mean():>10.1%}{gap:>8}"
         lines.append(line + "".join(f"{r.loss[i]:>10.4f}" for i in places))
     lines.append(f"{'input space':<74}" + "".join(f"{result.input_loss[i]:>10.4f}" for i in places))
     lines.append(
-        "Distances are upper bounds found by search; losses are lower bounds, in nats (at most log 2 = 0.6931)."
+        "Distances are upper bounds found by search; losses are lower bounds, in nats "
+        "(at most log 2 = 0.6931, as far as pairs tell)."
     )
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustness_core import datasets
 from robustness_core.engine import nesting
@@ -23,7 +24,7 @@ from robustness_core.errors import SpecError, StrataError
 from robustness_core.found import Finding, Floats, Found
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.optimal_loss.conflict_graph import input_distances
-from robustness_core.spec import AuditSpec, SeriesSpec
+from robustness_core.spec import AuditSpec, SampleSpec, SeriesSpec
 
 if TYPE_CHECKING:
     from robustness_core.networks import Network
@@ -88,12 +89,15 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The images of an audit: indices into the split, and pixels (S, H, W, C) uint8 a side."""
+    """The images of an audit: of each class indices into the split, and pixels, L at the rows and R at the columns of a
+    matrix of pairs, (L, H, W, C) and (R, H, W, C) uint8. `asked` and `drawn`, (L, R), as in SampleSpec.
+    """
 
-    left_indices: np.ndarray[tuple[int], np.dtype[np.int64]]
-    right_indices: np.ndarray[tuple[int], np.dtype[np.int64]]
+    indices: Sequence[NDArray[np.int64]]
     left: Pixels
     right: Pixels
+    asked: NDArray[np.bool_]
+    drawn: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +140,9 @@ class Engine:
         missing = {one: results.missing(one) for one in question.series}
         apart = input_distances(question.sample.left, question.sample.right)
         self.scheduler = Scheduler(
-            question.series, apart, missing, settings, question.closed_form, needed=question.needed
-        )
+            question.series, apart, missing, settings, question.closed_form,
+            needed=question.needed, asked=question.sample.asked, drawn=question.sample.drawn,
+        )  # fmt: skip
         self._question = question
         self._executor = executor
         self._results = results
@@ -269,14 +274,15 @@ class InProcess:
 
 
 class InMemory:
-    """Results of series in this process: `found` maps series -> what is known, (L, R)."""
+    """Results of series in this process: `found` maps series -> what is known of the pairs `asked`, (L, R)."""
 
-    def __init__(self, series: Sequence[SeriesSpec], left: int, right: int):
-        self.found = {one: Found.nothing(left, right) for one in series}
+    def __init__(self, series: Sequence[SeriesSpec], asked: NDArray[np.bool_]):
+        self.found = {one: Found.nothing(*asked.shape) for one in series}
         self.findings: dict[SeriesSpec, Finding] = {}
+        self._pairs = int(asked.sum())
 
     def missing(self, series: SeriesSpec) -> int:
-        return int((~self.found[series].known).sum())
+        return self._pairs - int(self.found[series].known.sum())
 
     def known(self, series: SeriesSpec) -> Floats:
         return self.found[series].distance
@@ -299,8 +305,15 @@ def draw_sample(spec: AuditSpec) -> Sample:
     """The sample that an audit asks for. Raises SpecError if a class is too small, DatasetError without data."""
     data = datasets.fetch(spec.sample.dataset, spec.sample.split)
     spec.sample.check(datasets.counts(spec.sample.dataset, spec.sample.split))
-    left, right = spec.sample.indices(data.labels)
-    return Sample(left, right, data.pixels[left], data.pixels[right])
+    indices = spec.sample.indices(data.labels)
+    left, right = spec.sample.sides([data.pixels[of] for of in indices])
+    return Sample(indices, left, right, spec.sample.asked, spec.sample.drawn)
+
+
+def input_graph(spec: SampleSpec, sample: Sample) -> Floats:
+    """The distances of the images themselves, as the optimal loss takes them."""
+    apart = input_distances(sample.left, sample.right)
+    return spec.graph(np.where(sample.asked, apart, np.nan))
 
 
 def run_audit(
@@ -336,7 +349,7 @@ def run_audit(
     closed_form = {name for name, cut in layers.items() if cut.affine}
     file = NetworkFile(network_sha256, "", "", network.input_shape, None, None)
     question = Question(file, series, sizes, closed_form, sample, needed=spec.needed)
-    results = InMemory(series, *map(len, (sample.left, sample.right)))
+    results = InMemory(series, sample.asked)
 
     def result() -> AuditResult:
         budgets = spec.epsilon.values()
@@ -344,20 +357,20 @@ def run_audit(
         return AuditResult(
             spec=spec,
             network_sha256=network_sha256,
-            left_indices=sample.left_indices,
-            right_indices=sample.right_indices,
+            indices=tuple(sample.indices),
             series=tuple(
                 SeriesResult(
                     one,
                     sizes[one.layer],
                     found,
-                    loss_curve(found.distance, budgets),
+                    spec.sample.pairs,
+                    loss_curve(spec.sample.graph(found.distance), budgets),
                     results.findings.get(one),
                     spec.needed,
                 )
                 for one, found in zip(series, nested, strict=True)
             ),
-            input_loss=loss_curve(input_distances(sample.left, sample.right), budgets),
+            input_loss=loss_curve(input_graph(spec.sample, sample), budgets),
             device=computer.description.device,
             versions=computer.description.versions,
             too_large=too_large,

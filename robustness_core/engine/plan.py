@@ -10,6 +10,7 @@ from robustness_core.found import LOW, Finding, Floats, Gap
 from robustness_core.optimal_loss import loss_curve, stakes
 
 Places = NDArray[np.intp]
+Bools = NDArray[np.bool_]
 
 STAKE = 0.01  # least stake (optimal_loss.stakes) for which a pair is searched
 BUDGETS = 64  # at which stakes are looked at, from the nearest pair to the farthest
@@ -24,17 +25,25 @@ class Plan:
     """A pair is named by its place in the flat matrix (L, R).
 
     `distance` (L, R): what is known, NaN elsewhere. `apart` (L, R): bounds on the distances from the images alone,
-    half their distance, which order the pairs until there are hints. `needed`: search only what can change the curve,
-    as far as the guess can tell; without hints that is every pair.
+    half their distance, which order the pairs until there are hints. `asked` (L, R): where there is a pair, None for
+    everywhere; else rows and columns are the same images, of more than two classes (SampleSpec). `needed`: search only
+    what can change the curve, as far as the guess can tell, and those `drawn`; without hints that is every pair.
     """
 
-    def __init__(self, distance: Floats, apart: Floats, *, needed: bool = False):
+    def __init__(
+        self, distance: Floats, apart: Floats, *, asked: Bools | None = None, drawn: Bools | None = None,
+        needed: bool = False,
+    ):  # fmt: skip
         self._distance = distance.copy()
         self._apart = apart
+        self._asked = np.ones(apart.shape, dtype=bool) if asked is None else asked
+        self._several = not self._asked.all()
+        self._drawn = np.zeros_like(self._asked) if drawn is None else drawn
         self._needed = needed
+        self.pairs = int(self._asked.sum())
         self._hints: Floats | None = None
         self._guess: Guess | None = None
-        self._taken = ~np.isnan(distance).ravel()  # known, or handed out
+        self._taken = (~np.isnan(distance) | ~self._asked).ravel()  # known, handed out, or no pair
         self._queue = self._ordered(apart)
         self._news = 0  # distances that came since the queue was made
         self._again: list[Places] = []  # pairs that were searched once more
@@ -62,7 +71,7 @@ class Plan:
         """Distances of pairs, found for the first time or nearer than before."""
         self._distance.ravel()[places] = distance
         self._news += len(places)
-        if self.hinted and self._news and (self._news >= NEWS * self._distance.size or len(self._queue) == 0):
+        if self.hinted and self._news and (self._news >= NEWS * self.pairs or len(self._queue) == 0):
             self._make()
 
     @property
@@ -107,7 +116,7 @@ class Plan:
     def drawn(self) -> Places:
         """Known pairs, drawn at random, on which the search gap is measured."""
         known = np.flatnonzero(self.known)
-        count = min(GAP_PAIRS, round(self._taken.size / 100), known.size)
+        count = min(GAP_PAIRS, round(self.pairs / 100), known.size)
         return np.sort(np.random.default_rng(0).choice(known, count, replace=False))
 
     def compared(self, places: Places, best: Floats) -> None:
@@ -120,19 +129,19 @@ class Plan:
         """What the curve of this series rests on; `exact`: its distances come from a closed form."""
         known, guess = self.known, self._guess
         budgets, optimistic = (), ()
-        if guess is not None and not known.all():
-            filled = np.where(known, self._distance, np.minimum(guess.below(LOW), self._apart))
-            at = np.linspace(filled.min(), filled.max(), BUDGETS)
-            budgets, optimistic = tuple(at.tolist()), tuple(loss_curve(filled, at).tolist())
+        if guess is not None and known.sum() < self.pairs:
+            filled = self._filled(guess.below(LOW))
+            at = np.linspace(np.nanmin(filled), np.nanmax(filled), BUDGETS)
+            budgets, optimistic = tuple(at.tolist()), tuple(loss_curve(self._graph(filled), at).tolist())
         return Finding(
             int(known.sum()),
-            known.size,
+            self.pairs,
             None if guess is None else guess.deviation,
             budgets,
             optimistic,
             len(self._named),
             self._nearer,
-            Gap(known.size, 1.0, 1.0) if exact else self._gap,
+            Gap(self.pairs, 1.0, 1.0) if exact else self._gap,
         )
 
     def final_epsilon(self) -> float | None:
@@ -151,20 +160,30 @@ class Plan:
 
     @property
     def _out(self) -> Places:
-        return np.flatnonzero(self._taken & ~self.known.ravel())
+        return np.flatnonzero(self._taken & ~self.known.ravel() & self._asked.ravel())
 
     def _make(self) -> None:
         """Guess anew from what was found, and queue the pairs that are worth it, the nearest first."""
         assert self._hints is not None
-        self._guess = guess = fit(self._hints, self._distance)
+        known = self._graph(self._distance)
+        self._guess = guess = fit(self._hints, known)
         self._news = 0
         self._queue = self._ordered(guess.mean)
         if not self._needed or len(self._queue) == 0:
             return
-        nearest = np.where(self.known, self._distance, np.minimum(np.exp(guess.mean), self._apart))
-        budgets = np.linspace(nearest.min(), nearest.max(), BUDGETS)
-        at_stake = stakes(self._distance, budgets, guess.chance)
-        self._queue = self._queue[at_stake.ravel()[self._queue] >= STAKE]
+        nearest = self._filled(np.exp(guess.mean))
+        budgets = np.linspace(np.nanmin(nearest), np.nanmax(nearest), BUDGETS)
+        worth = (stakes(known, budgets, guess.chance, asked=self._asked) >= STAKE) | self._drawn
+        self._queue = self._queue[worth.ravel()[self._queue]]
+
+    def _filled(self, guessed: Floats) -> Floats:
+        """Distances that are known, guesses where they are not, NaN where there is no pair."""
+        filled = np.where(self.known, self._distance, np.minimum(guessed, self._apart))
+        return np.where(self._asked, filled, np.nan)
+
+    def _graph(self, distance: Floats) -> Floats:
+        """As SampleSpec.graph."""
+        return np.fmin(distance, distance.T) if self._several else distance
 
     def _ordered(self, by: Floats) -> Places:
         """Places that were not handed out, the least of `by` first."""

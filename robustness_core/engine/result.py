@@ -18,10 +18,12 @@ from robustness_core.spec import AuditSpec, SeriesSpec
 
 NOTE = "Distances are upper bounds found by search; losses are lower bounds, in nats, on the optimal loss."
 
+SIDES = ("left_indices", "right_indices")  # of two classes, in JSON
+
 
 @dataclass(frozen=True, eq=False)
 class SeriesResult:
-    """What is found of one series, (S, S), left image by right image; `loss` (E,) is its curve in nats.
+    """What is found of the `pairs` pairs of one series, (L, R) as in SampleSpec; `loss` (E,) is its curve in nats.
 
     Where another series of the audit found a nearer collision that is one of this series too (nesting.implies), its
     distance and residual stand here; passes are those of its own search. While pairs are unknown the curve is that of
@@ -31,6 +33,7 @@ class SeriesResult:
     series: SeriesSpec
     features: int
     found: Found
+    pairs: int
     loss: Floats
     finding: Finding | None = None
     needed: bool = False
@@ -38,20 +41,25 @@ class SeriesResult:
     @property
     def missing(self) -> int:
         """Pairs that are unknown, and wanted."""
-        return 0 if self.needed and self.finding is not None else int((~self.found.known).sum())
+        return 0 if self.needed and self.finding is not None else self.pairs - int(self.found.known.sum())
+
+    @property
+    def complete(self) -> bool:
+        """Every pair is known."""
+        return self.pairs == int(self.found.known.sum())
 
 
 @dataclass(frozen=True, eq=False)
 class AuditResult:
     """An audit as far as it is known. Distances are upper bounds, so every loss is a lower bound on the optimal loss.
 
-    `series` in the order of the question; `too_large` holds each (layer, m) of it whose m is above the layer's size.
+    `indices`: the images of each class. `series` in the order of the question; `too_large` holds each (layer, m) of it
+    whose m is above the layer's size.
     """
 
     spec: AuditSpec
     network_sha256: str
-    left_indices: npt.NDArray[np.int64]
-    right_indices: npt.NDArray[np.int64]
+    indices: tuple[npt.NDArray[np.int64], ...]
     series: tuple[SeriesResult, ...]
     input_loss: Floats
     device: str
@@ -65,7 +73,7 @@ class AuditResult:
 
     @property
     def total(self) -> int:
-        return sum(one.found.distance.size for one in self.series)
+        return sum(one.pairs for one in self.series)
 
     @property
     def missing(self) -> int:
@@ -84,19 +92,21 @@ class AuditResult:
         """The audit as DESIGN.md fixes it for `audit --json`, with what is needed to compute it again.
 
         null stands for unknown: of a pair that is not known yet, and then `partial` is there and true, or that the
-        curve does not need (`finding`).
+        curve does not need (`finding`), or of two images of one class. Of more than two classes the matrices are
+        symmetric, with the images in the order of `indices`.
         """
         spec, sample, search = self.spec, self.spec.sample, self.spec.search
+        chosen = [one.tolist() for one in self.indices]
+        images = dict(zip(SIDES, chosen, strict=True)) if len(chosen) == 2 else {"indices": chosen}
         document = {
             "network": spec.network,
             "network_sha256": self.network_sha256,
             "dataset": sample.dataset,
             "split": sample.split,
             "classes": list(sample.classes),
-            "left_indices": self.left_indices.tolist(),
-            "right_indices": self.right_indices.tolist(),
+            **images,
             "epsilon": spec.epsilon.values().tolist(),
-            "layers": [_layer(layer, m, group) for (layer, m), group in self.layers.items()],
+            "layers": [_layer(layer, m, group, len(chosen) > 2) for (layer, m), group in self.layers.items()],
             "layers_left_out": [{"layer": layer, "m": m} for layer, m in self.too_large],
             "input_loss": self.input_loss.tolist(),
             "method": search.method,
@@ -120,13 +130,13 @@ class AuditResult:
         return cls(
             spec,
             way.network,
-            np.array(payload["left_indices"], dtype=np.int64),
-            np.array(payload["right_indices"], dtype=np.int64),
+            tuple(np.array(one, dtype=np.int64) for one in payload.get("indices") or [payload[side] for side in SIDES]),
             tuple(
                 SeriesResult(
                     replace(way, layer=layer["layer"], m=layer["m"], seed=one["seed"]),
                     layer["features"],
-                    _found(one),
+                    _found(one, spec.sample.asked),
+                    spec.sample.pairs,
                     np.zeros(spec.epsilon.count) if one["loss"] is None else np.array(one["loss"]),
                     None if one.get("finding") is None else Finding.from_json(one["finding"]),
                     spec.needed,
@@ -151,26 +161,27 @@ def read(path: Path) -> AuditResult:
         raise StrataError(f"{path} is not the JSON of an audit; `audit --json` writes one.") from error
 
 
-def _layer(layer: str, m: int | None, group: list[SeriesResult]) -> dict[str, Any]:
+def _layer(layer: str, m: int | None, group: list[SeriesResult], mirrored: bool) -> dict[str, Any]:
     """The mean is that of the projections wholly known, or while there is none of those begun."""
     averaged = [one for one in group if not one.missing] or [one for one in group if one.found.known.any()]
     return {
         "layer": layer,
         "features": group[0].features,
         "m": m,
-        "projections": [_projection(one) for one in group],
+        "projections": [_projection(one, mirrored) for one in group],
         "mean_loss": np.mean([one.loss for one in averaged], axis=0).tolist() if averaged else None,
     }
 
 
-def _projection(one: SeriesResult) -> dict[str, Any]:
-    found, known, collided = one.found, one.found.known, one.found.collided.astype(object)
-    collided[~known] = None
+def _projection(one: SeriesResult, mirrored: bool) -> dict[str, Any]:
+    found, known = one.found, one.found.known
+    matrices = [found.distance, found.residual, np.where(known, found.collided.astype(float), np.nan)]
+    distance, residual, collided = (np.fmin(each, each.T) if mirrored else each for each in matrices)
     return {
         "seed": one.series.seed,
-        "distances": _nullable(found.distance),
-        "residuals": _nullable(found.residual),
-        "collided": collided.tolist(),
+        "distances": _nullable(distance),
+        "residuals": _nullable(residual),
+        "collided": [[None if value is None else bool(value) for value in row] for row in _nullable(collided)],
         "loss": one.loss.tolist() if known.any() else None,
         "finding": None if one.finding is None else one.finding.to_json(),
         "mean_passes": float(found.passes[known].mean()) if known.any() else None,
@@ -182,10 +193,11 @@ def _nullable(matrix: Floats) -> list[list[float | None]]:
     return [[value if math.isfinite(value) else None for value in row] for row in matrix.tolist()]
 
 
-def _found(one: Mapping[str, Any]) -> Found:
-    distance, residual = (np.array(one[name], dtype=np.float64) for name in ("distances", "residuals"))
+def _found(one: Mapping[str, Any], asked: npt.NDArray[np.bool_]) -> Found:
+    matrices = (np.array(one[name], dtype=np.float64) for name in ("distances", "residuals", "collided"))
+    distance, residual, collided = (np.where(asked, each, np.nan) for each in matrices)
     known = ~np.isnan(distance)
     residual[known & np.isnan(residual)] = np.inf
     passes = np.where(known, np.nan if one["mean_passes"] is None else one["mean_passes"], np.nan)
     precisions = tuple(one.get("precisions", ()))
-    return Found(distance, residual, np.array(one["collided"], dtype=bool), passes, precisions=precisions)
+    return Found(distance, residual, collided == 1, passes, precisions=precisions)

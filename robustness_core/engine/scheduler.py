@@ -58,7 +58,8 @@ class Scheduler:
     """The series of an audit one after the other, of each the closest pairs first; every pair is handed out once.
 
     `apart` (L, R): bounds on the distances from the images alone, in the threat model's norm (Plan). `missing`: how
-    many pairs of each series are not known. `closed_form`: layers whose distances are exact. `needed` as in Plan.
+    many pairs of each series are not known. `closed_form`: layers whose distances are exact. `needed`, and `asked` and
+    `drawn`, (L, R) each, as in Plan.
     Of a series the hints come first, then its distances, then pairs are searched again that lie far above the guess,
     then the search gap is measured.
     """
@@ -72,6 +73,8 @@ class Scheduler:
         closed_form: Collection[str] = (),
         *,
         needed: bool = False,
+        asked: NDArray[np.bool_] | None = None,
+        drawn: NDArray[np.bool_] | None = None,
     ):
         self._waiting = deque(ordered(series))
         self._apart = apart
@@ -79,10 +82,12 @@ class Scheduler:
         self._settings = settings
         self._closed_form = closed_form
         self._needed = needed
+        self._asked = np.ones(apart.shape, dtype=bool) if asked is None else asked
+        self._drawn = drawn
         self._open: dict[SeriesSpec, _Series] = {}
         self._again: deque[Block] = deque()
         self._first = True
-        self.total = apart.size * len(series)
+        self.total = int(self._asked.sum()) * len(series)
 
     # ------------------------------------------------------------------------------------------------ what is known
 
@@ -121,13 +126,13 @@ class Scheduler:
         `settled`: what its curve rests on is known already, of all that is wanted.
         """
         self._waiting.remove(series)
-        plan = Plan(distance, self._apart, needed=self._needed)
+        plan = Plan(distance, self._apart, asked=self._asked, drawn=self._drawn, needed=self._needed)
         exact = series.layer in self._closed_form
         one = _Series(plan, exact, worked=exact)
-        missing = int(np.isnan(distance).sum())
+        missing = plan.left
         if settled and (self._needed or missing == 0):
             one.steps, one.worked, missing = [], False, 0
-        elif distance.size <= self._settings.batch:
+        elif plan.pairs <= self._settings.batch:
             one.steps = ["distances"]
         elif one.exact and not self._needed:
             one.steps.remove("hints")

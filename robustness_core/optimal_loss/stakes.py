@@ -7,15 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from robustness_core.optimal_loss.conflict_graph import Floats, check_distances
+from robustness_core.optimal_loss.conflict_graph import Bools, Floats, check_distances
 from robustness_core.optimal_loss.solve import probabilities
 
 Chance = Callable[[float, npt.NDArray[np.intp], npt.NDArray[np.intp]], Floats]
 _NOTHING = 1e-9  # of probability: rounding
 
 
-def stakes(distances: npt.ArrayLike, budgets: npt.ArrayLike, chance: Chance) -> Floats:
-    """What is at stake in each unknown pair, (L, R) in [0, 1]; 0 where the distance is known.
+def stakes(distances: npt.ArrayLike, budgets: npt.ArrayLike, chance: Chance, *, asked: Bools | None = None) -> Floats:
+    """What is at stake in each unknown pair, (L, R) in [0, 1]; 0 where the distance is known, or no pair is `asked`.
 
     At a budget ε an unknown pair (u, v) can change the optimal loss only if q_u + q_v > 1 in the solution of what is
     known (METHOD.md section 8): else that solution stays feasible, whatever the distance. What is at stake there is the
@@ -23,11 +23,11 @@ def stakes(distances: npt.ArrayLike, budgets: npt.ArrayLike, chance: Chance) -> 
     A pair whose stake is 0 changes no loss, as far as chances of 0 hold.
 
     distances: (L, R), NaN where unknown. budgets: (E,) ascending. chance: (ε, rows, columns) -> the
-    chances of those pairs, in [0, 1], not falling with ε.
+    chances of those pairs, in [0, 1], not falling with ε. asked: (L, R), where there is a pair; None for everywhere.
     Cost: that of `loss_curve`, and E operations a pair.
     """
     matrix = check_distances(distances)
-    rows, columns = np.nonzero(np.isnan(matrix))
+    rows, columns = np.nonzero(np.isnan(matrix) if asked is None else np.isnan(matrix) & asked)
     most = np.zeros(len(rows))
     for budget, left, right in probabilities(matrix, budgets):
         excess = left[rows] + right[columns] - 1

@@ -12,7 +12,7 @@ from robustness_core.spec.search import SearchSpec
 from robustness_core.spec.threat import Threat
 from robustness_core.spec.view import EpsilonGrid
 
-ALL_UP_TO = 20  # images a class: of few pairs every one is searched, since single ones weigh much (measured)
+ALL_UP_TO = 20  # images of each of two classes: of few pairs all are searched, since single ones weigh much (measured)
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class AuditSpec:
     """An audit: a network, which images, which search; and the budgets of its curves, which are no part of it.
 
     `network` is the name of a network (or a path, for the command line). Audits that differ in `epsilon` alone are
-    equal and have one key. Up to ALL_UP_TO images a class all pairs are searched, whatever was asked.
+    equal and have one key. Up to ALL_UP_TO images of each of two classes all pairs are searched, whatever was asked.
     """
 
     network: str
@@ -30,7 +30,7 @@ class AuditSpec:
 
     def __post_init__(self) -> None:
         require(bool(self.network), "Choose a network.")
-        if self.search.pairs != "all" and self.sample.size <= ALL_UP_TO:
+        if self.search.pairs != "all" and self.sample.size <= ALL_UP_TO and len(self.sample.classes) == 2:
             object.__setattr__(self, "search", replace(self.search, pairs="all"))
 
     @classmethod

@@ -57,10 +57,11 @@ FIELDS: Mapping[str, Field] = {
             keys=("a", "b"),
             flag="--classes",
             label="Classes",
-            help="Two classes, by their numbers; pairs have no direction. Without them, the data set's usual pair.",
+            help="Two or more classes, by their numbers, or all; pairs have no direction. Without them, the data set's "
+            "usual pair.",
             words=lambda spec: spec.sample.classes,
             least=0,
-            argument={"type": int, "nargs": 2, "metavar": "CLASS"},
+            argument={"nargs": "+", "metavar": "CLASS"},
         ),
         Field(
             name="samples",
