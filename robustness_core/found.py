@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Set = tuple[int, ...]  # of images of distinct classes: their places in a sample, ascending
 COLUMNS = ("distance", "residual", "collided", "passes")
 MAKERS = ("devices", "versions", "precisions")
 
@@ -53,6 +54,12 @@ class Found:
     def complete(self) -> bool:
         return bool(self.known.all())
 
+    @property
+    def sets(self) -> list[FoundSet]:
+        """A block of sets, one by one."""
+        columns = (self.distance, self.residual, self.collided, self.passes)
+        return [FoundSet(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
     def __getitem__(self, places: Any) -> Self:
         """The pairs at these places, any index of arrays."""
         return replace(self, **{name: getattr(self, name)[places] for name in COLUMNS})
@@ -68,6 +75,16 @@ class Found:
 def _makers(parts: Sequence[Found]) -> dict[str, Any]:
     """What computed any of these."""
     return {name: tuple(sorted({one for part in parts for one in getattr(part, name)})) for name in MAKERS}
+
+
+@dataclass(frozen=True)
+class FoundSet:
+    """What is found of one set of three or more images of distinct classes; numbers as those of a pair in Found."""
+
+    distance: float
+    residual: float
+    collided: bool
+    passes: float
 
 
 @dataclass(frozen=True)
@@ -91,7 +108,8 @@ class Finding:
     standard deviation of the logarithm of a distance about the guess by which they were left out (None: no guess).
     `budgets` and `optimistic`: the curve in nats if every one of them were LOW standard deviations nearer than guessed;
     empty where none was left out. `again` pairs lay far above the guess and were searched once more, `nearer` of them
-    with a nearer collision. `gap`: None where it was not measured.
+    with a nearer collision. `gap`: None where it was not measured. `largest_set`: sets of up to so many images were
+    looked for, 2 for pairs alone, at budgets up to `sets_until`; what was found of them stands beside the distances.
     """
 
     searched: int
@@ -102,6 +120,8 @@ class Finding:
     again: int = 0
     nearer: int = 0
     gap: Gap | None = None
+    largest_set: int = 2
+    sets_until: float = 0.0
 
     @property
     def left_out(self) -> int:

@@ -228,8 +228,8 @@ def remove(db: Database, network_id: int) -> None:
 
 
 def _remove_series(connection: Connection, series_id: int) -> None:
-    connection.execute(delete(tables.collisions).where(tables.collisions.c.series_id == series_id))
-    connection.execute(delete(tables.distances).where(tables.distances.c.series_id == series_id))
+    for table in (tables.collisions, tables.findings, tables.set_distances, tables.distances):
+        connection.execute(delete(table).where(table.c.series_id == series_id))
     connection.execute(delete(tables.series).where(tables.series.c.id == series_id))
 
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0006"  # the newest revision in store/migrations/versions
+REVISION = "0007"  # the newest revision in store/migrations/versions
 
 STATES = ("queued", "running", "done", "failed", "cancelled")
 ACTIVE = ("queued", "running")
@@ -135,6 +135,20 @@ distances = Table(
     Column("again", Boolean, nullable=False, server_default=false()),  # found by a second search, nearer than the first
     CheckConstraint("distance >= 0", name="distance_not_negative"),
     sqlite_with_rowid=False,  # the rows lie in the order of the primary key: one series is read in one sweep
+)
+
+set_distances = Table(
+    "set_distances",  # of three and more images of distinct classes
+    metadata,
+    Column("series_id", ForeignKey("series.id"), primary_key=True),
+    Column("images", String(400), primary_key=True),  # their ids, ascending, with commas between them
+    Column("distance", Double, nullable=False),
+    Column("residual", Double, nullable=False),
+    Column("collided", Boolean, nullable=False),
+    Column("passes", Double, nullable=False),
+    Column("worker_id", ForeignKey("workers.id"), nullable=False),
+    CheckConstraint("distance >= 0", name="set_distance_not_negative"),
+    sqlite_with_rowid=False,
 )
 
 findings = Table(

@@ -25,6 +25,7 @@ from robustness_core.engine.tasks import (
     Task,
 )
 from robustness_core.found import Found
+from robustness_core.optimal_loss import least_ball
 from robustness_core.spec import SeriesSpec
 
 
@@ -49,14 +50,26 @@ def compute(task: Task, machine: Machine) -> Answer:
     if task.kind == "hints":
         rows = [distance(np.broadcast_to(one, task.right.shape), task.right, task.series.layer) for one in task.left]
         return Hints(np.log(np.stack(rows))[None], 0.001)
+    if task.kind == "sets":
+        values = np.array([radius(one, task.series.layer) for one in task.left])
+        return Distances(_found(values), (), seconds=len(values) * 0.01)
     values = distance(task.left, task.right, task.series.layer)
     kept = []
     for place in np.argsort(values)[: task.keep]:
         image = np.moveaxis(task.left[place].astype(np.float32) / 255, -1, 0)
         kept.append(Kept(int(place), image, image, {"left": [1.0, 0.0]}))
-    count = len(task)
-    found = Found(values, np.zeros(count), np.ones(count, dtype=bool), np.full(count, 10.0))
-    return Distances(found, tuple(kept), seconds=count * 0.01)
+    return Distances(_found(values), tuple(kept), seconds=len(task) * 0.01)
+
+
+def radius(images: NDArray[np.uint8], layer: str) -> float:
+    """Of the least ball around a set's images, plus something of the layer: (T, H, W, C) uint8."""
+    apart = [distance(np.broadcast_to(one, images.shape), images, "") for one in images]
+    return least_ball(np.stack(apart))[0] + len(layer)
+
+
+def _found(values: NDArray[np.float64]) -> Found:
+    count = len(values)
+    return Found(values, np.zeros(count), np.ones(count, dtype=bool), np.full(count, 10.0))
 
 
 def describe(machine: Machine) -> Description:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from robustness_core.engine.scheduler import Block, Scheduler
 from robustness_core.engine.tasks import Distances, Kept
-from robustness_core.found import Finding, Found
+from robustness_core.found import Finding, Found, Set
 from robustness_core.spec import AuditSpec, SeriesSpec
-from store import Database, audits, distances, findings
+from store import Database, audits, distances, findings, sets
 from store.records import AuditRecord, NetworkRecord, PairSpec
 from worker.pace import Pace
 
@@ -49,15 +49,36 @@ class StoreResults:
             return Found.nothing(len(left), len(right)).distance
         return distances.matrix(self._db, known.id, left, right).distance
 
+    def sets(self, series: SeriesSpec) -> dict[Set, float]:
+        known = distances.find(self._db, series)
+        if known is None:
+            return {}
+        found = sets.find(self._db, [known.id], self._left_ids)[known.id]
+        return {places: one.distance for places, one in found.items()}
+
     def settled(self, series: SeriesSpec) -> bool:
         spec = self._audit.spec
         if isinstance(spec, PairSpec):
             return True
         known = distances.find(self._db, series)
-        return known is not None and bool(findings.find(self._db, [known.id], spec.sample))
+        if known is None:
+            return False
+        finding = findings.find(self._db, [known.id], spec.sample).get(known.id)
+        return finding is not None and finding.largest_set >= spec.search.sets
 
     def record(self, block: Block, answer: Distances) -> None:
         """Raises Fenced if the audit was taken away."""
+        if block.sets:
+            ids = [tuple(self._left_ids[place] for place in one) for one in block.sets]
+            sets.record(
+                self._db,
+                audit_id=self._audit.id,
+                attempt=self._audit.attempt,
+                series_id=self._id(block.series),
+                found=dict(zip(ids, answer.found.sets, strict=True)),
+                worker_id=self._worker_id,
+            )
+            return
         pairs = [(self._left_ids[i], self._right_ids[j]) for i, j in zip(block.left, block.right, strict=True)]
         counts = np.ones(len(block), dtype=bool)
         row: dict[str, Any] = {

@@ -81,6 +81,7 @@ class AuditRun:
             closed_form={layer.name for layer in network.layers if layer.affine},
             sample=sample,
             needed=isinstance(audit.spec, AuditSpec) and audit.spec.needed,
+            largest_set=audit.spec.search.sets if isinstance(audit.spec, AuditSpec) else 2,
             content=lambda: networks.weights(self._db, network.id),
             name=f"audit={audit.id}",
             urgent=audit.kind == "pair",

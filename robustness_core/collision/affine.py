@@ -16,11 +16,17 @@ def affine_collision(constraint: Constraint, originals: Tensor) -> Tensor:
     (the rule of numpy.linalg.matrix_rank), however small it is. `originals` (B, 2, n), float64 like the extractor of
     `constraint`. One Jacobian, that of any image, serves all pairs: (1 + m) / 2 passes, counted with the first pair.
     """
+    V = row_space(constraint, originals)
+    delta = -((originals[:, 0] - originals[:, 1]) @ V.mT) @ V / 2
+    return torch.stack([originals[:, 0] + delta, originals[:, 1] - delta], dim=1)
+
+
+def row_space(constraint: Constraint, originals: Tensor) -> Tensor:
+    """V^T of above: orthonormal directions that the features see, (rank, n)."""
     first = torch.zeros(1, dtype=torch.long, device=originals.device)
     J = constraint.jacobian_at_midpoint(originals[:1], first)[0]  # (H, -H)
     H = J[:, : originals.shape[2]]
     _, sigma, Vt = torch.linalg.svd(H, full_matrices=False)
     rounding = max(H.shape) * torch.finfo(sigma.dtype).eps
-    V = Vt[sigma > rounding * sigma[:1].clamp_min(torch.finfo(sigma.dtype).tiny)]
-    delta = -((originals[:, 0] - originals[:, 1]) @ V.mT) @ V / 2
-    return torch.stack([originals[:, 0] + delta, originals[:, 1] - delta], dim=1)
+    seen: Tensor = Vt[sigma > rounding * sigma[:1].clamp_min(torch.finfo(sigma.dtype).tiny)]
+    return seen

@@ -63,6 +63,10 @@ class Constraint:
             images = images.contiguous(memory_format=torch.channels_last)
         return extractor(images).to(images.dtype).flatten(1)[:count]  # type: ignore[no-any-return]
 
+    def of_images(self, points: Tensor) -> Tensor:
+        """A f of sets of T images, (B, T, n) -> (B, T, m), with its graph; no pass is counted."""
+        return self._of_images(points.flatten(0, 1), self.extractor).unflatten(0, points.shape[:2])  # type: ignore[no-any-return]
+
     def features(self, points: Tensor, rows: Tensor) -> Tensor:
         """A f of both images, (B, 2, m); one pass. `rows` (B,) are the places of these pairs in the count."""
         with torch.no_grad():

@@ -21,8 +21,8 @@ from robustness_core.engine.result import AuditResult, SeriesResult
 from robustness_core.engine.scheduler import Block, Pairs, Scheduler, Settings
 from robustness_core.engine.tasks import Answer, Distances, Failure, Machine, NetworkFile, Pixels, Task
 from robustness_core.errors import SpecError, StrataError
-from robustness_core.found import Finding, Floats, Found
-from robustness_core.optimal_loss import loss_curve
+from robustness_core.found import Finding, Floats, Found, FoundSet, Set
+from robustness_core.optimal_loss import curve_of, loss_curve
 from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.spec import AuditSpec, SampleSpec, SeriesSpec
 
@@ -61,6 +61,9 @@ class Results(Protocol):
 
     def known(self, series: SeriesSpec) -> Floats:
         """(L, R): the distances that are known, NaN elsewhere."""
+
+    def sets(self, series: SeriesSpec) -> Mapping[Set, float]:
+        """The distances of sets of three and more images that are known, by the places of their images."""
 
     def settled(self, series: SeriesSpec) -> bool:
         """Whether all that the curve of a series needs is known, and what it rests on."""
@@ -104,9 +107,9 @@ class Sample:
 class Question:
     """What the engine computes: each of `series`, all of one network, for every pair of images of `sample`.
 
-    `needed`: only the pairs that could change a curve, as far as can be guessed. `features` maps layer -> size nj,
-    `closed_form` are the affine layers. `content` reads the network's file for a process that lacks it. `name` stands
-    in the log; what is `urgent` goes before other work of the executor.
+    `largest_set`: and for sets of up to so many. `needed`: only the pairs that could change a curve, as far as can be
+    guessed. `features` maps layer -> size nj, `closed_form` are the affine layers. `content` reads the network's file
+    for a process that lacks it. `name` stands in the log; what is `urgent` goes before other work of the executor.
     """
 
     network: NetworkFile
@@ -115,6 +118,7 @@ class Question:
     closed_form: Collection[str]
     sample: Sample
     needed: bool = False
+    largest_set: int = 2
     content: Callable[[], bytes | None] = lambda: None
     name: str = "audit"
     urgent: bool = False
@@ -142,6 +146,8 @@ class Engine:
         self.scheduler = Scheduler(
             question.series, apart, missing, settings, question.closed_form,
             needed=question.needed, asked=question.sample.asked, drawn=question.sample.drawn,
+            classes=np.repeat(np.arange(len(question.sample.indices)), [len(one) for one in question.sample.indices]),
+            largest_set=question.largest_set,
         )  # fmt: skip
         self._question = question
         self._executor = executor
@@ -174,19 +180,21 @@ class Engine:
     def _next(self) -> Block | None:
         while (block := self.scheduler.next_task()) is None and (series := self.scheduler.waiting) is not None:
             # Others may have worked on it too.
-            self.scheduler.take_up(series, self._results.known(series), settled=self._results.settled(series))
+            known, sets = self._results.known(series), self._results.sets(series)
+            self.scheduler.take_up(series, known, sets, settled=self._results.settled(series))
             self._finish(series)
         return block
 
     def _task(self, block: Block) -> Task:
         question = self._question
+        left, right = question.sample.left, question.sample.right
         return Task(
             kind="distances" if block.kind == "collisions" else block.kind,
             network=replace(question.network, content=question.content()) if block.content else question.network,
             series=block.series,
             features=question.features[block.series.layer],
-            left=question.sample.left[block.left],
-            right=question.sample.right[block.right],
+            left=left[np.array(block.sets)] if block.sets else left[block.left],
+            right=right[block.right],
             batch=block.batch,
             keep=block.keep,
         )
@@ -278,6 +286,7 @@ class InMemory:
 
     def __init__(self, series: Sequence[SeriesSpec], asked: NDArray[np.bool_]):
         self.found = {one: Found.nothing(*asked.shape) for one in series}
+        self.found_sets: dict[SeriesSpec, dict[Set, FoundSet]] = {one: {} for one in series}
         self.findings: dict[SeriesSpec, Finding] = {}
         self._pairs = int(asked.sum())
 
@@ -287,10 +296,16 @@ class InMemory:
     def known(self, series: SeriesSpec) -> Floats:
         return self.found[series].distance
 
+    def sets(self, series: SeriesSpec) -> Mapping[Set, float]:
+        return {one: found.distance for one, found in self.found_sets[series].items()}
+
     def settled(self, series: SeriesSpec) -> bool:
         return False
 
     def record(self, block: Block, answer: Distances) -> None:
+        if block.sets:
+            self.found_sets[block.series] |= dict(zip(block.sets, answer.found.sets, strict=True))
+            return
         own, places = self.found[block.series], (block.left, block.right)
         nearer = ~(answer.found.distance >= own.distance[places])  # than nothing, too
         own.put((block.left[nearer], block.right[nearer]), answer.found[nearer])
@@ -348,7 +363,7 @@ def run_audit(
     computer = Computer(Machine(device, memory, precision=precision), {network_sha256: network})
     closed_form = {name for name, cut in layers.items() if cut.affine}
     file = NetworkFile(network_sha256, "", "", network.input_shape, None, None)
-    question = Question(file, series, sizes, closed_form, sample, needed=spec.needed)
+    question = Question(file, series, sizes, closed_form, sample, needed=spec.needed, largest_set=spec.search.sets)
     results = InMemory(series, sample.asked)
 
     def result() -> AuditResult:
@@ -364,9 +379,10 @@ def run_audit(
                     sizes[one.layer],
                     found,
                     spec.sample.pairs,
-                    loss_curve(spec.sample.graph(found.distance), budgets),
+                    curve_of(spec.sample.graph(found.distance), results.sets(one), budgets),
                     results.findings.get(one),
                     spec.needed,
+                    results.found_sets[one],
                 )
                 for one, found in zip(series, nested, strict=True)
             ),

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from robustness_core import __version__, datasets
 from robustness_core.checkpoints import load
-from robustness_core.collision import Collisions, find_collisions, hints, nearest
+from robustness_core.collision import Collisions, find_collisions, find_set_collisions, hints, nearest
 from robustness_core.collision.hints import MOST_ROWS
 from robustness_core.collision.memory import keep
 from robustness_core.collision.precision import fastest
@@ -38,7 +38,7 @@ from robustness_core.engine.tasks import (
     Task,
 )
 from robustness_core.errors import StrataError
-from robustness_core.found import Found
+from robustness_core.found import COLUMNS, Found
 from robustness_core.layers import cuts, extractor
 from robustness_core.layers.spectrum import lengths, spectrum
 from robustness_core.networks import Network, build
@@ -91,6 +91,9 @@ class Computer:
                 return Hints(self._hints(task, network), time.perf_counter() - start)
             if task.kind == "norms":
                 return self._norms(task, network)
+            if task.kind == "sets":
+                found = self._sets(task, network)
+                return Distances(found, (), time.perf_counter() - start)
             return self._distances(task, network, start)
         except Exception as error:
             return _failure(error)
@@ -124,6 +127,13 @@ class Computer:
             for preset, first in LOOKS[task.kind]
         ]
         return nearest(looks)
+
+    def _sets(self, task: Task, network: Network) -> Found:
+        B, T = task.left.shape[:2]
+        images = _tensor(task.left.reshape(-1, *task.left.shape[2:]), self._device)
+        found = find_set_collisions(self._search(task, network), images.unflatten(0, (B, T)), preset=task.series.preset)
+        columns: list[Any] = [getattr(found, name).cpu().numpy() for name in COLUMNS]
+        return Found(*columns)
 
     def _hints(self, task: Task, network: Network) -> Any:
         """Of more features than MOST_ROWS those of so many mixtures: they order pairs as all of them would."""

@@ -125,6 +125,17 @@ class Plan:
         ratio = np.where(own > best, own / np.maximum(best, np.finfo(float).tiny), 1.0)
         self._gap = Gap(len(places), float(ratio.mean()), float(np.quantile(ratio, 0.9)))
 
+    @property
+    def graph(self) -> Floats:
+        """Known distances as the optimal loss takes them."""
+        return self._graph(self._distance)
+
+    @property
+    def guessed(self) -> Floats:
+        """The same with a guess in place of what is not known."""
+        nothing = np.full_like(self._apart, np.inf)
+        return self._graph(self._filled(nothing if self._guess is None else np.exp(self._guess.mean)))
+
     def finding(self, *, exact: bool = False) -> Finding:
         """What the curve of this series rests on; `exact`: its distances come from a closed form."""
         known, guess = self.known, self._guess

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,17 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from robustness_core.errors import StrataError
-from robustness_core.found import Finding, Floats, Found
+from robustness_core.found import Finding, Floats, Found, FoundSet, Set
 from robustness_core.spec import AuditSpec, SeriesSpec
 
 NOTE = "Distances are upper bounds found by search; losses are lower bounds, in nats, on the optimal loss."
 
+SET = ("distance", "residual", "collided", "passes")  # of a FoundSet
 SIDES = ("left_indices", "right_indices")  # of two classes, in JSON
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesResult:
-    """What is found of the `pairs` pairs of one series, (L, R) as in SampleSpec; `loss` (E,) is its curve in nats.
+    """What is found of the `pairs` pairs of one series, (L, R) as in SampleSpec; `loss` (E,) is its curve in nats,
+    from pairs and `sets`, which are known by the places of their images, of more than two classes.
 
     Where another series of the audit found a nearer collision that is one of this series too (nesting.implies), its
     distance and residual stand here; passes are those of its own search. While pairs are unknown the curve is that of
@@ -37,6 +39,7 @@ class SeriesResult:
     loss: Floats
     finding: Finding | None = None
     needed: bool = False
+    sets: Mapping[Set, FoundSet] = field(default_factory=dict)
 
     @property
     def missing(self) -> int:
@@ -140,6 +143,7 @@ class AuditResult:
                     np.zeros(spec.epsilon.count) if one["loss"] is None else np.array(one["loss"]),
                     None if one.get("finding") is None else Finding.from_json(one["finding"]),
                     spec.needed,
+                    {tuple(each["images"]): FoundSet(*(each[name] for name in SET)) for each in one.get("sets", ())},
                 )
                 for layer in payload["layers"]
                 for one in layer["projections"]
@@ -186,6 +190,11 @@ def _projection(one: SeriesResult, mirrored: bool) -> dict[str, Any]:
         "finding": None if one.finding is None else one.finding.to_json(),
         "mean_passes": float(found.passes[known].mean()) if known.any() else None,
         "precisions": list(found.precisions),
+        **(
+            {"sets": [{"images": list(places), **asdict(each)} for places, each in one.sets.items()]}
+            if mirrored
+            else {}
+        ),
     }
 
 

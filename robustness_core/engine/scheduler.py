@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness_core.engine.plan import Places, Plan
+from robustness_core.engine.sets import SetPlan
 from robustness_core.engine.tasks import Answer, Distances, Failure, Hints, NeedsContent
 from robustness_core.errors import StrataError
-from robustness_core.found import Finding, Floats
+from robustness_core.found import Finding, Floats, Set
 from robustness_core.spec import SeriesSpec
 
 Pairs = Sequence[tuple[int, int]]  # places of a left and a right image in the sample
@@ -38,20 +39,22 @@ class Block:
 
     `again` searches pairs once more, `gap` those drawn to measure the search gap; `collisions`: only the images of
     pairs whose distances are known; `hints`: `left` and `right` are all images of each class. `keep` and `batch` as in
-    Task; `content`: the process that computes it lacks the network's file.
+    Task; `content`: the process that computes it lacks the network's file. Of kind `sets` the places are those of
+    `sets`, of one size, and `left` and `right` are empty.
     """
 
     series: SeriesSpec
-    kind: Literal["distances", "again", "gap", "collisions", "hints"]
+    kind: Literal["distances", "again", "gap", "collisions", "hints", "sets"]
     left: Places
     right: Places
+    sets: tuple[Set, ...] = ()
     keep: int = 0
     batch: int = 0
     tries: int = 1
     content: bool = False
 
     def __len__(self) -> int:
-        return len(self.left)
+        return len(self.sets) or len(self.left)
 
 
 class Scheduler:
@@ -61,7 +64,8 @@ class Scheduler:
     many pairs of each series are not known. `closed_form`: layers whose distances are exact. `needed`, and `asked` and
     `drawn`, (L, R) each, as in Plan.
     Of a series the hints come first, then its distances, then pairs are searched again that lie far above the guess,
-    then the search gap is measured.
+    then the search gap is measured, then sets of up to `largest_set` images are searched (SetPlan), `classes` (n,)
+    being those of the images.
     """
 
     def __init__(
@@ -75,6 +79,8 @@ class Scheduler:
         needed: bool = False,
         asked: NDArray[np.bool_] | None = None,
         drawn: NDArray[np.bool_] | None = None,
+        classes: NDArray[np.intp] | None = None,
+        largest_set: int = 2,
     ):
         self._waiting = deque(ordered(series))
         self._apart = apart
@@ -84,6 +90,8 @@ class Scheduler:
         self._needed = needed
         self._asked = np.ones(apart.shape, dtype=bool) if asked is None else asked
         self._drawn = drawn
+        self._classes = np.zeros(0, dtype=np.intp) if classes is None else classes
+        self._largest_set = largest_set
         self._open: dict[SeriesSpec, _Series] = {}
         self._again: deque[Block] = deque()
         self._first = True
@@ -120,20 +128,24 @@ class Scheduler:
         """The series to take up when `next_task` has nothing."""
         return self._waiting[0] if self._waiting else None
 
-    def take_up(self, series: SeriesSpec, distance: Floats, *, settled: bool = False) -> None:
-        """Hand out pairs of the `waiting` series: of `distance` (L, R) those that are NaN by now.
+    def take_up(
+        self, series: SeriesSpec, distance: Floats, sets: Mapping[Set, float] | None = None, *, settled: bool = False
+    ) -> None:
+        """Hand out pairs of the `waiting` series: of `distance` (L, R) those that are NaN by now; `sets` are known.
 
         `settled`: what its curve rests on is known already, of all that is wanted.
         """
         self._waiting.remove(series)
         plan = Plan(distance, self._apart, asked=self._asked, drawn=self._drawn, needed=self._needed)
         exact = series.layer in self._closed_form
-        one = _Series(plan, exact, worked=exact)
+        one = _Series(plan, exact, worked=exact, known_sets=sets or {})
+        if self._largest_set > 2:
+            one.steps.append("sets")
         missing = plan.left
         if settled and (self._needed or missing == 0):
             one.steps, one.worked, missing = [], False, 0
         elif plan.pairs <= self._settings.batch:
-            one.steps = ["distances"]
+            one.steps = [step for step in one.steps if step in ("distances", "sets")]
         elif one.exact and not self._needed:
             one.steps.remove("hints")
         self._left[series] = missing
@@ -147,7 +159,12 @@ class Scheduler:
     def finding(self, series: SeriesSpec) -> Finding | None:
         """What the curve of a complete series rests on; None where nothing was looked at."""
         one = self._open[series]
-        return one.plan.finding(exact=one.exact) if one.worked else None
+        if not one.worked:
+            return None
+        finding = one.plan.finding(exact=one.exact)
+        if one.sets is None:
+            return finding
+        return replace(finding, largest_set=self._largest_set, sets_until=one.sets.until)
 
     def close(self, series: SeriesSpec, lacking: Pairs = ()) -> None:
         """A complete series is done with, once the collisions of the `lacking` pairs have been searched."""
@@ -181,6 +198,8 @@ class Scheduler:
             return self._searched(series, "distances", places) if len(places) else None
         if one.asked:
             return None
+        if step == "sets":
+            return self._next_sets(series)
         one.asked = True
         if step == "hints":
             left, right = (np.arange(count) for count in self._apart.shape)
@@ -190,6 +209,21 @@ class Scheduler:
         blocks = [self._searched(series, step, part) for part in _parts(places, settings.batch)]
         self._again.extend(blocks[1:])
         return blocks[0]
+
+    def _next_sets(self, series: SeriesSpec) -> Block | None:
+        """The next block of sets; None while the answers of a round are waited for."""
+        one = self._open[series]
+        assert one.sets is not None
+        by_size: dict[int, list[Set]] = {}
+        for chosen in one.sets.take():
+            by_size.setdefault(len(chosen), []).append(chosen)
+        nowhere = np.empty(0, dtype=np.intp)
+        for size, of_size in sorted(by_size.items()):
+            at_once = max(1, 2 * self._settings.batch // size)
+            for begin in range(0, len(of_size), at_once):
+                part = tuple(of_size[begin : begin + at_once])
+                self._again.append(Block(series, "sets", nowhere, nowhere, part))
+        return self._again.popleft() if self._again else None
 
     def _searched(self, series: SeriesSpec, kind: Literal["distances", "again", "gap"], places: Places) -> Block:
         left, right = np.unravel_index(places, self._apart.shape)
@@ -214,8 +248,15 @@ class Scheduler:
                 if one.steps[0] != "distances":
                     one.steps.insert(0, "distances")
                 break
-            if one.exact:
-                one.steps = []
+            if one.steps[0] == "sets":
+                if one.sets is None:
+                    plan = one.plan
+                    one.sets = SetPlan(plan.graph, plan.guessed, self._classes, one.known_sets, self._largest_set)
+                if not one.sets.finished:
+                    break
+            elif one.exact:
+                one.steps = [step for step in one.steps if step == "sets"]
+                continue
             elif one.steps[0] != "distances":
                 one.places = one.plan.far() if one.steps[0] == "again" else one.plan.drawn()
                 if len(one.places):
@@ -244,6 +285,9 @@ class Scheduler:
     def _found(self, one: _Series, block: Block, answer: Distances) -> None:
         places, distance = self._places(block), answer.found.distance
         one.worked = True
+        if block.kind == "sets":
+            self._found_sets(one, block, answer.found.distance)
+            return
         if block.kind == "distances":
             one.plan.done(places, distance)
             one.seconds_a_pair = answer.seconds / len(block)
@@ -251,6 +295,11 @@ class Scheduler:
             return
         one.came.append((places, distance))
         self._back(block)
+
+    def _found_sets(self, one: _Series, block: Block, distance: Floats) -> None:
+        assert one.sets is not None
+        one.sets.done(block.sets, distance)
+        self._advance(block.series)
 
     def _back(self, block: Block) -> None:
         """A block of another search is back, for good or ill: once all are, what they found is taken in."""
@@ -281,6 +330,7 @@ class Scheduler:
         self._again.extendleft(replace(part, tries=block.tries + 1) for part in parts)  # at once, see what it is
 
     def _failed(self, block: Block, failure: Failure) -> None:
+        one = self._open[block.series]
         if block.kind == "hints":
             self._step(block.series)  # they only order the pairs, and say which are not needed
         elif failure.final and block.kind == "distances":
@@ -290,6 +340,8 @@ class Scheduler:
             self._again.append(replace(block, batch=batch, tries=block.tries + 1))
         elif block.kind == "collisions":  # pictures, not results: the audit does without them
             del self._open[block.series]
+        elif block.kind == "sets":  # the curve is a lower bound without them
+            self._found_sets(one, block, np.full(len(block), np.nan))
         elif block.kind in ("again", "gap"):  # what is found stands without them
             self._back(block)
         else:
@@ -313,7 +365,7 @@ class _Series:
 
     plan: Plan
     exact: bool = False
-    steps: list[Literal["hints", "distances", "again", "gap"]] = field(
+    steps: list[Literal["hints", "distances", "again", "gap", "sets"]] = field(
         default_factory=lambda: ["hints", "distances", "again", "gap"]
     )
     places: Places = field(default_factory=lambda: np.empty(0, dtype=np.intp))
@@ -322,6 +374,8 @@ class _Series:
     came: list[tuple[Places, Floats]] = field(default_factory=list)
     seconds_a_pair: float | None = None
     worked: bool = False
+    known_sets: Mapping[Set, float] = field(default_factory=dict)
+    sets: SetPlan | None = None
 
     @property
     def ended(self) -> bool:

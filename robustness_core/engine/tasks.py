@@ -47,6 +47,7 @@ class Task:
     """A block, B pairs of one series: their distances by one search; once more, `again`, by another; or the nearest of
     several, for the search `gap`.
 
+    Of kind `sets`, `left` (B, T, H, W, C) holds the images of each set, and `right` none: their distances.
     Of kind `hints` and `norms`, `left` (L) and `right` (R) are all images of each class: what hints at the distances of
     all their pairs, or the norms of an affine layer with the lengths of all pairs.
 
@@ -56,7 +57,7 @@ class Task:
     back too.
     """
 
-    kind: Literal["distances", "again", "gap", "hints", "norms"]
+    kind: Literal["distances", "again", "gap", "sets", "hints", "norms"]
     network: NetworkFile
     series: SeriesSpec
     features: int

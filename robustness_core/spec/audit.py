@@ -20,7 +20,8 @@ class AuditSpec:
     """An audit: a network, which images, which search; and the budgets of its curves, which are no part of it.
 
     `network` is the name of a network (or a path, for the command line). Audits that differ in `epsilon` alone are
-    equal and have one key. Up to ALL_UP_TO images of each of two classes all pairs are searched, whatever was asked.
+    equal and have one key. Sets have at most an image of each class. Up to
+    ALL_UP_TO images of each of two classes all pairs are searched, whatever was asked.
     """
 
     network: str
@@ -32,6 +33,8 @@ class AuditSpec:
         require(bool(self.network), "Choose a network.")
         if self.search.pairs != "all" and self.sample.size <= ALL_UP_TO and len(self.sample.classes) == 2:
             object.__setattr__(self, "search", replace(self.search, pairs="all"))
+        if self.search.sets > (most := len(self.sample.classes)):  # the images of a set are of distinct classes
+            object.__setattr__(self, "search", replace(self.search, sets=most))
 
     @classmethod
     def of(cls, network: str, **named: Any) -> Self:

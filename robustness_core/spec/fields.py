@@ -175,6 +175,18 @@ FIELDS: Mapping[str, Field] = {
             options=PAIRS,
         ),
         Field(
+            name="sets",
+            keys=("sets",),
+            flag="--sets",
+            label="Sets",
+            help="Of more than two classes: collisions of up to so many images at once, which pairs cannot tell; 2 for "
+            "pairs alone, whose loss is at most log 2.",
+            words=lambda spec: [spec.search.sets] if spec.search.sets != 2 else [],
+            default=2,
+            least=2,
+            argument=_INT,
+        ),
+        Field(
             name="split",
             keys=("split",),
             flag="--split",

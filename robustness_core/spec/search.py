@@ -88,7 +88,8 @@ class SearchSpec:
 
     `m` holds one or more projection dimensions; None stands for "no projection". Projection i uses the seed
     `seed + i`, so asking for one more projection keeps the others. `pairs`: all, or those needed for the curves, which
-    are the pairs that could change one as far as can be guessed (engine.plan). Raises SpecError.
+    are the pairs that could change one as far as can be guessed (engine.plan). `sets`: of more than two classes
+    collisions of up to so many images at once are looked for (engine.sets); 2: pairs alone. Raises SpecError.
     """
 
     layers: tuple[str, ...]
@@ -99,6 +100,7 @@ class SearchSpec:
     preset: str = "default"
     threat: Threat = PAPERS
     pairs: str = "all"
+    sets: int = 2
 
     def __post_init__(self) -> None:
         for name in ("layers", "m"):  # JSON gives lists
@@ -117,6 +119,10 @@ class SearchSpec:
             f"The number of projections N is {self.projections}; it must be a whole number from 1 to 1000.",
         )
         check_seed(self.seed, " of the projections")
+        require(
+            is_int(self.sets) and self.sets >= 2,
+            f"Sets are of 2 or more images, a whole number; {self.sets} is none.",
+        )
         require(self.pairs in PAIRS, f"The pairs {self.pairs!r} are not one of {', '.join(PAIRS)}.")
         check_method(self.method, self.preset, self.threat)
 
@@ -165,7 +171,8 @@ class SearchSpec:
             "method": self.method,
             "preset": self.preset,
         }
-        return named | threat_identity(self.threat) | ({"pairs": self.pairs} if self.pairs != "all" else {})
+        more = ({"pairs": self.pairs} if self.pairs != "all" else {}) | ({"sets": self.sets} if self.sets != 2 else {})
+        return named | threat_identity(self.threat) | more
 
 
 def too_large_words(too_large: Sequence[tuple[str, int]], features: Mapping[str, int]) -> str:

@@ -495,7 +495,7 @@ def test_report_is_whole_safe_and_its_command_asks_the_same(db) -> None:
     command.add_arguments(parser)
     asked = parser.parse_args(shlex.split(report.command(spec, network), comments=True)[4:])
     assert (asked.layers, asked.m, asked.seed) == ("conv1,logits", ["none"], 3)
-    assert (asked.samples, asked.preset, asked.epsilon, asked.classes) == (5, "fast", "0:8:81", [3, 7])
+    assert (asked.samples, asked.preset, asked.epsilon, asked.classes) == (5, "fast", "0:8:81", ["3", "7"])
 
 
 def test_the_pair_stays_open_on_the_way_through_other_screens(db, open_screen) -> None:

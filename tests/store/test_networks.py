@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from store import Database, Fenced, StoreError, audits, distances, networks, workers
+from robustness_core.found import Finding, FoundSet
+from store import Database, Fenced, StoreError, audits, distances, findings, networks, sets, workers
 from store.records import Dependents
 from testing import world
 
@@ -70,6 +71,9 @@ def test_removing_a_network_takes_all_that_depends_on_it_and_nothing_else(db: Da
         assert running is not None
         series = distances.series(db, spec.search.series(network.sha256, network.features)[0])
         world.block(db, running, series.id, left, right)
+        mine = {"audit_id": running.id, "attempt": running.attempt, "series_id": series.id}
+        findings.put(db, **mine, sample=spec.sample, finding=Finding(9, 9))
+        sets.record(db, **mine, found={(1, 2, 3): FoundSet(1.0, 0.0, True, 9.0)}, worker_id=worker.id)
     assert networks.dependents(db, gone.id) == Dependents(audits=1, series=1, distances=9)
     late = audits.recent(db, state="running")[-1]
 

@@ -15,7 +15,7 @@ from robustness_core.engine.tasks import Answer, Distances, Failure, Hints, Mach
 from robustness_core.errors import DatasetError
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.spec import SeriesSpec
-from store import Database, StoreError, audits, distances, findings, images, networks, tables, workers
+from store import Database, StoreError, audits, distances, findings, images, networks, sets, tables, workers
 from store.records import AuditRecord, PairSpec
 from testing import fakes, search
 from testing.fakes import Inline, expected, matrix, sample, series
@@ -516,3 +516,36 @@ def test_a_distance_is_replaced_by_a_nearer_one_of_another_search_and_its_collis
     finding = findings.find(db, [record.id], spec.sample)[record.id]
     assert finding.nearer == 1
     assert finding.again >= 1
+
+
+def test_an_audit_of_three_classes_shares_what_two_of_them_know(db: Database, inline: Inline) -> None:
+    worker = fakes.worker(db, inline)
+    audits.submit(db, audit(samples=4))  # of classes 3 and 7
+    worker.serve()
+    before = inline.pairs
+    spec = audit(classes=(1, 3, 7), samples=4, sets=3)
+    asked = audits.submit(db, spec)
+    assert asked.total == 2 * 3 * 16
+    worker.serve()
+    assert audits.get(db, asked.id).state == "done"
+    assert inline.pairs - before == 2 * 2 * 16
+    indices = np.concatenate(spec.sample.indices(datasets.load("mnist-5k").labels)).tolist()
+    by_index = images.ids(db, "mnist-5k", "train", indices)
+    every = [by_index[index] for index in indices]
+    pixels = images.get(db, every)
+    for one in series(db, spec):
+        stored = distances.find(db, one)
+        assert stored is not None
+        known = sets.find(db, [stored.id], every)[stored.id]
+        assert known
+        for places, found in known.items():
+            assert len({place // 4 for place in places}) == len(places) == 3
+            chosen = np.stack([pixels[every[place]].pixels for place in places])
+            assert found.distance == pytest.approx(search.radius(chosen, one.layer))
+        finding = findings.find(db, [stored.id], spec.sample)[stored.id]
+        assert (finding.largest_set, finding.pairs, finding.searched) == (3, 48, 48)
+        assert finding.sets_until > 0
+    computed = len(inline.tasks)
+    audits.submit(db, spec)
+    worker.serve()
+    assert all(task.keep for task in inline.tasks[computed:])  # pictures of its closest pairs at most
