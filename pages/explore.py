@@ -377,7 +377,7 @@ def _draw_bars(view: View, shown: Shown, one: reading.Reading) -> None:
     alt = f"{_title(one)}: {shown.bars} of each layer"
     figure = _bars(view, shown, one, dark=screen.dark())
     screen.show(figure, f"by_layer{name}", f"strata-layers{name}-{one.answer.spec.key[:8]}", alt)
-    captions.show(_bars_caption(shown, one))
+    captions.show(_bars_caption(view, shown, one))
 
 
 def _bars(view: View, shown: Shown, one: reading.Reading, *, dark: bool = False) -> go.Figure:
@@ -404,7 +404,8 @@ def _errors(view: View, shown: Shown, *, dark: bool = False) -> go.Figure | None
 def _errors_caption(view: View) -> Caption:
     network = view.question.network
     return Caption(
-        f"Errors of {network.name} on {images_of(view.question.spec)}, asked for these two classes only.",
+        f"Errors of {network.name} on {images_of(view.question.spec)}, asked for these two classes only."
+        f"{captions.in_doubt(network)}",
         "Solid: the share that FAB misleads "
         "with a perturbation of at most ε, within the pixel range. Dashed: the share on which every classifier errs "
         f"that sees {network.layers[-1].name} alone, a lower bound from found collisions, which may leave the pixel "
@@ -459,7 +460,7 @@ def _caption(view: View, shown: Shown, one: reading.Reading) -> Caption:
     return Caption(settings.first, " ".join(sentences))
 
 
-def _bars_caption(shown: Shown, one: reading.Reading) -> Caption:
+def _bars_caption(view: View, shown: Shown, one: reading.Reading) -> Caption:
     """What the bars are, and what their whiskers."""
     what = f"loss at ε = {shown.at:g}"
     if shown.bars == question.HALF:
@@ -474,7 +475,7 @@ def _bars_caption(shown: Shown, one: reading.Reading) -> Caption:
     if not all(curve.known for curve in one.curves):
         bounds += " Of a layer marked ? nothing is known yet."
     return Caption(
-        f"{_title(one)}: {what}{whiskers}.",
+        f"{_title(one)}: {what}{whiskers}.{captions.in_doubt(view.question.network)}",
         f"Below each layer stands the change from the one before: {meaning}. Found distances make every loss a lower "
         f"bound, and every ε½ an upper one.{captions.one_serves_all(one)}{bounds}",
     )
@@ -708,7 +709,7 @@ def _report(view: View, shown: Shown) -> str:
         said += [
             f"{_title(one)}: {reading.ABOUT[one.m is None]}",
             str(_caption(view, shown, one)),
-            str(_bars_caption(shown, one)),
+            str(_bars_caption(view, shown, one)),
         ]
     if _errors(view, shown) is not None:
         said.append(str(_errors_caption(view)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import streamlit as st
 
 from charts import captions
@@ -28,15 +29,38 @@ def of_question(answer: Answer, curves: Sequence[Curve], network: NetworkRecord,
 
     `drawn`: what the figure draws of several projections.
     """
-    doubt = " (normalisation not settled)" if words.normalisation_doubt(network) else ""
+    doubt = f" ({open_})" if (open_ := words.not_settled(network)) else ""
     caption = captions.caption(answer.spec, curves, _version(answer), drawn=drawn, doubt=doubt)
-    return Caption(caption.first + doubts([network]), caption.more + resting.sentences(answer))
+    return Caption(caption.first + doubts([network]), caption.more + unverified(answer) + resting.sentences(answer))
+
+
+def unverified(answer: Answer) -> str:
+    """A sentence, after a space, on layers where the search failed for a part of the pairs."""
+    shares: dict[str, float] = {}
+    for (layer, _), group in answer.groups.items():
+        found = np.concatenate([one.matrix.collided[one.matrix.known] for one in group])
+        if len(found):
+            shares[layer] = max(shares.get(layer, 0.0), 1.0 - float(found.mean()))
+    said = ", ".join(f"{layer} ({share:.0%})" for layer, share in shares.items() if share >= 0.005)
+    if not said:
+        return ""
+    return f" Pairs without a verified collision stand at their midpoints, which shows no robustness: {said}."
 
 
 def doubts(networks: Sequence[NetworkRecord]) -> str:
-    """A sentence, after a space, for each network of which something is not settled: its figures rest on it."""
+    """A sentence, after a space, for each network of which something is not settled: its figures rest on it.
+
+    And for each at whose layers gradients vanish.
+    """
     read = "".join(
-        f" The architecture of {network.name} is not settled: {doubt}; as another it has other distances."
+        f" The gradient of {network.name} vanishes at {flat}: a search finds nothing near there, which says nothing of "
+        "robustness."
+        for network in networks
+        if (flat := words.vanishing(network))
+    )
+    read += "".join(
+        f" The architecture of {network.name} is not settled: {doubt}; as another it has other distances"
+        f"{f' ({rival})' if (rival := words.rival(network)) else ''}."
         for network in networks
         if (doubt := words.architecture_doubt(network))
     )
@@ -46,6 +70,11 @@ def doubts(networks: Sequence[NetworkRecord]) -> str:
         for network in networks
         if (doubt := words.normalisation_doubt(network))
     )
+
+
+def in_doubt(network: NetworkRecord) -> str:
+    """The same in a few words, for a figure that stands below one which says it in full."""
+    return f" {open_.capitalize()}." if (open_ := words.not_settled(network)) else ""
 
 
 def band_of(one: Reading) -> str:
@@ -89,7 +118,7 @@ def settings(answer: Answer) -> str:
 def in_short(answer: Answer, network: NetworkRecord) -> str:
     """Of which network and layers a figure is, and its settings, for a figure that stands below the first."""
     layers = ", ".join(f"{layer} (nj = {network.features[layer]:,})" for layer in answer.spec.search.layers)
-    doubt = "; its normalisation is not settled" if words.normalisation_doubt(network) else ""
+    doubt = f"; {open_}" if (open_ := words.not_settled(network)) else ""
     return f"{layers} of {network.name}; {settings(answer)}{doubt}"
 
 

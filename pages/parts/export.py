@@ -66,6 +66,7 @@ def settings(part: Part, answer: Answer | None = None) -> dict[str, Any]:
         "architecture": network.architecture,
         "normalisation": None if network.mean is None else {"mean": network.mean, "std": network.std},
         "normalisation_doubt": words.normalisation_doubt(network),
+        "architecture_doubt": words.architecture_doubt(network),
         "method_version": series.method_version,
         "devices": answer.devices,
         "versions": answer.versions,

@@ -35,6 +35,8 @@ def section(db: Database, network: NetworkRecord) -> None:
                 "network says so until it is confirmed or corrected here."
             )
         )
+    if rival := words.rival(network):
+        st.caption(screen.escape(f"A quick audit of the other reading ({_rival(network)}): {rival}."))
     with st.popover("Confirm or correct the normalisation" if doubt else "Correct the normalisation"):
         _offer(db, network, doubt)
 
@@ -62,6 +64,11 @@ def _architecture(db: Database, network: NetworkRecord) -> None:
                 st.error("Choose an architecture.")
             else:
                 _reread(db, network, str(chosen))
+
+
+def _rival(network: NetworkRecord) -> str:
+    other = words.part(words.part(network.card, "inspected"), "rival")
+    return f"{other.get('architecture')}; {other.get('normalisation_name')}"
 
 
 def _sure(db: Database, network: NetworkRecord) -> None:

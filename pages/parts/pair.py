@@ -421,5 +421,5 @@ def residual_words(residual: float, collided: bool) -> str:
         return f"Verified collision: relative residual {residual:.1e} (at most {TOLERANCE:g})."
     return (
         f"No collision was verified (relative residual {residual:.1e}, above {TOLERANCE:g}); the distance shown is "
-        "that of the midpoint, which always collides."
+        "that of the midpoint, which always collides: nothing nearer was found, and no robustness is shown."
     )

@@ -120,7 +120,7 @@ def training(network: NetworkRecord) -> str:
     """How a network was trained, from its card: PGD, ε = 2, on mnist; of an uploaded one, that it is one."""
     said = _training(network)
     said = f"uploaded, {said}" if network.source == "upload" else said
-    return f"{said}; normalisation not settled" if normalisation_doubt(network) else said
+    return f"{said}; {open_}" if (open_ := not_settled(network)) else said
 
 
 def normalisation(network: NetworkRecord) -> str:
@@ -147,6 +147,24 @@ def normalisation_doubt(network: NetworkRecord) -> str:
 def architecture_doubt(network: NetworkRecord) -> str:
     """Why the architecture of an upload is not settled, as a clause; empty where it is."""
     return str(part(network.card, "inspected").get("architecture_doubt", ""))
+
+
+def not_settled(network: NetworkRecord) -> str:
+    """What of an upload is not settled, in a few words; empty where all is."""
+    doubts = {"architecture": architecture_doubt(network), "normalisation": normalisation_doubt(network)}
+    found = [name for name, doubt in doubts.items() if doubt]
+    return f"{' and '.join(found)} not settled" if found else ""
+
+
+def rival(network: NetworkRecord) -> str:
+    """How far the distances of a few pairs differ in the reading that is not told apart, as a clause; mostly empty."""
+    return str(part(part(network.card, "inspected"), "rival").get("words", "")) if not_settled(network) else ""
+
+
+def vanishing(network: NetworkRecord) -> str:
+    """The layers of an upload at which the gradient vanishes, so that no search moves there; mostly empty."""
+    found = part(network.card, "inspected").get("vanishing")
+    return ", ".join(map(str, found)) if isinstance(found, list) else ""
 
 
 def _training(network: NetworkRecord) -> str:

@@ -47,7 +47,9 @@ _TIE = 8e10  # multiplications that telling tied normalisations apart may cost: 
 _ALIKE = 0.5  # over the root of the number of images: accuracies nearer than this are those of a tie
 _TURNED, _WELL = 500, 0.6  # images for which other orders are tried, and the accuracy that shows one
 _FIRST = 1000
-_PROBES = 4  # random images on which gradients are looked at
+_PROBES = 5  # images on which gradients are looked at
+_ROUNDING = 1e-4  # of features: a change below it is none
+_STILL = 1e-3  # of the change of features between two images: gradients that foretell less have vanished
 _SAID = 0.003  # of accuracy, between what a file says and what was measured of the right reading
 _LIKELIEST = 21  # trials of the likeliest architectures that are held against what the file says
 _ODD = 0.004  # of accuracy, by which a geometry must answer better for each unit of its cost
@@ -476,19 +478,31 @@ def broken_on(network: Network) -> list[str]:
     return [name for name, logits in answers.items() if not logits.isfinite().all()]
 
 
-def still(network: Network) -> list[str]:
-    """The main layers whose gradient is zero on all of a few random images: no search can move there."""
-    names = layers.main_layers(network, network.input_shape)
-    images = torch.rand((_PROBES, *network.input_shape), generator=torch.Generator().manual_seed(0)).requires_grad_()
+def still(network: Network, dataset: str | None = None) -> list[str]:
+    """The main layers whose gradient says nothing of how their features change from image to image.
+
+    Gradients of random sums of features, at a few images of the data set (random ones without), times the distance to
+    the next image: where that is under a thousandth of the change, no search can move (signs, saturated sigmoids).
+    """
+    data = _few(dataset, network.input_shape).requires_grad_()
+    apart = (data[1:] - data[:-1]).detach().flatten(1).norm(dim=1)
     found = []
-    for name in names:
-        features = layers.extractor(network, name, network.input_shape)(images)
-        if features.requires_grad:
-            weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(1))
-            (slope,) = torch.autograd.grad((features * weights).sum(), images)
-        if not features.requires_grad or not slope.any():
+    for name in layers.main_layers(network, network.input_shape):
+        features = layers.extractor(network, name, network.input_shape)(data).flatten(1)
+        sums = features @ torch.randn(features.shape[1], generator=torch.Generator().manual_seed(1))
+        change = (sums[1:] - sums[:-1]).detach().abs()
+        slope = torch.autograd.grad(sums.sum(), data)[0] if sums.requires_grad else torch.zeros_like(data)
+        moved = change > _ROUNDING * features.detach()[1:].norm(dim=1)
+        if bool((moved & (slope[:-1].flatten(1).norm(dim=1) * apart < _STILL * change)).any()):
             found.append(name)
     return found
+
+
+def _few(dataset: str | None, shape: Sequence[int]) -> Tensor:
+    """A few images (B, C, H, W), those of a data set if it has that shape."""
+    if dataset is not None and datasets.get(dataset).input_shape == tuple(shape):
+        return torch.from_numpy(datasets.to_float(datasets.load(dataset, "test").pixels[:_PROBES]))
+    return torch.rand((_PROBES, *shape), generator=torch.Generator().manual_seed(0))
 
 
 def cuts(network: Network) -> list[layers.Cut]:

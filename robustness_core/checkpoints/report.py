@@ -26,7 +26,11 @@ from robustness_core.checkpoints.identify import (
 from robustness_core.files import check_normalisation
 from robustness_core.networks import Network
 
+_LARGEST_AUDITED = 2e7  # multiplications an image of a network whose layers a quick audit takes about a second each
 _FAR_FROM_SAID = 0.02  # of accuracy, between what was measured and what the file says
+
+# Distances of a few pairs in two readings of a file, on images of a data set, as JSON (sandbox.rivals).
+Audit = Callable[[Network, Network, str], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,12 @@ def inspect(
     largest: int = containers.LARGEST_FILE,
     deadline: float = math.inf,
     understood: Callable[[], None] = lambda: None,
+    audit: Audit | None = None,
 ) -> tuple[dict[str, Any], Network]:
     """What a file is, as JSON (see `report`), and the network. Raises CheckpointError with one sentence.
 
     `deadline` is a time.process_time(), in CPU seconds, after which no further comparison is begun; `understood` is
-    called once the file is parsed and only measuring is left.
+    called once the file is parsed and only measuring is left. `audit` compares two readings that are not told apart.
     """
     check_normalisation(hints.mean, hints.std)
     contents = containers.read(path, largest=largest)
@@ -72,14 +77,17 @@ def inspect(
     chosen = compare(found, dataset=hints.dataset, scores=contents.scores, deadline=deadline)
     network = chosen.trials[0].network()
     network.format, network.sha256 = contents.format, sha256(path)
-    return report(contents, chosen, network, hints.stage), network
+    return report(contents, chosen, network, hints.stage, audit), network
 
 
-def report(contents: containers.Contents, chosen: Choice, network: Network, stage: str | None) -> dict[str, Any]:
+def report(
+    contents: containers.Contents, chosen: Choice, network: Network, stage: str | None, audit: Audit | None = None
+) -> dict[str, Any]:
     """The JSON of `inspect`. Names out of the file appear only escaped, in `stages` and `warnings`."""
     best = chosen.trials[0]
     found_cuts = cuts(network)
     states = [containers.shown(state.path) for state in contents.states]
+    rival, flat = _rival_json(chosen, audit), still(network, chosen.dataset)
     return {
         "format": contents.format,
         "container": contents.container,
@@ -91,6 +99,8 @@ def report(contents: containers.Contents, chosen: Choice, network: Network, stag
         "normalisation_name": best.convention,
         "normalisation_doubt": _doubt(chosen),
         "architecture_doubt": _architecture_doubt(chosen),
+        "rival": rival,
+        "vanishing": flat,
         "accuracy": best.accuracy if chosen.dataset else None,
         "images": best.images,
         "dataset": chosen.dataset,
@@ -100,7 +110,7 @@ def report(contents: containers.Contents, chosen: Choice, network: Network, stag
         "layers": _layers_json(found_cuts, network.input_shape),
         "candidates": [_trial_json(trial) for trial in _distinct(chosen.trials)[:8]] if chosen.dataset else [],
         "scores": {containers.shown(name): value for name, value in contents.scores.items()},
-        "warnings": [*chosen.warnings, *_warnings(chosen, network, states), *_said(chosen, contents)],
+        "warnings": [*chosen.warnings, *_warnings(chosen, network, states, rival, flat), *_said(chosen, contents)],
     }
 
 
@@ -171,20 +181,44 @@ def _doubt(chosen: Choice) -> str:
 
 def _architecture_doubt(chosen: Choice) -> str:
     """Why the architecture is not settled, as a clause; empty where it is."""
+    return _other_architecture(chosen)[0]
+
+
+def _other_architecture(chosen: Choice) -> tuple[str, Trial | None]:
+    """A reading in another architecture that is not told apart from the best, and the clause that says so."""
     best = chosen.trials[0]
     if not chosen.dataset or chosen.by_chance:
-        return ""
+        return "", None
     shared = [t for t in chosen.trials[1:] if t.images >= FEWEST and t.images in best.history]
     better = max(shared, key=lambda t: t.accuracy - best.history[t.images], default=None)
     if better is not None and better.accuracy > best.history[better.images]:
         return (
             f"another reading answers more of {better.images} images rightly, {better.accuracy:.4f} against "
             f"{best.history[better.images]:.4f}: {better.candidate.architecture} ({better.convention})"
-        )
+        ), better
     others = [t for t in shared if t.candidate.architecture != best.candidate.architecture]
     if near := [t for t in others if t.accuracy >= best.history[t.images] - 0.01]:
-        return f"another architecture fits the weights nearly as well: {near[0].candidate.architecture}"
-    return ""
+        return f"another architecture fits the weights nearly as well: {near[0].candidate.architecture}", near[0]
+    return "", None
+
+
+def _rival_json(chosen: Choice, audit: Audit | None) -> dict[str, Any] | None:
+    """The reading that is not told apart from the best, with distances in both; None where nothing is in doubt.
+
+    `words` say by what the mean distances of the first layers are multiplied.
+    """
+    best, other = chosen.trials[0], _other_architecture(chosen)[1]
+    if other is None and _doubt(chosen):
+        other = next((t for t in chosen.trials[1:] if t.candidate.architecture == best.candidate.architecture), None)
+    if other is None or audit is None or chosen.dataset is None or best.cost > _LARGEST_AUDITED:
+        return None
+    found = audit(best.network(), other.network(), chosen.dataset)
+    if not found:
+        return None
+    times = ", ".join(f"{sum(one['other']) / sum(one['distance']):.2f} ({one['name']})" for one in found)
+    pairs = len(found[0]["distance"])
+    words = f"the mean distance of {pairs} pairs is {times} times what it is here"
+    return {**_trial_json(other), "layers": found, "words": words}
 
 
 def _alike(dataset: str | None) -> str:
@@ -205,7 +239,9 @@ def _said(chosen: Choice, contents: containers.Contents) -> list[str]:
     ]
 
 
-def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[str]:
+def _warnings(
+    chosen: Choice, network: Network, states: Sequence[str], rival: dict[str, Any] | None, flat: Sequence[str]
+) -> list[str]:
     best = chosen.trials[0]
     found = list(best.candidate.notes)
     zero = [name for name, p in network.named_parameters() if p.numel() and not p.any() and name.endswith("weight")]
@@ -218,9 +254,9 @@ def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[s
         )
     if strange := broken_on(network):
         found.append(f"The network answers NaN or infinity for {' and '.join(strange)}: a search may end there.")
-    if flat := still(network):
+    if flat:
         found.append(
-            f"The gradient vanishes at {', '.join(flat[:5])} on all images tried: a search finds nothing there, which "
+            f"The gradient vanishes at {', '.join(flat[:5])} on images tried: a search finds nothing near there, which "
             f"says nothing of robustness."
         )
     if chosen.dataset and best.spread <= 1e-7:
@@ -237,6 +273,11 @@ def _warnings(chosen: Choice, network: Network, states: Sequence[str]) -> list[s
     if doubt := _doubt(chosen):
         found.append(
             f"The normalisation ({best.convention}) is not settled: {doubt}; give the right one if you know it."
+        )
+    if rival is not None:
+        found.append(
+            f"A quick audit: as the other reading ({rival['architecture']}; {rival['normalisation_name']}), "
+            f"{rival['words']}."
         )
     if len(states) > 1:
         found.append(

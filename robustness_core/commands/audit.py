@@ -141,4 +141,6 @@ def _table(result: AuditResult) -> str:
         "Distances are upper bounds found by search; losses are lower bounds, in nats "
         "(at most log 2 = 0.6931, as far as pairs tell)."
     )
+    if any(not one.found.collided[one.found.known].all() for one in result.series):
+        lines.append("Pairs that did not collide stand at their midpoints: nothing was found, no robustness is shown.")
     return "\n".join(lines)

@@ -13,6 +13,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def main() -> int:
 def _look(request: dict[str, Any], limits: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The report, or a refusal of one sentence. Nothing that reads files is imported before the limits hold."""
     from robustness_core.checkpoints import clean_copy, report
+    from robustness_core.sandbox import rivals
 
     def understood() -> None:
         (folder / "understood").touch()
@@ -41,12 +43,14 @@ def _look(request: dict[str, Any], limits: dict[str, Any], folder: Path) -> dict
         import torch
 
         torch.set_num_threads(min(2, os.cpu_count() or 1))
+        begun = time.process_time()
         found, network = report.inspect(
             Path(request["path"]),
             report.Hints(**request["hints"]),
             largest=limits["largest"],
-            deadline=time.process_time() + limits["measuring"],
+            deadline=begun + limits["measuring"],
             understood=understood,
+            audit=partial(rivals.distances, deadline=begun + (limits["measuring"] + limits["whole"]) / 2 - 1.0),
         )
         if request["copy"]:
             (folder / "copy.safetensors").write_bytes(clean_copy(network))

@@ -106,6 +106,9 @@ def test_real_files_are_measured_on_a_machine_without_data(
         assert "answer as well within the noise" in report["normalisation_doubt"]
         assert right in found
     assert bool(report["normalisation_doubt"]) == any("is not settled" in one for one in report["warnings"])
+    unsettled = bool(report["normalisation_doubt"] or report["architecture_doubt"])
+    assert (report["rival"] is not None) == (unsettled and not report["architecture"].startswith("resnet20"))
+    assert (report["rival"] is not None) == any("A quick audit" in one for one in report["warnings"])
 
 
 @needs_uploads
@@ -283,13 +286,19 @@ def test_transposed_images_and_another_order_of_the_classes_are_seen(
 
 
 def test_a_gradient_that_vanishes_is_told(tmp_path: Path) -> None:
-    """Saturated sigmoids, and truth values that come back as numbers."""
+    """Saturated sigmoids, and truth values that come back as numbers; not units that are dead, which collide."""
+    torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.Sigmoid(), nn.Linear(8, 10))
-    nn.init.constant_(network[1].bias, 1e4)
     path = tmp_path / "upload.pt"
-    path.write_bytes(hostile.zipped(network.state_dict()))
-    report, _ = inspect(path, Hints(dataset="mnist-5k", architecture="flatten, fc 8, sigmoid, fc 10"))
-    assert any(warning.startswith("The gradient vanishes at fc1, logits") for warning in report["warnings"])
+    for weight, bias, vanishing in ((1.0, 0.0, []), (1e5, 0.0, ["fc1", "logits"]), (1.0, 1e4, [])):
+        state = {name: one.clone() for name, one in network.state_dict().items()}
+        state["1.weight"] *= weight
+        state["1.bias"] += bias
+        path.write_bytes(hostile.zipped(state))
+        report, _ = inspect(path, Hints(dataset="mnist-5k", architecture="flatten, fc 8, sigmoid, fc 10"))
+        assert report["vanishing"] == vanishing
+        assert any(one.startswith("The gradient vanishes at fc1") for one in report["warnings"]) == bool(vanishing)
+        assert any("the same answer" in one for one in report["warnings"]) == bool(bias)
     n = helper.make_node
     made = hostile.linear(
         n("Greater", ["x", "h"], ["g"]), n("Cast", ["g"], ["z"], to=1), source="z", tensors={"h": np.float32(0.5)}

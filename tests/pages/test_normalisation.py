@@ -72,6 +72,30 @@ def test_settings_of_a_download_and_a_report_say_it_too(doubtful, db) -> None:
     assert "--mean 0.5 --std 0.25 " in report.command(doubtful.spec, replace(network, mean=(0.5,), std=(0.25,)))
 
 
+def test_an_architecture_in_doubt_is_said_with_what_the_other_reading_changes(db) -> None:
+    rival = {"words": "the mean distance of 5 pairs is 1.17 (conv1) times what it is here"}
+    network = synthetic.network(db, card={"inspected": {"architecture_doubt": "another fits", "rival": rival}})
+    assert words.training(network).endswith("; architecture not settled")
+    assert captions.in_doubt(network) == " Architecture not settled."
+    said = captions.doubts([network])
+    assert "another fits; as another it has other distances (the mean distance of 5 pairs is 1.17 (conv1)" in said
+    settled = replace(network, card={"inspected": {"architecture_doubt": "", "rival": rival}})
+    assert words.rival(settled) == captions.in_doubt(settled) == captions.doubts([settled]) == ""
+
+
+def test_layers_whose_search_finds_nothing_are_named(doubtful, db) -> None:
+    """The made-up distances hold one pair a layer that did not collide."""
+    network = networks.by_name(db, NAME)
+    answer = known.answer(db, doubtful.spec, network)
+    share = 1 / next(iter(answer.groups.values()))[0].matrix.distance.size
+    said = captions.unverified(answer)
+    assert ("stand at their midpoints, which shows no robustness" in said) == (share >= 0.005)
+    none = [replace(one, matrix=replace(one.matrix, collided=~one.matrix.known)) for one in answer.groups["conv1", 10]]
+    assert "conv1 (100%)" in captions.unverified(replace(answer, groups={("conv1", 10): none}))
+    flat = replace(network, card={"inspected": {"vanishing": ["fc1", "logits"]}})
+    assert captions.doubts([flat]).startswith(f" The gradient of {NAME} vanishes at fc1, logits: ")
+
+
 @pytest.mark.parametrize(
     ("inspected", "doubt"),
     [
