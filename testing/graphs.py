@@ -209,7 +209,10 @@ def _gelu(random: Random, shape: Sequence[int], opset: int) -> Drawn:
 
 
 def _concat(random: Random, shape: Sequence[int], opset: int) -> Drawn:
-    return ["x"] * int(random.integers(1, 3)), {"axis": int(random.integers(1, len(shape)))}
+    axis, more = int(random.integers(1, len(shape))), int(random.integers(1, 3))
+    stored = [1, *shape[1:axis], int(random.integers(1, 4)), *shape[axis + 1 :]]
+    rest: list[Any] = ["x" if random.random() < 0.5 else floats(random, *stored) for _ in range(more)]
+    return rest, {"axis": axis}
 
 
 def _cast(random: Random, shape: Sequence[int], opset: int) -> Drawn:
@@ -263,6 +266,8 @@ def graph(random: Random, ops: Sequence[str]) -> ModelProto:
         sources = [now, *names]
         if op in (*PAIRS, *COMPARED) and op != "Pow" and len(sources) == 2 and random.random() < 0.3:
             sources = [now, now] if random.random() < 0.3 else sources[::-1]
+        if op == "Concat":
+            random.shuffle(sources)
         if op in ("Sqrt", "Log", "Reciprocal"):
             nodes.append(helper.make_node("Abs", [now], [f"a{place}"]))
             constants[f"t{place}"] = np.full((), 0.3, np.float32)

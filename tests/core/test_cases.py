@@ -49,8 +49,6 @@ SAID = {
     "pruned_mask.pt": "Folded from pruning",
     "whole_module_sequential.pt": "read, as data",
     "fuzz/mul_one_input.onnx": "has 1 inputs",
-    "fuzz/concat_const.onnx": "joins stored numbers",
-    "fuzz/softmax_opset12_4d.onnx": "meant something else before opset 13",
     "fuzz/tensor_segment.onnx": "in segments",
     "fuzz/tensor_wrong_field.onnx": "declares 10 numbers but holds 0",
     "fuzz/prelu_c_no_w.onnx": "do not fit its input",
@@ -70,6 +68,7 @@ ACCEPTED = (
     "fuzz/clip_equal.onnx", "fuzz/exp_const.onnx", "fuzz/greater_abs.onnx", "fuzz/greater_add_bool.onnx",
     "fuzz/int_div_negative.onnx", "fuzz/max_const.onnx", "fuzz/nan_black.onnx", "fuzz/prelu_last_axis.onnx",
     "fuzz/reduceprod_axes.onnx", "fuzz/selu_alpha.onnx", "fuzz/selu_default_elu.onnx", "fuzz/pk_dots_name.pt",
+    "fuzz/concat_const.onnx", "fuzz/softmax_opset12_4d.onnx",
 )  # fmt: skip
 
 

@@ -406,7 +406,6 @@ REFUSED = {
     "with whole numbers or truth values": [
         helper.make_node("Cast", ["x"], ["b"], to=9), helper.make_node("Abs", ["b"], ["y"])
     ],
-    "joins stored numbers to those of an image": [helper.make_node("Concat", ["x", "four"], ["y"], axis=1)],
     "runs in a circle": [helper.make_node("Add", ["x", "y"], ["a"]), helper.make_node("Relu", ["a"], ["y"])],
     "which nothing gives": [helper.make_node("Add", ["x", "z"], ["y"])],
     "The ONNX graph is quantised": [helper.make_node("QuantizeLinear", ["x", "four"], ["y"])],

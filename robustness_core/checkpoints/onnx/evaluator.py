@@ -12,7 +12,8 @@ from robustness_core.checkpoints.onnx.steps import Array
 
 def evaluator_of(model: Any) -> Any:
     """What answers as the standard says. Batch norm before opset 14 normalised over the batch; pools went wrong where
-    they round up or pad unevenly, and walked through images in Python; the others fell out of the range of float32."""
+    they round up or pad unevenly, and walked through images in Python; softmax meant another thing before opset 13; the
+    others fell out of the range of float32."""
     from onnx.reference import ReferenceEvaluator
     from onnx.reference.op_run import OpRun
 
@@ -37,12 +38,23 @@ def evaluator_of(model: Any) -> Any:
             count = _windows(counted, float(count_include_pad or 0), 0.0, **attributes).sum((4, 5))
             return ((_windows(x, 0.0, 0.0, **attributes).sum((4, 5)) / count).astype(x.dtype),)
 
+    old = next(entry.version for entry in model.opset_import if entry.domain == "") < 13
+
     class LogSoftmax(OpRun):
         op_domain = ""
 
-        def _run(self, x: Array, axis: int = -1) -> tuple[Array]:
-            shifted = x - x.max(axis, keepdims=True)
-            return (shifted - np.log(np.exp(shifted).sum(axis, keepdims=True)),)
+        def _run(self, x: Array, axis: int | None = None) -> tuple[Array]:
+            axis = axis if axis is not None else 1 if old else -1
+            over = x.reshape(*x.shape[: axis % x.ndim], -1) if old else x  # all that follows, as one axis
+            shifted = over - over.max(-1 if old else axis, keepdims=True)
+            sums = np.log(np.exp(shifted).sum(-1 if old else axis, keepdims=True))
+            return ((shifted - sums).reshape(x.shape),)
+
+    class Softmax(LogSoftmax):
+        op_domain = ""
+
+        def _run(self, x: Array, axis: int | None = None) -> tuple[Array]:
+            return (np.exp(super()._run(x, axis)[0]),)
 
     class Softplus(OpRun):
         op_domain = ""
@@ -56,7 +68,8 @@ def evaluator_of(model: Any) -> Any:
         def _run(self, x: Array) -> tuple[Array]:
             return (x * np.tanh(np.logaddexp(np.float32(0), x)),)
 
-    return ReferenceEvaluator(model, new_ops=[BatchNormalization, MaxPool, AveragePool, LogSoftmax, Softplus, Mish])
+    operations = [BatchNormalization, MaxPool, AveragePool, LogSoftmax, Softmax, Softplus, Mish]
+    return ReferenceEvaluator(model, new_ops=operations)
 
 
 def _windows(

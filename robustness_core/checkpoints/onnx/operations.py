@@ -285,14 +285,34 @@ def _transpose(c: Builder, node: Node, inputs: Inputs) -> Value:
 
 
 def _concat(c: Builder, node: Node, inputs: Inputs) -> Value:
-    if any(isinstance(value, np.ndarray) for value in inputs):
-        raise CheckpointError("The ONNX graph joins stored numbers to those of an image (Concat): not supported.")
-    parts = [as_features(value) for value in inputs]
-    axis = node.integer("axis", 1)
-    axis = axis % len(parts[0].shape) if axis < 0 else axis
+    parts = [as_features(value) for value in inputs if not isinstance(value, np.ndarray)]
+    axis, rank = node.integer("axis", 1), len(parts[0].shape)
+    axis = axis % rank if axis < 0 else axis
     if axis == 0:
         raise mixes("Concat")
-    return c.emit("concat", parts, {"axis": axis})
+    if len(parts) == len(inputs):
+        return c.emit("concat", parts, {"axis": axis})
+    # Stored numbers among them: zeros are left where these stand, and they are added there.
+    stored: list[Tensor] = []
+    gaps = [0] * (len(parts) + 1)  # before each part, and behind the last
+    place = 0
+    for value in inputs:
+        if isinstance(value, np.ndarray):
+            constant = as_floats(value)
+            if constant.dim() != rank or bool((constant != constant[:1]).any()):
+                raise mixes("Concat")
+            stored.append(constant[:1])
+            gaps[place] += constant.shape[axis]
+        else:
+            stored.append(torch.zeros((1, *parts[place].shape[1:])))
+            place += 1
+    for i, part in enumerate(parts):
+        before, after = (gaps[0] if i == 0 else 0), gaps[i + 1]
+        if before or after:
+            parts[i] = c.emit("widen", [part], {"pads": [0, 0] * (rank - 1 - axis) + [before, after], "value": 0.0})
+    joined = c.emit("concat", parts, {"axis": axis}) if len(parts) > 1 else parts[0]
+    total = torch.cat(stored, axis)
+    return c.emit("add", [joined], {"constant": tuple(total.shape)}, {"value": total})
 
 
 def _where(c: Builder, node: Node, inputs: Inputs) -> Value:
@@ -342,12 +362,11 @@ def _softmax(c: Builder, node: Node, inputs: Inputs) -> Value:
     x = as_features(inputs[0])
     rank = len(x.shape)
     axis = node.integer("axis", 1 if node.opset < 13 else -1) % rank
-    if node.opset < 13 and axis != rank - 1:
-        raise CheckpointError(
-            f"{node.op} over an axis before the last meant something else before opset 13; export it with opset 13."
-        )
     if axis == 0:
         raise mixes(node.op)
+    if node.opset < 13 and axis != rank - 1:  # over all that follows, as one axis
+        flat = _reshaped(c, x, (*x.shape[:axis], math.prod(x.shape[axis:])), node.op)
+        return _reshaped(c, c.emit(node.word, [flat], {"axis": axis}), x.shape, node.op)
     return c.emit(node.word, [x], {"axis": axis})
 
 
