@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +19,7 @@ from robustness_core.checkpoints.onnx import importer
 from robustness_core.errors import CheckpointError, NetworkError
 from robustness_core.files import Description, Values, check_shape
 from robustness_core.networks import Network, build, programs
+from robustness_core.operations import ACTIVATIONS
 
 _MANY, _FEW = 24, 6  # guesses about a chain, and about one of over _DEEP convolutions: each costs more there
 _DEEP = 7
@@ -37,6 +41,7 @@ class Candidate:
     normalisation: tuple[Values, Values] | None = None
     says_normalisation: bool = False  # True with normalisation None: the file says that there is none
     notes: tuple[str, ...] = ()
+    stated: tuple[Values, Values] | None = None  # a normalisation in the settings of the training, to be tried
     refill: Callable[[str], Candidate] | None = None  # the weights of a guessed chain in another architecture text
 
     @property
@@ -107,9 +112,48 @@ def candidates(
             f"The file holds a whole module ({shown(contents.whole)}), whose tensors ({held}, …) were read as data; "
             f"{str(error)[:1].lower()}{str(error)[1:].rstrip('.')}, or save torch.save(model.state_dict(), …)."
         ) from error
+    found = [*_activated(found, contents.settings), *found]
     says = normalisation is not None
     notes = (*contents.notes, *state.notes, *units)
-    return [replace(c, normalisation=normalisation, says_normalisation=says, notes=(*notes, *c.notes)) for c in found]
+    stated = _stated(contents.settings, found[0].input_shape[0])
+    return [
+        replace(c, normalisation=normalisation, says_normalisation=says, stated=stated, notes=(*notes, *c.notes))
+        for c in found
+    ]
+
+
+_ACTIVATION = re.compile(r"(?i)(act|activation|non_?linearity)(_(fn|func|function|name|type))?")
+
+
+def _activated(found: Sequence[Candidate], settings: Mapping[str, Any]) -> list[Candidate]:
+    """The likeliest guessed chains with the activation that the settings of the training name."""
+    said = [value for key, value in settings.items() if isinstance(value, str) and _ACTIVATION.fullmatch(key)]
+    words = {re.sub(r"[^a-z0-9]", "", value.lower()) for value in said}
+    named = [word for word in ACTIVATIONS if word != "relu" and word in words]
+    guessed = [(candidate, candidate.refill) for candidate in found[:_FEW] if candidate.refill is not None]
+    return [
+        replace(candidate, architecture=made.architecture, body=made.body, cost=candidate.cost - 1.0)
+        for word in named[:1]
+        for candidate, refill in guessed
+        for made in [refill(re.sub(r"\brelu\b", word, candidate.architecture))]
+    ]
+
+
+def _stated(settings: Mapping[str, Any], channels: int) -> tuple[Values, Values] | None:
+    """The mean and std of a normalisation among the settings of a training; None without."""
+
+    def values(names: Sequence[str]) -> list[float]:
+        found: Any = next((settings[name] for name in names if name in settings), [])
+        numbers = list(found) if isinstance(found, list | tuple) else [found]
+        plain = all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
+        return [float(one) for one in numbers] if plain and len(numbers) in (1, channels) else []
+
+    mean, std = values(("mean", "norm_mean", "data_mean")), values(("std", "norm_std", "data_std"))
+    if not mean or not std or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 1e-6:
+        return None
+    if max(*mean, *std) > _LARGEST_OF_PIXELS:
+        mean, std = [one / 255 for one in mean], [one / 255 for one in std]
+    return tuple(mean), tuple(std)
 
 
 def _state(contents: Contents, stage: str | None) -> State:

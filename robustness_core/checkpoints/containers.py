@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import re
 import stat
@@ -54,6 +55,7 @@ class Contents:
     scores: Mapping[str, float] = field(default_factory=dict)  # what the file says of its network, by its own names
     notes: tuple[str, ...] = ()
     whole: str = ""  # the class of a whole module, where that is what was stored
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the training: texts, numbers, lists of numbers
 
 
 def read(path: Path, *, largest: int = LARGEST_FILE) -> Contents:
@@ -169,7 +171,8 @@ def _read_safetensors(data: bytes) -> Contents:
         flat = _from_bytes(memoryview(data)[place], kind)
         tensors[name] = flat.reshape(shape) if len(flat) else _empty(kind, shape)
     states = _accept([(tensors, "")], bare="program" in metadata)
-    return Contents("safetensors", "safetensors", states, metadata)
+    settings = {key: _value(text) for key, text in metadata.items()}
+    return Contents("safetensors", "safetensors", states, metadata, settings=settings)
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -339,7 +342,8 @@ def _tensor_specs(tree: Any) -> Iterator[TensorSpec]:
 
 
 def _torch(container: str, tree: Any, storage: Any) -> Contents:
-    ignored = sorted({str(node.kind) for node in _objects(tree) if _module_of(node) is None})
+    unread = (node for node in _objects(tree) if _module_of(node) is None and str(node.kind) not in _SETTINGS)
+    ignored = sorted({str(node.kind) for node in unread})
     notes = [f"Objects beside the weights were left unread: {', '.join(map(shown, ignored[:5]))}."] if ignored else []
     whole = next((str(node.kind) for node in _objects(tree) if _module_of(node) is not None), "")
     if whole:
@@ -354,6 +358,7 @@ def _torch(container: str, tree: Any, storage: Any) -> Contents:
         scores=_scores(tree, storage),
         notes=tuple(notes),
         whole=whole,
+        settings=_settings(tree),
     )
 
 
@@ -407,6 +412,35 @@ def _scores(tree: Any, storage: Any) -> dict[str, float]:
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             found[key] = float(value)
     return found
+
+
+_SETTINGS = {"argparse.Namespace", "types.SimpleNamespace"}  # classes of which a training keeps its settings
+_MOST_SETTINGS = 1000
+
+
+def _settings(tree: Any) -> dict[str, Any]:
+    """Texts, numbers and short lists of numbers at the top of a file and in what lies there, by their last names."""
+    found: dict[str, Any] = {}
+    waiting: deque[tuple[Any, int]] = deque([(tree, 0)])
+    while waiting and len(found) < _MOST_SETTINGS:
+        node, depth = waiting.popleft()
+        if isinstance(node, Inert) and str(node.kind) in _SETTINGS:
+            node = node.state
+        for key, value in list(node.items())[:_MOST_SETTINGS] if isinstance(node, dict) else ():
+            short = isinstance(value, list | tuple) and 1 <= len(value) <= 3
+            if isinstance(value, str | int | float) or (short and all(isinstance(one, int | float) for one in value)):
+                found.setdefault(str(key), value)
+            elif depth < 2:
+                waiting.append((value, depth + 1))
+    return found
+
+
+def _value(text: str) -> Any:
+    """What a text of a safetensors header says: numbers where it holds them, else itself."""
+    try:
+        return json.loads(text) if len(text) < 200 else text
+    except ValueError:
+        return text
 
 
 def _states(tree: Any, storage: Any) -> list[tuple[dict[str, Tensor], str]]:

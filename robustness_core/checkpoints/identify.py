@@ -321,10 +321,10 @@ def _trials(found: Sequence[Candidate], data: Images | None) -> list[Trial]:
         for convention, normalisation in _normalisations(candidate)
         if data is None or tuple(data.pixels.shape[1:]) == candidate.input_shape
     ]
-    cost = 0.0
+    last, cost = None, 0.0
     for trial in trials:
-        if trial.convention in ("none", "given"):  # the first of each candidate
-            cost = _multiplications(trial.network())
+        if trial.candidate is not last:
+            last, cost = trial.candidate, _multiplications(trial.network())
         trial.cost = cost
     return trials
 
@@ -410,7 +410,9 @@ def _normalisations(candidate: Candidate) -> list[tuple[str, tuple[tuple[float, 
     channels = candidate.input_shape[0]
     own = {one.title: one.normalisation for one in datasets.REGISTRY.values() if one.input_shape[0] == channels}
     others = {name: (mean, std) for name, mean, std in _CONVENTIONS.get(channels, ())}
-    return [("none", None), *(own | others).items()]
+    said = {} if candidate.stated is None else {"that of the file's settings": candidate.stated}
+    others = {name: one for name, one in (own | others).items() if one != candidate.stated}
+    return [*said.items(), ("none", None), *others.items()]
 
 
 def _images(found: Sequence[Candidate], dataset: str | None) -> tuple[Images | None, list[str]]:

@@ -76,12 +76,12 @@ _DTYPES = {
 # Things that training scripts often store beside the weights. They stay unread: naming them runs nothing here.
 _UNREAD = {
     "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype", "_codecs.encode", "argparse.Namespace",
+    "numpy._core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype", "_codecs.encode",
     "torch.device", "torch.Size", "torch.serialization._get_layout", "datetime.datetime", "datetime.timedelta",
     "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "builtins.set", "__builtin__.set",
     "builtins.frozenset", "__builtin__.frozenset", "builtins.slice", "__builtin__.slice", "__builtin__.complex",
     "builtins.range", "__builtin__.xrange", "builtins.complex", "builtins.bytearray", "__builtin__.bytearray",
-    "numpy.float64", "numpy.float32", "numpy.int64", "numpy.bool_", "types.SimpleNamespace", "collections.deque",
+    "numpy.float64", "numpy.float32", "numpy.int64", "numpy.bool_", "collections.deque",
     "easydict.EasyDict", "yacs.config.CfgNode", "pytorch_lightning.utilities.parsing.AttributeDict",
     "lightning.fabric.utilities.data.AttributeDict", "lightning_fabric.utilities.data.AttributeDict",
     "lightning.pytorch.utilities.parsing.AttributeDict", "uuid.UUID", "datetime.date",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,7 +111,12 @@ def report(
         "layers": _layers_json(found_cuts, network.input_shape),
         "candidates": [_trial_json(trial) for trial in _distinct(chosen.trials)[:8]] if chosen.dataset else [],
         "scores": {containers.shown(name): value for name, value in contents.scores.items()},
-        "warnings": [*chosen.warnings, *_warnings(chosen, network, states, rival, flat), *_said(chosen, contents)],
+        "warnings": [
+            *chosen.warnings,
+            *_warnings(chosen, network, states, rival, flat),
+            *_said(chosen, contents),
+            *_named_otherwise(chosen, contents),
+        ],
     }
 
 
@@ -237,6 +243,20 @@ def _said(chosen: Choice, contents: containers.Contents) -> list[str]:
         f"The file says {names}, and {best.accuracy:.4f} was measured: the score may be a robust one or one of other "
         f"images, or this reading is not the author's."
     ]
+
+
+def _named_otherwise(chosen: Choice, contents: containers.Contents) -> list[str]:
+    """What to say where the settings of a training name another data set than was measured on."""
+    if chosen.dataset is None:
+        return []
+    here = datasets.get(chosen.dataset)
+    for key, value in contents.settings.items():
+        plain = re.sub(r"[^a-z0-9]", "", value.lower()) if isinstance(value, str) and len(value) < 30 else ""
+        if re.fullmatch("(?i)data(_?set)?(_?name)?", key) and re.search("mnist|cifar|svhn|usps|stl|imagenet", plain):
+            if plain not in (re.sub(r"[^a-z0-9]", "", name) for name in (here.name, here.part_of, here.title.lower())):
+                return [f"The file names the data set {containers.shown(value)}, and {here.name} was measured on: "
+                        f"accuracy on other images says little."]  # fmt: skip
+    return []
 
 
 def _warnings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -175,6 +176,27 @@ def trained() -> dict[str, nn.Sequential]:
         )  # fmt: skip
         made[name] = learnt(network)
     return made
+
+
+def test_settings_of_the_training_decide_where_accuracy_does_not(
+    trained: dict[str, nn.Sequential], tmp_path: Path
+) -> None:
+    """Weights drawn at random answer by chance under any reading; of trained ones the accuracy decides."""
+    settings = argparse.Namespace(activation="ELU", norm_mean=[0.21], norm_std=[0.29], dataset="FashionMNIST", lr=0.1)
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped({"state_dict": hostile.state(), "args": settings}))
+    report, _ = inspect(path, Hints(dataset="mnist-5k"))
+    assert report["architecture"].count(", elu") == 3
+    assert (report["normalisation_name"], report["normalisation"]["mean"]) == ("that of the file's settings", [0.21])
+    assert any(one.startswith("The file names the data set FashionMNIST, and mnist-5k") for one in report["warnings"])
+    assert not any("left unread" in one for one in report["warnings"])
+    path.write_bytes(hostile.zipped({"state_dict": trained["relu"].state_dict(), "args": settings}))
+    report, _ = inspect(path, Hints(dataset="mnist-5k"))
+    assert report["architecture"].count("relu") == 2
+    settings.dataset = "MNIST"
+    path.write_bytes(hostile.zipped({"state_dict": hostile.state(), "args": settings}))
+    report, _ = inspect(path, Hints(dataset="mnist-5k"))
+    assert not any("names the data set" in one for one in report["warnings"])
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
