@@ -13,14 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from charts import attribution, paper, style
-from charts.curves import Curve, Floats, layer_curves
+from charts import paper
+from charts.document import panels_of
 from robustness_core.errors import StrataError
 from robustness_core.files import check_writable, write_whole
-from robustness_core.optimal_loss import loss_steps
-from robustness_core.optimal_loss.statistics import half_budget, student
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,63 +61,6 @@ def _read(path: Path) -> list[Mapping[str, Any]]:
     if not all(isinstance(one, dict) and one.get("layers") and "epsilon" in one for one in documents):
         raise paper.PaperError(f"{str(path)!r} is no audit: what `audit --json` or a screen's JSON writes is one.")
     return documents
-
-
-def panels_of(document: Mapping[str, Any], at: float | None = None) -> list[paper.Panel]:
-    """The panels of one network, two for each m; of each layer its ε½, or its loss at the budget `at` if given."""
-    epsilon = np.array(document["epsilon"], dtype=np.float64)
-    layers = document["layers"]
-    colours = style.layer_colours(list(dict.fromkeys(layer["layer"] for layer in layers)))
-    panels = []
-    for m in dict.fromkeys(layer["m"] for layer in layers):
-        found = [(_matrices(layer), layer) for layer in layers if layer["m"] == m]
-        curves = [_curve(layer, matrices, epsilon) for matrices, layer in found]
-        name = f"{document['network']}, {'without projection' if m is None else f'through m = {m} mixtures'}"
-        panels.append((name, layer_curves(epsilon, curves, colours, images=_images(document, m), mark=at)))
-        if at is not None:
-            panels.append((f"{name}: loss at ε = {at:g}", attribution.loss_by_layer(epsilon, curves, at, colours)))
-        else:
-            bars = [_half(curve, matrices) for curve, (matrices, _) in zip(curves, found, strict=True)]
-            panels.append((f"{name}: ε½", attribution.by_layer(bars, colours, "ε½ (ℓ2 norm)")))
-    return panels
-
-
-def _matrices(layer: Mapping[str, Any]) -> list[Floats]:
-    """The distances of each projection, NaN where a pair is unknown."""
-    return [np.array(one["distances"], dtype=np.float64) for one in layer["projections"]]
-
-
-def _curve(layer: Mapping[str, Any], matrices: list[Floats], epsilon: Floats) -> Curve:
-    known = tuple(int(np.isfinite(matrix).sum()) for matrix in matrices)
-    losses = [one["loss"] or np.zeros(len(epsilon)) for one in layer["projections"]]
-    total = sum(matrix.size for matrix in matrices)
-    # A finding says that what is unknown is not needed; audits from before there were any have none.
-    left_out = tuple(
-        matrix.size - count if one.get("finding") else 0
-        for matrix, count, one in zip(matrices, known, layer["projections"], strict=True)
-    )
-    steps = tuple(map(loss_steps, matrices)) if sum(known) + sum(left_out) == total else ()
-    return Curve(
-        layer["layer"], layer["features"], layer["m"], np.array(losses), sum(known), total, known, left_out, steps
-    )
-
-
-def _half(curve: Curve, matrices: list[Floats]) -> attribution.Bar:
-    """ε½ of a layer with Student's interval over its projections."""
-    if not curve.known:
-        return attribution.Bar(curve.layer, None)
-    interval = student([half_budget(matrices[index]) for index in curve.whole or curve.begun])
-    low = float(np.maximum(interval.low, 0.0))  # a budget is not below 0
-    return attribution.Bar(curve.layer, interval.value, low, interval.high, "≤" if curve.lower else "")
-
-
-def _images(document: Mapping[str, Any], m: int | None) -> Curve | None:
-    """The curve of the images themselves, as far as the file has it: without projection, and what a screen drew."""
-    lines = {(one["kind"], one.get("m")): one["y"] for one in document.get("overlays", ())}
-    loss = (
-        lines.get(("input, same m", m)) if m is not None else lines.get(("input space", m), document.get("input_loss"))
-    )
-    return None if loss is None else Curve("input", 0, m, np.array([loss], dtype=np.float64), 1, 1)
 
 
 if __name__ == "__main__":

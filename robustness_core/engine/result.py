@@ -57,7 +57,7 @@ class AuditResult:
     """An audit as far as it is known. Distances are upper bounds, so every loss is a lower bound on the optimal loss.
 
     `indices`: the images of each class. `series` in the order of the question; `too_large` holds each (layer, m) of it
-    whose m is above the layer's size.
+    whose m is above the layer's size. `remarks`: sentences about what it rests on, for whoever reads its numbers.
     """
 
     spec: AuditSpec
@@ -68,6 +68,7 @@ class AuditResult:
     device: str
     versions: Mapping[str, str]
     too_large: tuple[tuple[str, int], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def known(self) -> int:
@@ -120,6 +121,8 @@ class AuditResult:
             "versions": dict(self.versions),
             "note": NOTE,
         }
+        if self.remarks:
+            document["remarks"] = list(self.remarks)
         return {**document, "partial": True} if self.missing else document
 
     @classmethod
@@ -152,15 +155,22 @@ class AuditResult:
             payload["device"],
             payload["versions"],
             tuple((one["layer"], one["m"]) for one in payload["layers_left_out"]),
+            tuple(map(str, payload.get("remarks", ()))),
         )
 
 
 def read(path: Path) -> AuditResult:
     """The audit of a file that `audit --json` or a screen wrote. Raises StrataError."""
     try:
-        return AuditResult.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return from_text(path.read_bytes(), path)
     except OSError as error:
         raise StrataError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def from_text(text: bytes, path: Path) -> AuditResult:
+    """The audit of JSON that stands in the file `path`. Raises StrataError."""
+    try:
+        return AuditResult.from_json(json.loads(text))
     except (KeyError, TypeError, ValueError) as error:
         raise StrataError(f"{path} is not the JSON of an audit; `audit --json` writes one.") from error
 

@@ -52,11 +52,6 @@ def cuts(network: nn.Module, input_shape: Sequence[int]) -> list[Cut]:
     return list(_trace(network, tuple(input_shape)).cuts)
 
 
-def main_layers(network: nn.Module, input_shape: Sequence[int]) -> list[str]:
-    """The names meant by "all layers": each layer once, after its activation, the logits last."""
-    return [cut.name for cut in cuts(network, input_shape) if cut.main]
-
-
 def extractor(network: nn.Module, cut_name: str, input_shape: Sequence[int] | None = None) -> nn.Module:
     """The network up to the layer `cut_name`: pixels (B, C, H, W) -> features (B, ...), and nothing after it.
 

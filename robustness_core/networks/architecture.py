@@ -53,10 +53,12 @@ class Network(nn.Module):
     `architecture` is the text that `build` reads, or a description where the body came from elsewhere.
     The normalisation is part of the network: without one, mean and std are None and pixels go in as they are.
     `format` (safetensors, torch or onnx) and `sha256` are those of the file it was loaded from, empty without one.
+    `by_hooks`: it cannot be traced, so its layers are the outputs of its modules and not proved to be cuts.
     """
 
     format: str = ""
     sha256: str = ""
+    by_hooks: bool = False
 
     def __init__(
         self,

@@ -14,8 +14,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from charts import attribution, compare, curves, errors, matrix, pairs, paper, scaling, vector
-from charts.__main__ import main, panels_of
+from charts.__main__ import main
 from charts.curves import Curve
+from charts.document import panels_of
 
 EPSILON = np.linspace(0.0, 8.0, 81)
 NAMES = ("conv1", "fc1", "logits")

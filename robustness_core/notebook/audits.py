@@ -1,0 +1,71 @@
+"""Audits from a notebook: with a progress bar, interrupted at will, and kept in a database where one is named."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from tqdm import tqdm
+
+from robustness_core.engine.audit import Interrupted, run_audit
+from robustness_core.errors import NetworkError
+from robustness_core.networks import Network
+from robustness_core.notebook.networks import NOT_PROVED, Loaded
+from robustness_core.notebook.results import Result, own_images
+from robustness_core.spec import AuditSpec, EpsilonGrid, SampleSpec, SearchSpec
+
+
+def audit(
+    network: Network,
+    images: SampleSpec,
+    *,
+    layers: str | Sequence[str] = "all",
+    m: int | Sequence[int | None] | None = 10,
+    projections: int = 1,
+    epsilon: tuple[float, float, int] | str = EpsilonGrid().text,
+    seed: int | None = None,
+    method: str = "balanced",
+    preset: str = "default",
+    pairs: str = "needed",
+    device: str = "auto",
+    quiet: bool = False,
+) -> Result:
+    """Measure where a network loses its robustness: collisions of `images` (of `sample`) at each of its layers.
+
+    `layers`: all, or names. `m`: mixtures of a layer's features, one number or several, None for all features as they
+    are. `projections` (N) of each layer, drawn from `seed`, by default that of the images. `epsilon`: start, stop and
+    number of the budgets of the curves, which change nothing that is searched. A progress
+    bar unless `quiet`. Where it is interrupted the result holds what is known by then. Raises StrataError. Cost: see
+    `run_audit`.
+    """
+    if not isinstance(network, Loaded):
+        raise NetworkError("Give a network that `load` or `wrap` made.")
+    names = network.layers if layers == "all" else [layers] if isinstance(layers, str) else list(layers)
+    dimensions = (m,) if m is None or isinstance(m, int) else tuple(m)
+    first = images.seed if seed is None else seed
+    search = SearchSpec(tuple(names), dimensions, projections, first, method, preset, pairs=pairs)
+    budgets = EpsilonGrid.parse(epsilon) if isinstance(epsilon, str) else EpsilonGrid(*epsilon)
+    spec = AuditSpec(network.name, images, search, budgets)
+    with _bar(quiet) as progress:
+        try:
+            found = run_audit(spec, network, network.sha256, device=device, progress=progress)
+        except Interrupted as stop:
+            found = stop.result
+    if network.by_hooks:
+        found = replace(found, remarks=(*found.remarks, NOT_PROVED))
+    if found.missing:
+        print(f"Stopped: {found.known:,} of {found.total:,} distances are known.", file=sys.stderr)
+    return Result(found, network, own_images(images.dataset))
+
+
+@contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    with tqdm(total=0, unit="pair", disable=quiet, file=sys.stderr) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress

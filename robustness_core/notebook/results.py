@@ -1,0 +1,244 @@
+"""What `audit` gives in a notebook: numbers, tables and the dashboard's own figures of one audit."""
+
+from __future__ import annotations
+
+import html
+import importlib
+import importlib.util
+import io
+import json
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robustness_core import datasets
+from robustness_core.datasets import own
+from robustness_core.engine.result import AuditResult, SeriesResult, from_text
+from robustness_core.errors import StrataError
+from robustness_core.files import write_whole
+from robustness_core.found import Floats
+from robustness_core.optimal_loss import loss_curve
+from robustness_core.optimal_loss.statistics import half_budget
+
+if TYPE_CHECKING:
+    from robustness_core.notebook.networks import Loaded
+
+M = int | str | None  # a projection dimension; None: no projection; "first": the first of the audit
+_PARTS = {"audit": "audit.json", "network": "network.safetensors", "images": "images.npz"}  # of a file `save` makes
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """An audit as far as it is known; Jupyter shows it as its figure.
+
+    `found` holds all of it. `network` and `images` (as the file of one's own images) are what `publish` takes along:
+    None where they are not at hand.
+    """
+
+    found: AuditResult
+    network: Loaded | None = None
+    images: bytes | None = None
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers, from the images to the logits."""
+        return list(dict.fromkeys(one.series.layer for one in self.found.series))
+
+    def distances(self, layer: str, *, m: M = "first", projection: int = 0) -> Floats:
+        """The distances of one projection of a layer, NaN where unknown; upper bounds found by search.
+
+        Of two classes (S, S), of more of them symmetric, with the images of one class after the other.
+
+        `m`: by default the first of the audit. `projection` counts from 0. Raises StrataError.
+        """
+        group = self._group(layer, m)
+        if not 0 <= projection < len(group):
+            raise StrataError(f"Layer {layer} has the projections 0 to {len(group) - 1}, not {projection}.")
+        return self._graph(group[projection])
+
+    def loss(self, epsilon: float, *, m: M = "first") -> dict[str, float]:
+        """The optimal loss of each layer at a budget, in nats, mean over its projections; lower bounds."""
+        return {
+            layer: float(np.mean([loss_curve(self._graph(one), [epsilon])[0] for one in self._group(layer, m)]))
+            for layer in self.layers
+        }
+
+    def half(self, *, m: M = "first") -> dict[str, float]:
+        """ε½ of each layer, the least budget at which the loss is half of log 2, mean over its projections."""
+        return {
+            layer: float(np.mean([half_budget(self._graph(one)) for one in self._group(layer, m)]))
+            for layer in self.layers
+        }
+
+    def table(self) -> Any:
+        """A pandas DataFrame, a row a layer, m and projection: mean distance, ε½, how many pairs are known."""
+        pandas = _extra("pandas")
+        return pandas.DataFrame(
+            {
+                "layer": one.series.layer,
+                "features": one.features,
+                "m": one.series.m,
+                "seed": one.series.seed,
+                "known": int(one.found.known.sum()),
+                "distance": float(np.nanmean(one.found.distance)) if one.found.known.any() else np.nan,
+                "half_budget": half_budget(self._graph(one)),
+                "collided": float(one.found.collided[one.found.known].mean()) if one.found.known.any() else np.nan,
+            }
+            for one in self.found.series
+        )
+
+    def pairs(self) -> Any:
+        """A pandas DataFrame, a row a pair of a layer, m and projection whose distance is known."""
+        pandas = _extra("pandas")
+        rows = []
+        rows_of, columns_of = self.found.spec.sample.sides(self.found.indices)
+        for one in self.found.series:
+            for i, j in np.argwhere(one.found.known).tolist():
+                left, right = int(rows_of[i]), int(columns_of[j])
+                at = {name: getattr(one.found, name)[i, j].item() for name in ("distance", "residual", "collided")}
+                series = {"layer": one.series.layer, "m": one.series.m, "seed": one.series.seed}
+                rows.append({**series, "left": left, "right": right, **at})
+        return pandas.DataFrame(rows)
+
+    def plot(self, *, m: M = "first") -> Any:
+        """The loss curves, layer by layer: the plotly figure that the dashboard shows."""
+        _extra("plotly")
+        from charts.document import panels_of
+
+        document = self.found.to_json()
+        chosen = self._m(m)
+        document["layers"] = [one for one in document["layers"] if one["m"] == chosen]
+        ((title, figure), *_) = panels_of(document)
+        caption = html.escape(f"{title}{'' if not self.found.missing else f' ({self._known})'}")
+        return figure.update_layout(title={"text": caption, "font": {"size": 14}}, margin={"t": 48})
+
+    def compare(self, *others: Result) -> Any:
+        """The curves of several audits side by side, on the same axes: the figure of the screen Compare."""
+        _extra("plotly")
+        from charts.compare import small_multiples
+        from charts.document import curve_of, matrices_of
+
+        panels = {}
+        epsilon = self.found.spec.epsilon.values()
+        for one in (self, *others):
+            document = replace(one.found, spec=one.found.spec.replace(epsilon=self.found.spec.epsilon)).to_json()
+            first = document["layers"][0]["m"]
+            name = document["network"]
+            while name in panels:
+                name += " "
+            panels[name] = [
+                curve_of(layer, matrices_of(layer), epsilon) for layer in document["layers"] if layer["m"] == first
+            ]
+        return small_multiples(epsilon, panels)
+
+    def save(self, path: Path | str) -> None:
+        """Write the audit into a file: as .json what `audit --json` writes, else with the network and own images too.
+
+        The second kind can be published elsewhere. Raises StrataError.
+        """
+        text = json.dumps(self.found.to_json()).encode()
+        if Path(path).suffix == ".json":
+            return write_whole(Path(path), text)
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr(_PARTS["audit"], text)
+            if self.network is not None and self.network.content is not None:
+                file.writestr(_PARTS["network"], self.network.content)
+            if self.images is not None:
+                file.writestr(_PARTS["images"], self.images)
+        write_whole(Path(path), content.getvalue())
+
+    @property
+    def _known(self) -> str:
+        return f"{self.found.known:,} of {self.found.total:,} pairs known"
+
+    def _graph(self, one: SeriesResult) -> Floats:
+        return self.found.spec.sample.graph(one.found.distance)
+
+    def _m(self, m: M) -> int | None:
+        there = list(dict.fromkeys(one.series.m for one in self.found.series))
+        if m == "first":
+            return there[0]
+        if m not in there:
+            raise StrataError(f"The audit has no m = {m}; it has {', '.join(map(str, there))}.")
+        return m
+
+    def _group(self, layer: str, m: M) -> list[SeriesResult]:
+        found = self.found.layers.get((layer, self._m(m)))
+        if found is None:
+            raise StrataError(f"The audit has no layer {layer!r} at this m; it has {', '.join(self.layers)}.")
+        return found
+
+    def __repr__(self) -> str:
+        spec = self.found.spec
+        half = ", ".join(f"{layer} {value:.3g}" for layer, value in self.half().items())
+        remarks = "".join(f" {remark}" for remark in self.found.remarks)
+        return f"Audit of {spec.network} on {spec.sample.dataset}: {self._known}; ε½ of {half}.{remarks}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """What a notebook shows: the figure; the words alone where plotly is not there."""
+        shown: dict[str, Any] = {"text/plain": repr(self)}
+        if importlib.util.find_spec("plotly") is None:
+            return shown
+        figure: dict[str, Any] = self.plot()._repr_mimebundle_(include, exclude)
+        below = "".join(f"<p>{html.escape(remark)}</p>" for remark in self.found.remarks)
+        page = figure.get("text/html") or self.plot().to_html(full_html=False, include_plotlyjs=True)
+        return {**figure, "text/html": page + below, **shown}
+
+
+def read(path: Path | str) -> Result:
+    """The audit of a file that `Result.save`, `audit --json` or a screen wrote. Raises StrataError."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StrataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return Result(from_text(content, path))
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            parts = {name: file.read(part) for name, part in _PARTS.items() if part in file.namelist()}
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise StrataError(f"{path} is damaged; save the audit again.") from error
+    network = _network(parts["network"], path.stem) if "network" in parts else None
+    found = from_text(parts.get("audit", b""), path)
+    if network is not None:
+        network.name = found.spec.network
+        if network.sha256 != found.network_sha256:
+            raise StrataError(f"{path} holds another network than the audit is of; save it again.")
+    images = parts.get("images")
+    if images is not None:
+        own.register(own.ImageSet.from_bytes(images))
+    return Result(found, network, images)
+
+
+def _network(content: bytes, name: str) -> Loaded:
+    """The network of a file that anybody may have made."""
+    import tempfile
+
+    from robustness_core.notebook.networks import load
+
+    with tempfile.TemporaryDirectory(prefix="strata-") as folder:
+        path = Path(folder) / "network.safetensors"
+        path.write_bytes(content)
+        return load(str(path))
+
+
+def own_images(dataset: str) -> bytes | None:
+    """The file of a data set of one's own; None for one that has a name everywhere, or is not known here."""
+    entry = datasets.REGISTRY.get(dataset)
+    if entry is None or own.SPLIT not in entry.sizes:
+        return None
+    data = entry.open(own.SPLIT)
+    return own.ImageSet(entry.title, data.pixels, data.labels, entry.class_names).to_bytes()
+
+
+def _extra(package: str) -> Any:
+    """A package that only figures and tables need."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise StrataError(f"This needs {package}: pip install 'strata[dashboard]'.") from error
