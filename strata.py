@@ -17,6 +17,7 @@ OWN = {
     "run": ("", "start the dashboard with a worker beside it; takes the options of `streamlit run`"),
     "worker": ("worker", "work on what is asked, until stopped"),
     "figure": ("charts", "draw the figures of an audit for a paper"),
+    "publish": ("robustness_core.notebook", "put an audit that a notebook saved into the database"),
     "backup": ("store", "write a consistent copy of the database, also while Strata runs"),
     "check": ("store", "look for damage in the database"),
     "copy": ("store", "copy a database into an empty one"),

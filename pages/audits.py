@@ -232,8 +232,8 @@ def _details(db: Database, listed: list[AuditRecord], available: list[NetworkRec
 
 def _how_made(audit: AuditRecord) -> str:
     """How the pairs of an audit came about; one that was cancelled in the queue took no time."""
-    if audit.worker is not None and audit.worker.host == shipped.HOST:
-        return f", {shipped.HOST}"
+    if audit.worker is not None and audit.worker.host in (shipped.HOST, shipped.PUBLISHED):
+        return f", {audit.worker.host}"
     duration = words.duration(audit)
     return f" in {duration}" if duration else ""
 

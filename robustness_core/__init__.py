@@ -9,7 +9,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 _FACE = {
-    "load": "notebook.networks",
+    "load": "notebook.loading",
     "wrap": "notebook.networks",
     "sample": "notebook.images",
     "audit": "notebook.audits",

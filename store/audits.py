@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy import Connection, Update, and_, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from robustness_core import datasets
 from robustness_core.errors import SpecError
 from robustness_core.spec import AuditSpec
-from store import networks, tables, workers
+from store import image_sets, networks, tables, workers
 from store.database import Database
 from store.errors import Fenced, StoreError
 from store.records import AuditKind, AuditRecord, AuditState, ImageKey, NetworkRecord, PairSpec
@@ -46,6 +47,7 @@ def submit(db: Database, spec: AuditSpec | PairSpec, *, priority: int = 0, reque
     layer's features, a sample larger than the class, or an image that does not exist. Questions about a pair get
     priority 10.
     """
+    image_sets.enter(db)
     network = _check_audit(db, spec) if isinstance(spec, AuditSpec) else _check_pair(db, spec)
     kind: AuditKind = "audit" if isinstance(spec, AuditSpec) else "pair"
     # A network may be renamed, so the key is that of the question with the network's hash in place of its name.
@@ -95,16 +97,19 @@ def claim(
     lease_seconds: float = 30,
     kinds: Sequence[AuditKind] = ("audit", "pair"),
     above_priority: int | None = None,
+    only: int | None = None,
 ) -> AuditRecord | None:
     """Take the most urgent queued audit, the oldest first, or None. First puts back what has an expired lease.
 
-    `above_priority`: only audits more urgent than this, to serve them in between. One guarded UPDATE: however
-    many workers claim at once, each audit goes to one of them.
+    `above_priority`: only audits more urgent than this, to serve them in between; `only`: this audit alone. One
+    guarded UPDATE: however many workers claim at once, each audit goes to one of them.
     """
     audit = tables.audits.c
     conditions = [audit.state == "queued", audit.kind.in_(list(kinds))]
     if above_priority is not None:
         conditions.append(audit.priority > above_priority)
+    if only is not None:
+        conditions.append(audit.id == only)
     next_one = select(audit.id).where(*conditions).order_by(audit.priority.desc(), audit.id).limit(1)
     with db.read() as connection:
         now = db.now(connection)
@@ -328,8 +333,6 @@ def _check_image(image: ImageKey) -> None:
 
 
 def _check_shape(network: NetworkRecord, dataset: str) -> None:
-    from robustness_core import datasets  # here, as below
-
     shape = datasets.get(dataset).input_shape
     if network.input_shape != shape:
         sizes = ["×".join(str(size) for size in sizes) for sizes in (network.input_shape, shape)]
@@ -337,8 +340,6 @@ def _check_shape(network: NetworkRecord, dataset: str) -> None:
 
 
 def _class_sizes(dataset: str, split: str) -> dict[int, int]:
-    from robustness_core import datasets  # here, so that screens that submit nothing do not load it
-
     return datasets.counts(dataset, split)
 
 

@@ -16,8 +16,9 @@ from store.database import Database, insert_ignoring
 from store.distances import Ids, rows_of
 from store.records import NetworkRecord
 
-_LOCK = 7_243_651  # any number that no other lock of this database has
 HOST = "shipped with Strata"  # stands where the name of the machine stands that computed a distance
+PUBLISHED = "published from a notebook"  # the same, of an audit that a user entered
+_LOCK = 7_243_651  # any number that no other lock of this database has
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,9 @@ class ShippedAudit:
     versions: Mapping[str, str]
     finished: datetime
     findings: tuple[Finding | None, ...]
+    host: str = HOST
+    note: str = "Shipped with Strata, computed on another machine; the command in its report computes it anew."
+    tags: tuple[str, ...] = ("shipped",)
 
 
 def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: Ids, right_ids: Ids) -> bool:
@@ -66,8 +70,8 @@ def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: I
                 worker_id=worker_id,
                 created=audit.finished,
                 finished=audit.finished,
-                note="Shipped with Strata, computed on another machine; the command in its report computes it anew.",
-                tags=["shipped"],
+                note=audit.note,
+                tags=list(audit.tags),
                 requested_by="",
             )
         )
@@ -116,7 +120,7 @@ def _known(connection: Connection, series: Sequence[SeriesSpec], left_ids: Ids, 
 def _worker(connection: Connection, audit: ShippedAudit) -> int:
     """The row of the machine that computed the audit; the same for all audits of one machine."""
     worker = tables.workers.c
-    same = select(worker.id, worker.versions).where(worker.host == HOST, worker.device == audit.device)
+    same = select(worker.id, worker.versions).where(worker.host == audit.host, worker.device == audit.device)
     for row in connection.execute(same):
         if row.versions == dict(audit.versions):
             return int(row.id)
@@ -124,7 +128,7 @@ def _worker(connection: Connection, audit: ShippedAudit) -> int:
         connection.execute(
             tables.workers.insert()
             .values(
-                host=HOST,
+                host=audit.host,
                 pid=0,
                 device=audit.device,
                 versions=dict(audit.versions),

@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0007"  # the newest revision in store/migrations/versions
+REVISION = "0008"  # the newest revision in store/migrations/versions
 
 STATES = ("queued", "running", "done", "failed", "cancelled")
 ACTIVE = ("queued", "running")
@@ -94,6 +94,16 @@ images = Table(
     Column("shape", JSON, nullable=False),  # height, width, channels
     Column("pixels", LargeBinary, nullable=False),  # uint8, row by row
     UniqueConstraint("dataset", "split", "index"),
+)
+
+image_sets = Table(
+    "image_sets",  # of users' own, beside the data sets that have a name everywhere
+    metadata,
+    Column("name", String(50), primary_key=True),  # holds a part of the hash
+    Column("sha256", String(64), nullable=False),  # ImageSet.sha256
+    Column("about", JSON, nullable=False),  # ImageSet.about: class names, shape and what else the registry says
+    Column("created", UtcTime, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # ImageSet.to_bytes
 )
 
 workers = Table(

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from robustness_core import datasets
 from robustness_core.engine import scheduler
-from robustness_core.engine.audit import Engine, Question, Sample, Stopped, draw_sample
+from robustness_core.engine.audit import Engine, Executor, Question, Sample, Stopped, draw_sample
 from robustness_core.engine.tasks import Answer, Failure, NeedsContent, NetworkFile, Task
 from robustness_core.spec import AuditSpec, SeriesSpec
-from store import Database, Fenced, images, networks
+from store import Database, Fenced, image_sets, images, networks
 from store.records import AuditRecord, ImageKey, NetworkRecord, PairSpec
 from worker import norms
-from worker.executors import Executor
 from worker.keeper import Keeper
 from worker.results import Ids, StoreResults
 
@@ -51,6 +50,7 @@ class AuditRun:
 
     def run(self) -> None:
         db, spec = self._db, self._audit.spec
+        image_sets.enter(db)
         if isinstance(spec, AuditSpec):
             network, (sample, ids) = networks.by_name(db, spec.network), _draw(db, spec)
         else:

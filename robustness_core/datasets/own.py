@@ -7,7 +7,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,6 +75,22 @@ class ImageSet:
         return f"{slug or 'images'}-{self.sha256[:8]}"
 
     @property
+    def about(self) -> dict[str, Any]:
+        """What the registry says of it, as JSON takes it; mean and deviation are those of its own pixels."""
+        pixels = self.pixels
+        shares = pixels.mean(axis=(0, 1, 2)) / 255, np.maximum(pixels.std(axis=(0, 1, 2)) / 255, 1 / 255)
+        first, second, *_ = dict.fromkeys([*np.unique(self.labels).tolist(), 0, 1])
+        return {
+            "title": self.title,
+            "input_shape": list(self.input_shape),
+            "class_names": list(self.class_names),
+            "sizes": {SPLIT: len(self.labels)},
+            "normalisation": [[round(float(value), 4) for value in one] for one in shares],
+            "epsilon": _EPSILON,
+            "pair": sorted((first, second)),
+        }
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         _, height, width, channels = self.pixels.shape
@@ -104,37 +120,24 @@ class ImageSet:
 
 def register(images: ImageSet) -> Entry:
     """Enter a set into the registry of this process, under its name."""
-    pixels, labels = images.pixels, images.labels
-    shares = pixels.mean(axis=(0, 1, 2)) / 255, np.maximum(pixels.std(axis=(0, 1, 2)) / 255, 1 / 255)
-    mean, std = (tuple(round(float(value), 4) for value in one) for one in shares)
+    return enter(images.name, images.about, lambda: images)
+
+
+def enter(name: str, about: Mapping[str, Any], load: Callable[[], ImageSet]) -> Entry:
+    """Enter a set of which `about` is known; `load` gives its images when they are needed.
+
+    The row that is there stays, since a name says the content.
+    """
 
     def read(split: str, files: list[Path]) -> Read:
-        return pixels, labels, f"{len(labels)} images of one's own"
+        images = load()
+        return images.pixels, images.labels, f"{len(images.labels)} images of one's own"
 
-    first, second, *_ = dict.fromkeys([*np.unique(labels).tolist(), 0, 1])
-    return enter(
-        Entry(
-            name=images.name,
-            title=images.title,
-            input_shape=images.input_shape,
-            class_names=images.class_names,
-            sizes={SPLIT: len(labels)},
-            normalisation=(mean, std),
-            epsilon=_EPSILON,
-            pair=(first, second),
-            find=_anywhere,
-            read=read,
-        )
-    )
+    def tuples(value: Any) -> Any:
+        return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
 
-
-def enter(entry: Entry) -> Entry:
-    """A row of the registry; the one that is there stays, since a name says the content."""
-    return REGISTRY.setdefault(entry.name, entry)
-
-
-def _anywhere(split: str) -> list[Path]:
-    return [Path()]
+    fields = {key: tuples(value) for key, value in about.items()}
+    return REGISTRY.setdefault(name, Entry(name, **fields, find=lambda split: [Path()], read=read))
 
 
 def of_arrays(images: Any, labels: Any, *, title: str = "images", class_names: Sequence[str] | None = None) -> ImageSet:

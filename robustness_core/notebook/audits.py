@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from tqdm import tqdm
 
 from robustness_core.engine.audit import Interrupted, run_audit
+from robustness_core.engine.result import AuditResult
 from robustness_core.errors import NetworkError
 from robustness_core.networks import Network
 from robustness_core.notebook.networks import NOT_PROVED, Loaded
@@ -30,15 +32,17 @@ def audit(
     preset: str = "default",
     pairs: str = "needed",
     device: str = "auto",
+    cache: Path | str | None = None,
     quiet: bool = False,
 ) -> Result:
     """Measure where a network loses its robustness: collisions of `images` (of `sample`) at each of its layers.
 
     `layers`: all, or names. `m`: mixtures of a layer's features, one number or several, None for all features as they
     are. `projections` (N) of each layer, drawn from `seed`, by default that of the images. `epsilon`: start, stop and
-    number of the budgets of the curves, which change nothing that is searched. A progress
-    bar unless `quiet`. Where it is interrupted the result holds what is known by then. Raises StrataError. Cost: see
-    `run_audit`.
+    number of the budgets of the curves, which change nothing that is searched. `cache`: a database, a file or a URL;
+    what it knows is not searched again, what is found is kept, and a dashboard opens it (STRATA_DATABASE). A progress
+    bar unless `quiet`. Where it is interrupted the result holds what is known by then; with a `cache` the same call
+    goes on from there. Raises StrataError. Cost: see `run_audit`.
     """
     if not isinstance(network, Loaded):
         raise NetworkError("Give a network that `load` or `wrap` made.")
@@ -49,15 +53,25 @@ def audit(
     budgets = EpsilonGrid.parse(epsilon) if isinstance(epsilon, str) else EpsilonGrid(*epsilon)
     spec = AuditSpec(network.name, images, search, budgets)
     with _bar(quiet) as progress:
-        try:
-            found = run_audit(spec, network, network.sha256, device=device, progress=progress)
-        except Interrupted as stop:
-            found = stop.result
+        found = _run(spec, network, device, cache, progress)
     if network.by_hooks:
         found = replace(found, remarks=(*found.remarks, NOT_PROVED))
     if found.missing:
         print(f"Stopped: {found.known:,} of {found.total:,} distances are known.", file=sys.stderr)
     return Result(found, network, own_images(images.dataset))
+
+
+def _run(
+    spec: AuditSpec, network: Loaded, device: str, cache: Path | str | None, progress: Callable[[int, int], None]
+) -> AuditResult:
+    if cache is not None:
+        from robustness_core.notebook import database  # sqlalchemy, which an audit without a cache does without
+
+        return database.run(str(cache), spec, network, device, progress)
+    try:
+        return run_audit(spec, network, network.sha256, device=device, progress=progress)
+    except Interrupted as stop:
+        return stop.result
 
 
 @contextmanager

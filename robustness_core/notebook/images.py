@@ -27,6 +27,7 @@ def sample(
     name: str = "images",
     shape: Sequence[int] | None = None,
     fit: pictures.Fit = None,
+    database: str | None = None,
 ) -> SampleSpec:
     """Which images an audit is about: `size` of each of the `classes`, drawn by `seed`.
 
@@ -34,8 +35,13 @@ def sample(
     `shape` and `fit` are those of `datasets.pictures.read`); an array or a tensor with `labels`; or something that
     gives batches (images, labels), as a DataLoader does. Pixels are bytes, or floats in [0, 1] that are rounded to
     bytes. `classes` by number or name, by default the two that are usual. `split` is that of a named data set, train by
-    default. Own images are known under `name` and their content, in this process and in a `cache`. Raises StrataError.
+    default. Own images are known under `name` and their content, in this process and in a `cache`; a `database` (a file
+    or a URL) has those that somebody put there. Raises StrataError.
     """
+    if database is not None:
+        from store import connect, image_sets
+
+        image_sets.enter(connect(database))
     entry = _entry(images, labels, class_names, name, shape, fit)
     chosen = tuple(_class(entry, one) for one in classes or entry.pair)
     first = next(iter(entry.sizes))

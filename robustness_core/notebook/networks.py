@@ -1,4 +1,4 @@
-"""Networks for a notebook: bundled ones, files, and any module of torch."""
+"""Networks for a notebook: any module of torch."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustness_core import zoo
-from robustness_core.checkpoints import clean_copy, sha256
+from robustness_core.checkpoints import clean_copy
 from robustness_core.checkpoints.onnx.importer import Imported, convert
 from robustness_core.errors import NetworkError
 from robustness_core.layers import cuts, dominators, main_layers
 from robustness_core.networks import Network, programs
-from robustness_core.sandbox import untrusted
 
 NOT_PROVED = (
     "The network cannot be traced, so its layers are the outputs of its modules and not proved to be cuts: information "
@@ -48,6 +46,11 @@ class Loaded(Network):
         own.name = name
         return own.eval()
 
+    def keep(self, content: bytes) -> None:
+        """The network is that of a safetensors file with these bytes."""
+        self.content, self.format = content, "safetensors"
+        self.sha256 = hashlib.sha256(content).hexdigest()
+
     @property
     def layers(self) -> list[str]:
         """The names of its layers, from the images to the logits: those that `audit` takes for all."""
@@ -57,21 +60,6 @@ class Loaded(Network):
         remark = f"<br>{NOT_PROVED}" if self.by_hooks else ""
         layers = html.escape(", ".join(self.layers))
         return f"<b>{html.escape(self.name)}</b>, {_times(self.input_shape)} images; layers: {layers}{remark}"
-
-
-def load(network: str, **hints: Any) -> Loaded:
-    """A bundled network by its name, or the network in a file, in evaluation mode on the CPU.
-
-    `hints` are those of `inspect`: architecture, mean, std. What was guessed stands in its attribute `guessed`. Raises
-    StrataError.
-    """
-    path = zoo.find(str(network))
-    found, guessed = untrusted.load(path, hints)
-    bundled = zoo.name_of(sha256(path)) if not hints else None
-    own = Loaded.of(found, bundled or path.stem)
-    own.guessed = guessed
-    _say(own, path.read_bytes() if bundled else clean_copy(own))
-    return own
 
 
 def wrap(
@@ -113,15 +101,10 @@ def wrap(
         if not _traced(network, probe, answer):
             network.by_hooks = True
         elif (stored := _storable(network, probe, answer)) is not None:
-            _say(stored, clean_copy(stored))
+            stored.keep(clean_copy(stored))
             return stored
     network.sha256 = _fingerprint(network)
     return network
-
-
-def _say(network: Loaded, content: bytes) -> None:
-    network.content, network.format = content, "safetensors"
-    network.sha256 = hashlib.sha256(content).hexdigest()
 
 
 def _traced(network: Loaded, probe: Tensor, answer: Tensor) -> bool:

@@ -151,6 +151,16 @@ class Result:
                 file.writestr(_PARTS["images"], self.images)
         write_whole(Path(path), content.getvalue())
 
+    def publish(self, database: str | None = None) -> str:
+        """Put the audit, its network and its own images into a database; what it is there, in a sentence.
+
+        `database`: a file or a URL, by default the dashboard's (STRATA_DATABASE). What is known there stays as it is.
+        Raises StrataError, also where pairs are unknown that the audit asks for.
+        """
+        from robustness_core.notebook.database import publish
+
+        return publish(self, database)
+
     @property
     def _known(self) -> str:
         return f"{self.found.known:,} of {self.found.total:,} pairs known"
@@ -219,7 +229,7 @@ def _network(content: bytes, name: str) -> Loaded:
     """The network of a file that anybody may have made."""
     import tempfile
 
-    from robustness_core.notebook.networks import load
+    from robustness_core.notebook.loading import load
 
     with tempfile.TemporaryDirectory(prefix="strata-") as folder:
         path = Path(folder) / "network.safetensors"
