@@ -318,7 +318,7 @@ def _trials(found: Sequence[Candidate], data: Images | None) -> list[Trial]:
     trials = [
         Trial(candidate, normalisation, convention)
         for candidate in found
-        for convention, normalisation in _normalisations(candidate)
+        for convention, normalisation in _normalisations(candidate, data)
         if data is None or tuple(data.pixels.shape[1:]) == candidate.input_shape
     ]
     last, cost = None, 0.0
@@ -404,11 +404,16 @@ def _final(cost: float, available: int) -> int:
     return int(min(max(_FINAL / cost, 1000), available))
 
 
-def _normalisations(candidate: Candidate) -> list[tuple[str, tuple[tuple[float, ...], tuple[float, ...]] | None]]:
+def _normalisations(
+    candidate: Candidate, data: Images | None
+) -> list[tuple[str, tuple[tuple[float, ...], tuple[float, ...]] | None]]:
+    """Those of papers, and that of the images; without any, of the first data set with as many channels."""
     if candidate.says_normalisation:
         return [("given", candidate.normalisation)]
     channels = candidate.input_shape[0]
-    own = {one.title: one.normalisation for one in datasets.REGISTRY.values() if one.input_shape[0] == channels}
+    rows = datasets.REGISTRY.values()
+    entries = [one for one in rows if data is not None and one.name == data.name] or rows
+    own = next(({one.title: one.normalisation} for one in entries if one.input_shape[0] == channels), {})
     others = {name: (mean, std) for name, mean, std in _CONVENTIONS.get(channels, ())}
     said = {} if candidate.stated is None else {"that of the file's settings": candidate.stated}
     others = {name: one for name, one in (own | others).items() if one != candidate.stated}
@@ -420,9 +425,12 @@ def _images(found: Sequence[Candidate], dataset: str | None) -> tuple[Images | N
     if dataset is not None:
         names: tuple[str, ...] = (dataset,)
     else:
-        fitting = next((fits for c in found if (fits := datasets.fitting(c.input_shape))), [])
-        # The whole one where it is on this machine.
-        names = tuple(entry.name for entry in sorted(fitting, key=lambda entry: entry.part_of != ""))
+        first, fitting = next(((c, fits) for c in found if (fits := datasets.fitting(c.input_shape))), (found[0], []))
+        if len({len(entry.class_names) for entry in fitting}) > 1:
+            classes = _classes(first.network())
+            fitting = [entry for entry in fitting if len(entry.class_names) == classes] or fitting
+        # The whole one where it is on this machine, before its part.
+        names = tuple(dict.fromkeys(name for entry in fitting for name in (entry.part_of, entry.name) if name))
     if not names:
         shape = "×".join(map(str, found[0].input_shape))
         return None, [f"No data set has images of {shape}: no accuracy was measured."]

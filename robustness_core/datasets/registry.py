@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from robustness_core.datasets import cifar10, mnist, places
+from robustness_core.datasets import cifar10, cifar100, mnist, places, svhn
 from robustness_core.datasets.places import Labels, Pixels, Read
 from robustness_core.errors import DatasetError
 from robustness_core.files import cache_folder
@@ -96,10 +96,10 @@ _MNIST = Entry(
     normalisation=((0.1307,), (0.3081,)),
     epsilon=2.0,
     pair=(3, 7),
-    find=mnist.find,
-    read=mnist.read,
+    find=mnist.DIGITS.find,
+    read=mnist.DIGITS.read,
     url=mnist.URL,
-    download=mnist.download,
+    download=mnist.DIGITS.download,
 )
 _MNIST_5K = replace(
     _MNIST,
@@ -133,9 +133,45 @@ _CIFAR10_2K = replace(
     part_of="cifar10",
     download=None,
 )
+_FASHION = replace(
+    _MNIST,
+    name="fashion-mnist",
+    title="Fashion-MNIST",
+    class_names=("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    normalisation=((0.2860,), (0.3530,)),
+    find=mnist.FASHION.find,
+    read=mnist.FASHION.read,
+    url=mnist.FASHION_URL,
+    download=mnist.FASHION.download,
+)
+_SVHN = replace(
+    _CIFAR10,
+    name="svhn",
+    title="SVHN",
+    class_names=tuple("0123456789"),
+    sizes=svhn.SIZES,
+    normalisation=((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    find=svhn.find,
+    read=svhn.read,
+    url=svhn.URL,
+    download=svhn.download,
+)
+_CIFAR100 = replace(
+    _CIFAR10,
+    name="cifar100",
+    title="CIFAR-100",
+    class_names=cifar100.CLASSES,
+    sizes=cifar100.SIZES,
+    normalisation=((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    pair=(3, 42),
+    find=cifar100.find,
+    read=cifar100.read,
+    url=cifar100.URL,
+    download=cifar100.download,
+)
 
 # In the order in which they are offered.
-REGISTRY = {entry.name: entry for entry in (_MNIST_5K, _MNIST, _CIFAR10_2K, _CIFAR10)}
+REGISTRY = {entry.name: entry for entry in (_MNIST_5K, _MNIST, _CIFAR10_2K, _CIFAR10, _FASHION, _SVHN, _CIFAR100)}
 
 
 def get(name: str) -> Entry:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pooch
 import pytest
+from scipy.io import savemat
 
 from robustness_core import datasets
-from robustness_core.datasets import cifar10, places
+from robustness_core.datasets import cifar10, cifar100, places, svhn
 from robustness_core.errors import DatasetError
 
 
@@ -122,7 +123,7 @@ def test_a_row_agrees_with_itself(entry: datasets.Entry) -> None:
         assert datasets.bundled(whole.name) == datasets.bundled(entry.name) == entry.name
         assert entry.download is None
     else:
-        assert entry.url.startswith("https://")
+        assert entry.url.startswith(("https://", "http://ufldl.stanford.edu/"))  # of SVHN there is no other
         assert entry.download is not None
 
 
@@ -136,8 +137,8 @@ def test_the_usual_normalisation_is_that_of_the_images(name: str) -> None:
 
 
 def test_a_network_is_offered_the_data_sets_that_fit_it() -> None:
-    assert [entry.name for entry in datasets.fitting((1, 28, 28))] == ["mnist-5k", "mnist"]
-    assert [entry.name for entry in datasets.fitting([3, 32, 32])] == ["cifar10-2k", "cifar10"]
+    assert [entry.name for entry in datasets.fitting((1, 28, 28))] == ["mnist-5k", "mnist", "fashion-mnist"]
+    assert [entry.name for entry in datasets.fitting([3, 32, 32])] == ["cifar10-2k", "cifar10", "svhn", "cifar100"]
     assert datasets.fitting((3, 224, 224)) == []
 
 
@@ -195,7 +196,11 @@ def test_cifar10_reads_the_batches_that_are_there(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "split", "sentence"),
     [
-        ("imagenet", "train", "There is no data set 'imagenet': give one of mnist-5k, mnist, cifar10-2k, cifar10."),
+        (
+            "imagenet",
+            "train",
+            f"There is no data set 'imagenet': give one of {', '.join(datasets.REGISTRY)}.",
+        ),
         ("mnist", "validation", "There is no split 'validation' of mnist: give train or test."),
         ("mnist", "train", "MNIST is not in STRATA_DATA nor in the cache"),
         ("cifar10", "test", "CIFAR-10 is not in STRATA_DATA nor in the cache"),
@@ -227,7 +232,7 @@ def test_damaged_mnist_files(folder: Path) -> None:
     images = raw / "train-images-idx3-ubyte.gz"
     for content, sentence in (
         (gzip.compress(idx(np.zeros((2, 28, 28)))[:-5]), "is cut short: it holds 1563 of 1568 bytes"),
-        (gzip.compress(b"GIF89a, surely not digits"), "is not an MNIST file of 3 axes"),
+        (gzip.compress(b"GIF89a, surely not digits"), "is not a file of MNIST with 3 axes"),
         (gzip.compress(idx(np.zeros((2, 28, 28))))[:-9], "cannot be read"),
         (b"no gzip", "cannot be read"),
         (scratched(gzip.compress(idx(np.random.default_rng(0).integers(0, 9, (2, 28, 28))))), "cannot be read"),
@@ -275,6 +280,71 @@ def test_only_fetch_downloads(folder: Path, monkeypatch: pytest.MonkeyPatch, par
     assert datasets.get("cifar10").present()
     assert len(datasets.fetch("cifar10")) == 5
     assert len(asked) == 1
+
+
+def test_svhn_is_read_from_its_matlab_file(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    table = {"X": np.moveaxis(pixels, 0, 3), "y": np.array([[10], [1], [9], [10]], dtype=np.uint8)}
+    (folder / "svhn").mkdir()
+    path = folder / "svhn" / "test_32x32.mat"
+    savemat(path, table, do_compression=True)
+    data = datasets.load("svhn", "test")
+    np.testing.assert_array_equal(data.pixels, pixels)
+    assert data.labels.tolist() == [0, 1, 9, 0]  # 10 stands for 0
+    assert data.source == "4 of 26032 official SVHN test images"
+    for damaged, sentence in (
+        (path.read_bytes()[:-50], "is damaged or cut short"),
+        (b"no matlab", "is damaged or cut short"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(DatasetError, match=sentence):
+            svhn.read("test", [path])
+    savemat(path, table | {"y": np.array([[11], [1], [9], [10]])})
+    with pytest.raises(DatasetError, match="digits from 1 to 10"):
+        svhn.read("test", [path])
+
+
+def test_cifar100_is_read_with_its_fine_labels(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    records = [bytes([19, 11 + i]) + np.moveaxis(one, 2, 0).tobytes() for i, one in enumerate(pixels)]
+    (folder / "cifar-100-binary").mkdir()
+    path = folder / "cifar-100-binary" / "train.bin"
+    path.write_bytes(b"".join(records))
+    data = datasets.load("cifar100")
+    np.testing.assert_array_equal(data.pixels, pixels)
+    assert [datasets.class_name("cifar100", label) for label in data.labels] == ["boy", "bridge", "bus"]
+    path.write_bytes(records[0][:-3])
+    with pytest.raises(DatasetError, match="is not a whole CIFAR-100 file: 3071 bytes"):
+        cifar100.read("train", [path])
+
+
+def test_fashion_lies_beside_the_digits_and_is_told_apart(folder: Path) -> None:
+    write_mnist(folder, np.zeros((2, 28, 28)), np.array([0, 1]))
+    assert not datasets.get("fashion-mnist").present()
+    raw = write_mnist(folder, np.ones((3, 28, 28)), np.array([9, 0, 5]))
+    (folder / "FashionMNIST").mkdir()
+    raw.rename(folder / "FashionMNIST" / "raw")
+    data = datasets.load("fashion-mnist")
+    assert [datasets.class_name("fashion-mnist", label) for label in data.labels] == ["ankle boot", "T-shirt", "sandal"]
+    assert data.source == "3 of 60000 official Fashion-MNIST train images"
+    assert not datasets.get("mnist").present()
+
+
+# What is published of each archive, by its makers or by torchvision.
+@pytest.mark.parametrize(
+    ("name", "md5"),
+    [
+        ("fashion-mnist", ["8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe"]),
+        ("svhn", ["e26dedcc434d2e4c54c9b2d4a06d8373"]),
+        ("cifar100", ["03b5dce01913d631647c71ecec9e9cb8"]),
+    ],
+)
+def test_downloads_are_checked(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, md5: list[str]) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(pooch, "retrieve", lambda url, known_hash, **_: asked.append(known_hash))
+    with pytest.raises(DatasetError, match="is not in STRATA_DATA nor in the cache"):
+        datasets.fetch(name)
+    assert asked == [f"md5:{one}" for one in md5]
 
 
 def test_a_cifar10_batch_that_is_cut_short(folder: Path) -> None:
