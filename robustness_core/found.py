@@ -19,8 +19,8 @@ MAKERS = ("devices", "versions", "precisions")
 class Found:
     """Distances with their certificate and cost: four arrays of one shape, an entry a pair.
 
-    `distance`: an l2 norm in pixels, an upper bound on the pair's distance where a search found it, exact where the
-    closed form of affine layers did. `residual` and `collided`: the certificate (collision.Collisions). `passes`: the
+    `distance`: in pixels, in the norm of its threat model, an upper bound on the pair's distance where a search found
+    it, exact at affine layers. `residual` and `collided`: the certificate (collision.Collisions). `passes`: the
     cost. Where nothing is known they are NaN and `collided` is False. `devices` and `versions` say what computed it,
     `precisions` in which precision the steps of its search were (spec.PRECISIONS; float64 for a closed form), each
     sorted and without doubles; empty where that is not noted.

@@ -166,8 +166,7 @@ def command(spec: AuditSpec, network: NetworkRecord, suffix: str = "") -> str:
         mean, std = network.mean or (0.0,), network.std or (1.0,)
         said += ["--mean", *map(_exactly, mean), "--std", *map(_exactly, std)]
     for field in FIELDS.values():
-        if words := field.words(spec):
-            said += [field.flag, *words]
+        said += field.option(spec)
     said += ["--json", f"{name}{suffix}.json"]
     line = shlex.join(str(word) for word in said)
     return line if bundled else f"# {file} stands for {_which_file(network)}\n{line}"

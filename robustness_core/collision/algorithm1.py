@@ -10,6 +10,7 @@ from torch import Tensor
 from robustness_core.collision.constraint import Constraint
 from robustness_core.collision.geometry import keep_finite, midpoints, project_linear, rows_where, whitening
 from robustness_core.collision.polish import polish
+from robustness_core.spec import PAPERS, Threat
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,19 @@ SCHEDULES = {
 
 
 def search(
-    constraint: Constraint, originals: Tensor, features: Tensor, preset: str, seed: int, goal: float, first: int = 0
+    constraint: Constraint,
+    originals: Tensor,
+    features: Tensor,
+    preset: str,
+    seed: int,
+    goal: float,
+    first: int = 0,
+    threat: Threat = PAPERS,
 ) -> tuple[Tensor, Tensor]:
     """Colliding images of each pair, (B, 2, n), and the Jacobian J there: Algorithm 1, made exact by `polish`.
 
     `features` (B, 2, m) of the originals; `goal`: the relative residual aimed at. Nothing is drawn, whatever
-    `seed` and `first`.
+    `seed` and `first`, and `threat` is the paper's.
     """
     return polish(constraint, algorithm1(constraint, originals, SCHEDULES[preset]), originals, features, goal)[:2]
 

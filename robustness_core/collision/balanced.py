@@ -12,12 +12,13 @@ from robustness_core.collision.geometry import (
     is_sane,
     keep_finite,
     max_norm,
-    midpoints,
     project_linear,
     rows_where,
     whitening,
 )
-from robustness_core.collision.polish import polish
+from robustness_core.collision.starts import Several, Starts, closest
+from robustness_core.collision.threat import shortest_in_box, shortest_step
+from robustness_core.spec import PAPERS, Threat
 
 FEW_PIXELS = 64  # below this, more starts find closer collisions; above, more steps of one start do (measured)
 MANY_ROWS = 32  # above this, Jacobians cost more passes than steps, so that more steps are worth it (measured)
@@ -26,31 +27,24 @@ RIDGE = 0.2  # of a second search, and the largest step there (measured on mnist
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Several):
     """The knobs of the search; the defaults were tuned on pairs and networks that no benchmark measures.
 
-    `steps`: gradient steps, two passes each. `starts`: searches of each pair, of which the closest counts. `step`: of
-    a gradient step, before division by 1 + penalty.
+    `steps`: gradient steps, two passes each. `step`: of a gradient step, before division by 1 + penalty.
     `momentum`: at the first and the last step; 0 forgets the step before, 1 would keep it for ever. `penalty`: rho at
     the first and the last step; low lets the pair cross the constraint, high holds it there. `every`: steps between
     updates of the multipliers. `doublings`: p = 2^doublings of the smooth maximum (a^p + b^p)^(1/p); 1 gives the sum of
     squares, which Algorithm 1 minimises.
     `ridge`: singular values of the Jacobian below this share of the largest are whitened as if they were about this
     large; 0 whitens all.
-    `pulls`: where a search starts, from 0, its centre, to 1, the linearised projection of the originals; `spreads`:
-    how far its centre lies from the midpoint, in shares of the midpoint's distance. Starts take them in turn.
     """
 
-    steps: int
-    starts: int = 1
     step: float = 0.6
     momentum: tuple[float, float] = (0.93, 0.3)
     penalty: tuple[float, float] = (0.15, 3.0)
     every: int = 2
     doublings: int = 3
     ridge: float = 0.0
-    pulls: tuple[float, ...] = (0.6, 0.2)
-    spreads: tuple[float, ...] = (1.0, 1.0, 2.0, 2.0)
 
 
 IMAGES = {
@@ -77,36 +71,36 @@ def settings_for(preset: str, pixels: int, rows: int) -> Settings:
     return WIDE[preset] if rows > MANY_ROWS else IMAGES[preset]
 
 
-@dataclass(frozen=True)
-class Starts:
-    """Where the searches of B pairs begin, pair by pair: centres (B * starts, n) and pulls (B * starts, 1, 1)."""
-
-    centres: Tensor
-    pulls: Tensor
-
-
 def search(
-    constraint: Constraint, originals: Tensor, features: Tensor, preset: str, seed: int, goal: float, first: int = 0
+    constraint: Constraint,
+    originals: Tensor,
+    features: Tensor,
+    preset: str,
+    seed: int,
+    goal: float,
+    first: int = 0,
+    threat: Threat = PAPERS,
 ) -> tuple[Tensor, Tensor]:
-    """Colliding images of each pair, (B, 2, n), and the Jacobian J there: of all starts the closest within `goal`.
-
-    `features` (B, 2, m) of the originals; `goal`: the relative residual aimed at; `seed` draws the starts, of which
-    the first is number `first`.
-    """
+    """The closest collision of each pair and J there, (B, 2, n) and (B, m, 2n), for ℓ2: `starts.closest`."""
     settings = settings_for(preset, originals.shape[2], features.shape[2])
-    starts = draw_starts(originals, settings, seed, first)
-    x, features = (tensor.repeat_interleave(settings.starts, 0) for tensor in (originals, features))
-    each = Constraint(constraint.extractor, constraint.shape, x, constraint.descent)
-    points, J, reached = polish(each, balanced(each, x, settings, starts), x, features, goal)
-    distance = torch.where(reached, max_norm(points, x), torch.inf)
-    constraint.passes += each.passes.view(-1, settings.starts).sum(dim=1)
-    begins = settings.starts * torch.arange(len(constraint.passes), device=distance.device)
-    best = begins + distance.view(-1, settings.starts).argmin(dim=1)
-    return points[best], J[best]
+
+    def descend(each: Constraint, x: Tensor, starts: Starts) -> Tensor:
+        return balanced(each, x, settings, starts, box=threat.box)
+
+    correct = shortest_in_box if threat.box else shortest_step
+    return closest(
+        descend, constraint, originals, features, settings, seed, goal, first, threat=threat, correct=correct
+    )
 
 
 def balanced(
-    constraint: Constraint, originals: Tensor, settings: Settings, starts: Starts, rows: Tensor | None = None
+    constraint: Constraint,
+    originals: Tensor,
+    settings: Settings,
+    starts: Starts,
+    rows: Tensor | None = None,
+    *,
+    box: bool = False,
 ) -> Tensor:
     """Nearly colliding images of each pair, (B, 2, n), near `originals`, (B, 2, n) in [0, 1].
 
@@ -118,7 +112,8 @@ def balanced(
     with high momentum first carries the pair over the small ridges of a ReLU network, then the penalty grows and the
     momentum fades. What is left of the mismatch is for `polish`. Rows that are dead or weak at the centre come alive
     elsewhere, and whitened by what they were there they can drive a pair off: such pairs are searched once more with
-    a ridge. `rows` (B,): the places of these pairs in the count of passes. Cost: (1 + m) / 2 + 2 steps
+    a ridge. With `box` every point is clamped to [0, 1], and the velocity is the way that was really gone. `rows` (B,):
+    the places of these pairs in the count of passes. Cost: (1 + m) / 2 + 2 steps
     passes, twice that for pairs that ran away.
     """
     if rows is None:
@@ -128,6 +123,8 @@ def balanced(
     white = whitening(J)
     target = z + starts.pulls * (originals - z)
     z = start = keep_finite(project_linear(target, z, torch.zeros_like(J[:, :, 0]), J, white), z)
+    if box:
+        z = start = z.clamp(0, 1)
     W = white.matrix(settings.ridge).to(z)
     gram = W.mT @ W
     multipliers = -_apply(W, _apply(J, smooth_gradient(z, originals, settings.doublings).flatten(1)))
@@ -141,7 +138,10 @@ def balanced(
         g, pullback = constraint.values_and_pullback(z, rows, pull, penalty * gram)
         gradient = smooth_gradient(z, originals, settings.doublings) + pullback
         velocity = momentum * velocity - settings.step / (1 + penalty) * gradient
-        z = z + velocity
+        before, z = z, z + velocity
+        if box:
+            z = z.clamp(0, 1)
+            velocity = z - before
         if (i + 1) % settings.every == 0:
             multipliers = multipliers + penalty * _apply(W, g)
     radius = (originals[:, 0] - originals[:, 1]).norm(dim=1) / 2  # the distance of the midpoint
@@ -150,24 +150,8 @@ def balanced(
         return keep_finite(z, start)
     calmer = replace(settings, ridge=RIDGE, step=min(settings.step, RIDGE))
     begin = Starts(starts.centres[lost], starts.pulls[lost])
-    z[lost] = balanced(constraint, originals[lost], calmer, begin, rows[lost])
+    z[lost] = balanced(constraint, originals[lost], calmer, begin, rows[lost], box=box)
     return z
-
-
-def draw_starts(originals: Tensor, settings: Settings, seed: int, first: int = 0) -> Starts:
-    """The starts of each pair from number `first`: 0 is the midpoint, others lie near it with Gaussian noise.
-
-    They are drawn on the CPU.
-    """
-    count, pixels = first + settings.starts, originals.shape[2]
-    noise = torch.randn((count, pixels), generator=torch.Generator().manual_seed(seed)) / pixels**0.5
-    noise *= torch.tensor(settings.spreads).repeat(count)[:count, None]
-    noise[0] = 0
-    noise = noise[first:]
-    radius = (originals[:, 0] - originals[:, 1]).norm(dim=1) / 2
-    centres = midpoints(originals)[:, :1] + radius[:, None, None] * noise.to(originals)
-    pulls = torch.tensor(settings.pulls).repeat(count)[first:count].repeat(len(originals))
-    return Starts(centres.flatten(0, 1), pulls[:, None, None].to(originals))
 
 
 def smooth_gradient(z: Tensor, originals: Tensor, doublings: int) -> Tensor:

@@ -25,7 +25,8 @@ from robustness_core.layers import is_affine, widths
 from robustness_core.spec import METHODS, PAPERS, TOLERANCE, Threat, check_method, check_precision
 
 _GOAL = 0.2 * TOLERANCE  # what the float32 search aims at, so that the float64 verification agrees
-NEARER = 0.4  # of a found distance: what the originals promise below this is tried from there too
+# Of a found distance: what the originals promise below this is tried from there too. For ℓ∞ they promise too much.
+NEARER = {"l2": 0.4, "linf": 0.2}
 _APART = 1e-3  # of the originals' features: float32 knows a mismatch above this share to four digits
 _SAME = 1e-12  # a mismatch of the originals below this share of their features is rounding: they collide already
 
@@ -35,7 +36,8 @@ class Collisions:
     """What was found for B pairs, with the certificate of each.
 
     `left`, `right`: the colliding images, (B, C, H, W) float32, in the units of the pixels.
-    `distance`: max of the two L2 perturbation norms of those images, (B,) float64. An upper bound on d.
+    `distance`: max of the two perturbation norms of those images, in the norm of the threat model, (B,) float64. An
+    upper bound on d.
     `residual`: how far the pair that the search ended with is from a collision, in float64: the larger of
     ||A f(left) - A f(right)|| over the change of features, and of the perturbation that would close it over the
     distance (verification.Verified).
@@ -78,13 +80,13 @@ def find_collisions(
     `extractor`: any differentiable module, (B, C, H, W) -> (B, ...), for example projection.project(...); it is put
     in evaluation mode. `left`, `right`: (B, C, H, W) floats in [0, 1]. `method`: balanced minimises the distance
     itself; algorithm1 is the paper's Algorithm 1. `preset`: fast, default or thorough. `threat`: how perturbations
-    are measured, one that the method serves. Affine extractors are solved
-    in closed form by either method (section 4.2). `seed` draws the points where searches start, of which `start` is
-    the number of the first: 0 is the midpoint, others lie near it; algorithm1, and the search of many rows, have none
-    but that. `memory`: bytes that the search may use; the default is a fraction of what is free. The search runs on
-    the extractor's device: its steps in `precision`, one of spec.PRECISIONS, or float32 where method, network or device
-    have not got it; auto is the fastest; then the pairs are made to collide in float32, and verified in float64. Raises
-    StrataError for shapes or names that do not fit.
+    are measured, one that the method serves; with its box the images found lie in [0, 1]. Affine extractors are solved
+    exactly by either method, for ℓ2 without the box in closed form (section 4.2). `seed` draws the points where
+    searches start, of which `start` is the number of the first: 0 is the midpoint, others lie near it; algorithm1, and
+    the search of many rows, have none but that. `memory`: bytes that the search may use; the default is a fraction of
+    what is free. The search runs on the extractor's device: its steps in `precision`, one of spec.PRECISIONS, or
+    float32 where method, network or device have not got it; auto is the fastest; then the pairs are made to collide in
+    float32, and verified in float64. Raises StrataError for shapes or names that do not fit.
     """
     check_method(method, preset, threat)
     check_precision(precision)
@@ -95,6 +97,8 @@ def find_collisions(
         )
     if not (torch.isfinite(left).all() and torch.isfinite(right).all()):
         raise StrataError("The images hold values that are not finite numbers.")
+    if threat.box and len(left) and (min(left.min(), right.min()) < 0 or max(left.max(), right.max()) > 1):
+        raise StrataError("Images that are to stay in [0, 1] must lie in [0, 1]; these do not.")
     if len(left) == 1:  # see rows_where
         twice = find_collisions(
             extractor,
@@ -116,7 +120,7 @@ def find_collisions(
         alone = place + 1 == len(left) and size > 1  # see rows_where: the pair before keeps the last one company
         try:
             with tensor_cores(False):
-                batch = _search(problem, slice(place - alone, place + size), method, preset, seed, start)
+                batch = _search(problem, slice(place - alone, place + size), method, preset, seed, start, threat)
         except (torch.OutOfMemoryError, MemoryError):
             if size == 1:
                 raise
@@ -207,7 +211,9 @@ class _Problem:
         return pairs_within(self.extractor, image, memory)
 
 
-def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int, first: int) -> Collisions:
+def _search(
+    problem: _Problem, batch: slice, method: str, preset: str, seed: int, first: int, threat: Threat
+) -> Collisions:
     """One batch: search in float32, make exact, verify in float64, fall back to the midpoint."""
     originals = problem.pairs[batch]
     exact_originals = problem.exactly(originals)
@@ -220,27 +226,28 @@ def _search(problem: _Problem, batch: slice, method: str, preset: str, seed: int
     together = mismatch <= _SAME * start.norm(dim=2).amax(dim=1)  # the originals collide already
     middle = problem.exactly(midpoints(originals))
     if problem.affine:
-        points = affine_collision(exact, exact_originals).to(originals.dtype).double()
-        found = judged(exact.features(points, rows), start, points, exact_originals, torch.zeros_like(points))
+        points = affine_collision(exact, exact_originals, threat).to(originals.dtype).double()
+        found = judged(exact.features(points, rows), start, points, exact_originals, torch.zeros_like(points), threat)
     elif problem.rows > matrix_free.MANY_ROWS:
         goal = (_GOAL * mismatch).to(originals.device, torch.float32)
-        points = matrix_free.search(search, originals.float(), goal, preset).to(originals.dtype)
-        found = matrix_free.verify(exact, problem.exactly(points), exact_originals, start)
+        points = matrix_free.search(search, originals.float(), goal, preset, threat).to(originals.dtype)
+        found = matrix_free.verify(exact, problem.exactly(points), exact_originals, start, threat)
     else:
         features = start.float().to(originals.device)
-        points, J = METHODS[method].load()(search, originals.float(), features, preset, seed, _GOAL, first)
+        find = METHODS[method].load(threat)
+        points, J = find(search, originals.float(), features, preset, seed, _GOAL, first, threat)
         points = problem.exactly(points.to(originals.dtype))
-        found = verify(exact, points, exact_originals, start, originals.dtype, search, J)
-        found = _nearer(exact, found, exact_originals, start, originals.dtype)
+        found = verify(exact, points, exact_originals, start, originals.dtype, search, J, threat)
+        found = _nearer(exact, found, exact_originals, start, originals.dtype, threat)
     if problem.narrowest:
-        half = max_norm(middle, exact_originals)
+        half = max_norm(middle, exact_originals, threat.order)
         closer = (found.residual <= TOLERANCE) & (found.distance < (1 - matrix_free.NOT_CLOSER) * half)
         injective = problem.injective(exact, exact_originals) & ~closer
         found.points[injective], found.residual[injective] = middle[injective], 0.0
         found.distance[injective] = half[injective]
 
     collided = together | (found.residual <= TOLERANCE)
-    farthest = max_norm(middle, exact_originals)
+    farthest = max_norm(middle, exact_originals, threat.order)
     keep = together | (collided & (found.distance <= farthest))
     points = torch.where(
         keep[:, None, None], torch.where(together[:, None, None], exact_originals, found.points), middle
@@ -275,14 +282,17 @@ def _start(exact: Constraint, originals: Tensor, search: Constraint | None) -> T
     return start
 
 
-def _nearer(exact: Constraint, found: Verified, originals: Tensor, start: Tensor, rounding: torch.dtype) -> Verified:
+def _nearer(
+    exact: Constraint, found: Verified, originals: Tensor, start: Tensor, rounding: torch.dtype, threat: Threat
+) -> Verified:
     """`found`, or for pairs that may collide much nearer what Newton's method finds from the originals.
 
     Those are pairs without a collision and pairs whose originals nearly collide: to first order, from the Jacobian at
     the collision that was found, the distance is less than NEARER of the one found. A search that begins at the
     midpoint can miss what lies so close, and one in float32 what is less than LEAST.
     """
-    near = (found.residual > TOLERANCE) | (found.nearest < NEARER * found.distance) | (found.distance < LEAST)
+    near = (found.residual > TOLERANCE) | (found.nearest < NEARER[threat.norm] * found.distance)
+    near = near | (found.distance < LEAST[threat.norm])
     if start.shape[2] > MANY_ROWS:
         near &= found.residual <= TOLERANCE  # Jacobians of many rows in float64, for pairs that have none to gain
     rows = rows_where(near)
@@ -290,7 +300,7 @@ def _nearer(exact: Constraint, found: Verified, originals: Tensor, start: Tensor
         return found
     x = originals[rows]
     each = Constraint(exact.extractor, exact.shape, x)
-    again = verify(each, x, x, start[rows], rounding)
+    again = verify(each, x, x, start[rows], rounding, threat=threat)
     exact.passes[rows] += each.passes
     closer = (again.residual <= TOLERANCE) & (
         (found.residual[rows] > TOLERANCE) | (again.distance < found.distance[rows])

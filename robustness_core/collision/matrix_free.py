@@ -8,11 +8,12 @@ from torch import Tensor
 from robustness_core.collision.constraint import Constraint
 from robustness_core.collision.geometry import keep_finite, max_norm, midpoints, rows_where
 from robustness_core.collision.verification import Verified, judged
+from robustness_core.spec import PAPERS, Threat
 
 MANY_ROWS = 1024  # above this, Jacobians take more memory and time than products with them
 # Projections and their decay (the paper's gamma); then corrections that make the pair collide.
 ITERATIONS = {"fast": (6, 0.6), "default": (10, 0.7), "thorough": (20, 0.85)}
-CORRECTIONS = 4
+CORRECTIONS, BOXED_CORRECTIONS = 4, 12
 # Conjugate gradients of a projection: at most so many steps, until this share of the right side is left.
 STEPS, CLOSE = 60, 1e-3
 CORRECTION_STEPS, CORRECTION_CLOSE = 240, 1e-5  # the same of a correction
@@ -20,20 +21,26 @@ CORRECTION_STEPS, CORRECTION_CLOSE = 240, 1e-5  # the same of a correction
 NOT_CLOSER = 1e-3
 
 
-def search(constraint: Constraint, originals: Tensor, goal: Tensor, preset: str) -> Tensor:
+def search(constraint: Constraint, originals: Tensor, goal: Tensor, preset: str, threat: Threat = PAPERS) -> Tensor:
     """Nearly colliding images of each pair, (B, 2, n), near `originals`, (B, 2, n); the midpoint where none is closer.
 
     Algorithm 1 of the paper, whose projection p - J^+ (g + J (p - z)) is found by conjugate gradients on the least
     squares (CGLS, Hestenes and Stiefel 1952), from products with J and J^T alone, then Newton corrections until the
     mismatch is at most `goal`, (B,). Differs from the print in that a pair whose first projection is not closer than
     its midpoint by one part in a thousand is left at the midpoint: to first order, the layer sees all of x - x'
-    there. Memory: some vectors of m and of 2n numbers a pair, where a Jacobian holds m times 2n. Cost: about 4 passes
-    a step of conjugate gradients, up to 60 in a projection.
+    there. Whatever the threat model, it is the ℓ2 norm that is made small; with a box every point is clamped to it, and
+    pixels that press against it are left out of the next correction. Memory: some vectors of m and of 2n numbers a
+    pair, where a Jacobian holds m times 2n. Cost: about 4 passes a step of conjugate gradients, up to 60 in a
+    projection.
     """
+
+    def within(points: Tensor) -> Tensor:
+        return points.clamp(0, 1) if threat.box else points
+
     middle, z = midpoints(originals), first_projection(constraint, originals)
     closer = max_norm(z, originals) < (1 - NOT_CLOSER) * max_norm(middle, originals)
     rows = rows_where(closer)
-    z = torch.where(closer[:, None, None], z, middle)
+    z = within(torch.where(closer[:, None, None], z, middle))
     iterations, gamma = ITERATIONS[preset]
     for i in range(1, iterations):
         if len(rows) == 0:
@@ -41,16 +48,19 @@ def search(constraint: Constraint, originals: Tensor, goal: Tensor, preset: str)
         here, alpha = z[rows], gamma**i
         p = (1 - alpha) * here + alpha * originals[rows]
         b = constraint.values(here, rows) + constraint.pushforward(here, p - here, rows)
-        z[rows] = keep_finite(p - least_squares(constraint, here, b, rows, STEPS, CLOSE), here)
-    for _ in range(CORRECTIONS):
+        z[rows] = within(keep_finite(p - least_squares(constraint, here, b, rows, STEPS, CLOSE), here))
+    for _ in range(BOXED_CORRECTIONS if threat.box else CORRECTIONS):
         g = constraint.values(z[rows], rows)
         open_ = rows_where(g.norm(dim=1) > goal[rows])
         if len(open_) == 0:
             break
         rows, here = rows[open_], z[rows[open_]]
-        z[rows] = keep_finite(
-            here - least_squares(constraint, here, g[open_], rows, CORRECTION_STEPS, CORRECTION_CLOSE), here
-        )
+        free = None
+        if threat.box:
+            pull = constraint.pullback(here, g[open_], rows)
+            free = ~(((here <= 0) & (pull > 0)) | ((here >= 1) & (pull < 0)))
+        step = least_squares(constraint, here, g[open_], rows, CORRECTION_STEPS, CORRECTION_CLOSE, free)
+        z[rows] = within(keep_finite(here - step, here))
     return z
 
 
@@ -61,11 +71,19 @@ def first_projection(constraint: Constraint, originals: Tensor) -> Tensor:
     return keep_finite(originals - least_squares(constraint, middle, b, rows, STEPS, CLOSE), middle)
 
 
-def least_squares(constraint: Constraint, at: Tensor, b: Tensor, rows: Tensor, most: int, close: float) -> Tensor:
+def least_squares(
+    constraint: Constraint,
+    at: Tensor,
+    b: Tensor,
+    rows: Tensor,
+    most: int,
+    close: float,
+    free: Tensor | None = None,
+) -> Tensor:
     """The shortest s, (B, 2, n), with J s nearest to b, (B, m): CGLS from 0, at most `most` steps.
 
     A pair stops when ||b - J s|| is at most `close` times ||b||; then it costs and changes nothing more. s is never
-    longer than the exact answer, and grows towards it.
+    longer than the exact answer, and grows towards it. `free`, like s: the pixels that may move; without it all may.
     """
     s = torch.zeros_like(at)
     r, goal = b.clone(), close * b.norm(dim=1)
@@ -77,6 +95,8 @@ def least_squares(constraint: Constraint, at: Tensor, b: Tensor, rows: Tensor, m
             break
         here, count = at[open_], rows[open_]
         q = constraint.pullback(here, r[open_], count)
+        if free is not None:
+            q = q * free[open_]
         squared = q.square().sum(dim=(1, 2))
         share = squared / length[open_] if step else torch.zeros_like(squared)
         p[open_] = q + share[:, None, None] * p[open_]
@@ -89,7 +109,7 @@ def least_squares(constraint: Constraint, at: Tensor, b: Tensor, rows: Tensor, m
     return s
 
 
-def verify(exact: Constraint, points: Tensor, originals: Tensor, start: Tensor) -> Verified:
+def verify(exact: Constraint, points: Tensor, originals: Tensor, start: Tensor, threat: Threat = PAPERS) -> Verified:
     """Check pairs in float64 as `verification.verify` does, without a Jacobian.
 
     `points`, `originals`: (B, 2, n); `start`: the features of the originals, (B, 2, m); all float64.
@@ -97,4 +117,4 @@ def verify(exact: Constraint, points: Tensor, originals: Tensor, start: Tensor) 
     rows = torch.arange(len(points), device=points.device)
     features = exact.features(points, rows)
     step = least_squares(exact, points, features[:, 0] - features[:, 1], rows, STEPS, CLOSE)
-    return judged(features, start, points, originals, step)
+    return judged(features, start, points, originals, step, threat)

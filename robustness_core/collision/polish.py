@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from robustness_core.collision.constraint import Constraint
-from robustness_core.collision.geometry import keep_finite, midpoints, rows_where, whitening
+from robustness_core.collision.geometry import keep_finite, midpoints, rows_where
+from robustness_core.collision.threat import Correct, shortest_step
 from robustness_core.collision.verification import change_of
 
 ROUNDS = 14  # fresh Jacobians at most; few pairs need more than two
@@ -15,7 +16,12 @@ PATIENCE = 2  # rounds after which a pair whose mismatch does not halve any more
 
 
 def polish(
-    constraint: Constraint, points: Tensor, originals: Tensor, start: Tensor, share: float
+    constraint: Constraint,
+    points: Tensor,
+    originals: Tensor,
+    start: Tensor,
+    share: float,
+    correct: Correct = shortest_step,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Points near `points`, (B, 2, n), with a mismatch ||g|| of at most `share` of the features' change.
 
@@ -37,7 +43,7 @@ def polish(
         if attempt > 0:
             g, J = constraint.values_and_jacobian(points[rows], rows)
             first[rows] = J
-        points[rows], least = _correct(constraint, points[rows], g, J, rows, goal[rows])
+        points[rows], least = _correct(constraint, points[rows], originals[rows], g, J, rows, goal[rows], correct)
         stuck = least > before[rows] / 2
         before[rows] = last[rows] = least
         still = rows_where(least > goal[rows])
@@ -53,7 +59,14 @@ def polish(
 
 
 def _correct(
-    constraint: Constraint, z: Tensor, g: Tensor, J: Tensor, rows: Tensor, goal: Tensor
+    constraint: Constraint,
+    z: Tensor,
+    originals: Tensor,
+    g: Tensor,
+    J: Tensor,
+    rows: Tensor,
+    goal: Tensor,
+    correct: Correct,
 ) -> tuple[Tensor, Tensor]:
     """Up to CHORDS corrections of each pair from its g and J at z: the best points and their mismatch, (B,)."""
     best, least = z.clone(), g.norm(dim=1)
@@ -62,7 +75,7 @@ def _correct(
     for _ in range(CHORDS):
         if len(open_) == 0:
             break
-        step = -torch.einsum("bmk,bm->bk", J, whitening(J).solve(g).to(J.dtype))
+        step = correct(z, originals[open_], g, J)
         z = keep_finite(z + step.view_as(z), z)
         g = constraint.values(z, rows[open_])
         norm = g.norm(dim=1)

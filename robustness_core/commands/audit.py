@@ -19,7 +19,7 @@ from robustness_core.errors import SpecError, StrataError
 from robustness_core.files import check_writable, write_whole
 from robustness_core.layers import cuts, main_layers
 from robustness_core.sandbox import untrusted
-from robustness_core.spec import PRECISIONS, AuditSpec, EpsilonGrid, too_large_words
+from robustness_core.spec import PRECISIONS, AuditSpec, EpsilonGrid, Threat, too_large_words
 from robustness_core.spec.fields import FIELDS
 
 
@@ -51,7 +51,9 @@ def run(args: argparse.Namespace) -> None:
     asked |= {"dataset": dataset.name, "classes": _classes(args.classes, dataset)}
     asked["layers"] = names if args.layers == "all" else [*filter(None, map(str.strip, args.layers.split(",")))]
     asked["m"] = [_dimension(text) for text in args.m]
-    spec = AuditSpec.of(args.network, **asked, epsilon=EpsilonGrid.parse(args.epsilon))
+    usual = EpsilonGrid.usual(Threat(args.threat, args.box), dataset.epsilon_linf)
+    epsilon = usual if args.epsilon is None else EpsilonGrid.parse(args.epsilon)
+    spec = AuditSpec.of(args.network, **asked, epsilon=epsilon)
     if args.json is not None and str(args.json) != "-":
         check_writable(args.json)
     sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}
@@ -138,8 +140,8 @@ def _table(result: AuditResult) -> str:
         lines.append(line + "".join(f"{r.loss[i]:>10.4f}" for i in places))
     lines.append(f"{'input space':<74}" + "".join(f"{result.input_loss[i]:>10.4f}" for i in places))
     lines.append(
-        "Distances are upper bounds found by search; losses are lower bounds, in nats "
-        "(at most log 2 = 0.6931, as far as pairs tell)."
+        f"Distances, in {result.spec.search.threat.words}, are upper bounds found by search; "
+        "losses are lower bounds, in nats (at most log 2 = 0.6931, as far as pairs tell)."
     )
     if any(not one.found.collided[one.found.known].all() for one in result.series):
         lines.append("Pairs that did not collide stand at their midpoints: nothing was found, no robustness is shown.")

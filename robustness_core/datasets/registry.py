@@ -56,10 +56,11 @@ class Entry:
     class_names: tuple[str, ...]
     sizes: Mapping[str, int]  # split -> images of the whole of it; a user may have a part
     normalisation: tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of its channels, as papers use them
-    epsilon: float  # the usual L2 budget, on pixels in [0, 1]
+    epsilon: float  # the usual ℓ2 budget, on pixels in [0, 1]
     pair: tuple[int, int]  # the classes that are compared at first
     find: Callable[[str], list[Path]]
     read: Callable[[str, list[Path]], Read]
+    epsilon_linf: float = 8 / 255  # the usual ℓ∞ budget
     part_of: str = ""  # the data set of which this is the bundled part
     url: str = ""  # where `download` finds it
     download: Callable[[str], None] | None = None
@@ -95,6 +96,7 @@ _MNIST = Entry(
     sizes=mnist.SIZES,
     normalisation=((0.1307,), (0.3081,)),
     epsilon=2.0,
+    epsilon_linf=0.3,
     pair=(3, 7),
     find=mnist.DIGITS.find,
     read=mnist.DIGITS.read,

@@ -24,7 +24,7 @@ from robustness_core.errors import SpecError, StrataError
 from robustness_core.found import Finding, Floats, Found, FoundSet, Set
 from robustness_core.optimal_loss import curve_of, loss_curve
 from robustness_core.optimal_loss.conflict_graph import input_distances
-from robustness_core.spec import AuditSpec, SampleSpec, SeriesSpec
+from robustness_core.spec import AuditSpec, SeriesSpec
 
 if TYPE_CHECKING:
     from robustness_core.networks import Network
@@ -142,7 +142,8 @@ class Engine:
         progress: Callable[[Scheduler], None] = lambda scheduler: None,
     ):
         missing = {one: results.missing(one) for one in question.series}
-        apart = input_distances(question.sample.left, question.sample.right)
+        order = question.series[0].threat.order if question.series else 2.0
+        apart = input_distances(question.sample.left, question.sample.right, order)
         self.scheduler = Scheduler(
             question.series, apart, missing, settings, question.closed_form,
             needed=question.needed, asked=question.sample.asked, drawn=question.sample.drawn,
@@ -325,10 +326,10 @@ def draw_sample(spec: AuditSpec) -> Sample:
     return Sample(indices, left, right, spec.sample.asked, spec.sample.drawn)
 
 
-def input_graph(spec: SampleSpec, sample: Sample) -> Floats:
+def input_graph(spec: AuditSpec, sample: Sample) -> Floats:
     """The distances of the images themselves, as the optimal loss takes them."""
-    apart = input_distances(sample.left, sample.right)
-    return spec.graph(np.where(sample.asked, apart, np.nan))
+    apart = input_distances(sample.left, sample.right, spec.search.threat.order)
+    return spec.sample.graph(np.where(sample.asked, apart, np.nan))
 
 
 def run_audit(
@@ -386,7 +387,7 @@ def run_audit(
                 )
                 for one, found in zip(series, nested, strict=True)
             ),
-            input_loss=loss_curve(input_graph(spec.sample, sample), budgets),
+            input_loss=loss_curve(input_graph(spec, sample), budgets),
             device=computer.description.device,
             versions=computer.description.versions,
             too_large=too_large,

@@ -142,7 +142,7 @@ class Computer:
             search = project(extractor(network, series.layer), features, MOST_ROWS, series.seed)
         else:
             search = self._search(task, network)
-        return hints(search, _tensor(task.left, self._device), _tensor(task.right, self._device))
+        return hints(search, _tensor(task.left, self._device), _tensor(task.right, self._device), series.threat)
 
     def _norms(self, task: Task, network: Network) -> Norms:
         layer = extractor(network, task.series.layer)

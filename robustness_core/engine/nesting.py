@@ -20,7 +20,7 @@ def implies(one: SeriesSpec, other: SeriesSpec, features: Mapping[str, int]) -> 
     projection of them and every later layer (METHOD.md section 2). Only series of one network and one way of searching
     say something of each other.
     """
-    ways = [(s.network, s.method, s.preset, s.method_version) for s in (one, other)]
+    ways = [(s.network, s.method, s.preset, s.method_version, s.threat) for s in (one, other)]
     if ways[0] != ways[1]:
         return False
     if one.m in (None, features[one.layer]):

@@ -116,6 +116,7 @@ class AuditResult:
             "method": search.method,
             "method_version": self.series[0].series.method_version,
             "preset": search.preset,
+            "threat": asdict(search.threat),
             "spec": spec.to_json(),
             "device": self.device,
             "versions": dict(self.versions),

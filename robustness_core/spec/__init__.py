@@ -3,7 +3,7 @@
 from robustness_core.errors import SpecError
 from robustness_core.spec.audit import AuditSpec
 from robustness_core.spec.checks import key_of
-from robustness_core.spec.methods import METHODS, PAPERS, PRECISIONS, PRESETS, TOLERANCE, Method
+from robustness_core.spec.methods import METHODS, PAPERS, PRECISIONS, PRESETS, THREATS, TOLERANCE, Method
 from robustness_core.spec.sample import SampleSpec, sample_indices
 from robustness_core.spec.search import SearchSpec, SeriesSpec, check_method, check_precision, too_large_words
 from robustness_core.spec.threat import Threat
@@ -14,6 +14,7 @@ __all__ = [
     "PAPERS",
     "PRECISIONS",
     "PRESETS",
+    "THREATS",
     "TOLERANCE",
     "AuditSpec",
     "EpsilonGrid",

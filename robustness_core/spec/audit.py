@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from robustness_core.spec.checks import key_of, require
+from robustness_core.spec.methods import PAPERS
 from robustness_core.spec.sample import SampleSpec
 from robustness_core.spec.search import SearchSpec
 from robustness_core.spec.threat import Threat
@@ -40,8 +41,11 @@ class AuditSpec:
     def of(cls, network: str, **named: Any) -> Self:
         """An audit from the fields of its parts, by name; `samples` is S, `projection_seed` is `seed` unless given.
 
-        The names are those of the JSON, where all lie beside each other.
+        The names are those of the JSON, where all lie beside each other; `threat` may be a norm, beside `box`.
         """
+        threat, box = named.pop("threat", PAPERS), named.pop("box", None)
+        threat = threat if isinstance(threat, Threat) else Threat(threat)
+        named["threat"] = threat if box is None else replace(threat, box=box)
         seed = named.get("seed", 0)
         first = named.pop("projection_seed", None)
         named["size"] = named.pop("samples")

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robustness_core.spec.audit import ALL_UP_TO, AuditSpec
-from robustness_core.spec.methods import METHODS, PRESETS
+from robustness_core.spec.methods import METHODS, PAPERS, PRESETS
 from robustness_core.spec.search import PAIRS
+from robustness_core.spec.threat import NORMS
 from robustness_core.spec.view import MOST_BUDGETS, EpsilonGrid
 
 
@@ -32,6 +33,11 @@ class Field:
     most: int | None = None
     options: tuple[str, ...] = ()
     argument: Mapping[str, Any] = field(default_factory=dict)
+
+    def option(self, spec: AuditSpec) -> list[object]:
+        """The words of the command line that ask for this; of a switch the flag alone."""
+        words = self.words(spec)
+        return [] if not words else [self.flag] if isinstance(self.default, bool) else [self.flag, *words]
 
     def may_be(self, value: float) -> bool:
         """Whether a number lies between the ends."""
@@ -164,6 +170,27 @@ FIELDS: Mapping[str, Field] = {
             options=PRESETS,
         ),
         Field(
+            name="threat",
+            keys=("norm",),
+            flag="--threat",
+            label="Norm",
+            help="How a perturbation is measured. l2: the root of the sum of squares of its pixels, the paper's. linf: "
+            "the largest change of any pixel.",
+            words=lambda spec: [] if spec.search.threat.norm == PAPERS.norm else [spec.search.threat.norm],
+            default=PAPERS.norm,
+            options=tuple(NORMS),
+        ),
+        Field(
+            name="box",
+            keys=("box",),
+            flag="--box",
+            label="Valid images only",
+            help="Perturbed images must stay in [0, 1]. Without it they may leave the pixel range, as in the paper.",
+            words=lambda spec: ["true"] if spec.search.threat.box else [],
+            default=False,
+            argument={"action": "store_true"},
+        ),
+        Field(
             name="pairs",
             keys=("searched",),
             flag="--pairs",
@@ -202,10 +229,11 @@ FIELDS: Mapping[str, Field] = {
             keys=(),  # those of BUDGETS
             flag="--epsilon",
             label="Range of ε",
-            help="The budgets of the curves: start:stop:count. They change what is drawn and nothing that is searched.",
+            help="The budgets of the curves: start:stop:count. They change what is drawn and nothing that is searched. "
+            f"Without it {EpsilonGrid().text}, and in linf what suits the data set.",
             words=lambda spec: [spec.epsilon.text],
             default=EpsilonGrid(),
-            argument={"default": EpsilonGrid().text, "metavar": "START:STOP:COUNT"},
+            argument={"default": None, "metavar": "START:STOP:COUNT"},
         ),
     )
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from robustness_core.spec.checks import require
 
-NORMS = {"l2": 2.0}  # name -> the p of the norm, as numpy and torch take it
+NORMS = {"l2": 2.0, "linf": math.inf}  # name -> the p of the norm, as numpy and torch take it
+
+SYMBOLS = {"l2": "ℓ2", "linf": "ℓ∞"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,16 @@ class Threat:
     def order(self) -> float:
         """The p of the norm."""
         return NORMS[self.norm]
+
+    @property
+    def symbol(self) -> str:
+        """The norm as captions and axes name it."""
+        return SYMBOLS[self.norm]
+
+    @property
+    def words(self) -> str:
+        """Both in words: ℓ2, and ℓ∞, valid images."""
+        return f"{self.symbol}, valid images" if self.box else self.symbol
 
     def __str__(self) -> str:
         return f"{self.norm}, images in [0, 1]" if self.box else self.norm

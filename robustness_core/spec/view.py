@@ -10,13 +10,14 @@ import numpy as np
 
 from robustness_core.errors import SpecError
 from robustness_core.spec.checks import is_int, require
+from robustness_core.spec.threat import Threat
 
 MOST_BUDGETS = 2001
 
 
 @dataclass(frozen=True)
 class EpsilonGrid:
-    """Budgets from `start` to `stop`, both included, `count` of them, as L2 norms in [0, 1] pixel units."""
+    """Budgets from `start` to `stop`, both included, `count` of them, in the threat's norm on pixels in [0, 1]."""
 
     start: float = 0.0
     stop: float = 8.0
@@ -33,6 +34,14 @@ class EpsilonGrid:
             is_int(self.count) and 2 <= self.count <= MOST_BUDGETS,
             f"The number of budgets is {self.count}; it must be a whole number from 2 to {MOST_BUDGETS}.",
         )
+
+    @classmethod
+    def usual(cls, threat: Threat, epsilon: float) -> Self:
+        """The range that is looked at first; `epsilon`: the usual ℓ∞ budget of the data set.
+
+        No ℓ∞ distance is above ½, that of the midpoint of black and white.
+        """
+        return cls() if threat.norm == "l2" else cls(stop=min(0.5, float(f"{4 * epsilon:.2g}")))
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustness_core.collision import balanced, find, find_collisions, hints, matrix_free, nearest, verification
+from robustness_core.collision import find, find_collisions, hints, matrix_free, nearest, starts, verification
 from robustness_core.collision.constraint import Constraint
 from robustness_core.errors import StrataError
 from robustness_core.layers import extractor
@@ -308,7 +308,7 @@ def test_a_pair_that_does_not_collide_is_flagged_and_stands_at_its_midpoint(monk
     def give_up(constraint: object, points: Tensor, originals: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
         return originals, torch.ones(3, 5, 288), torch.zeros(3, dtype=torch.bool)
 
-    monkeypatch.setattr(balanced, "polish", give_up)
+    monkeypatch.setattr(starts, "polish", give_up)
     monkeypatch.setattr(verification, "CHORDS", 1)
     monkeypatch.setattr(verification, "FRESH", 0)
     monkeypatch.setattr(verification, "EXACT", 0)
@@ -386,7 +386,7 @@ def test_pairs_that_nearly_collide_are_found_near(method: str, seed: int, mismat
     found = find_collisions(f, left, right, method=method)
     assert found.collided.all()
     least = mismatch * b / (a + b)
-    assert (found.distance <= 1.01 * (1 + 2**0.5) / 2 * least + 2 * verification.LEAST * TOLERANCE).all()
+    assert (found.distance <= 1.01 * (1 + 2**0.5) / 2 * least + 2 * verification.LEAST["l2"] * TOLERANCE).all()
 
 
 @pytest.mark.parametrize("m", [None, 130, 127, 20])

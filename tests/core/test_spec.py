@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from robustness_core.spec import (
     METHODS,
     PRESETS,
+    THREATS,
     AuditSpec,
     EpsilonGrid,
     SeriesSpec,
@@ -23,6 +24,7 @@ from robustness_core.spec import (
     sample_indices,
     too_large_words,
 )
+from robustness_core.spec.fields import FIELDS
 
 
 def audit(**changes: Any) -> AuditSpec:
@@ -279,9 +281,33 @@ def test_a_threat_model_is_a_part_of_what_decides_a_distance() -> None:
     with pytest.raises(SpecError, match="norm 'l7' is not one of l2"):
         Threat("l7")
     with pytest.raises(
-        SpecError, match=r"balanced does not serve the threat model l2, images in \[0, 1\]; it serves l2"
+        SpecError, match=r"algorithm1 does not serve the threat model l2, images in \[0, 1\]; it serves l2\.$"
     ):
-        SeriesSpec("a", "conv1", 10, 0, threat=Threat(box=True))
+        SeriesSpec("a", "conv1", 10, 0, method="algorithm1", threat=Threat(box=True))
+    keys = {SeriesSpec("a", "conv1", 10, 0, threat=threat).key for threat in THREATS}
+    assert len(keys) == len(THREATS) == 4
+    for threat in THREATS:
+        series = SeriesSpec("a", "conv1", 10, 0, threat=threat)
+        assert SeriesSpec.from_json(json.loads(json.dumps(series.identity()))) == series
+
+
+def test_an_audit_names_norm_and_box_and_keeps_its_key_without_them() -> None:
+    assert "threat" not in audit().to_json()
+    boxed = audit(threat="linf", box=True)
+    assert boxed.search.threat == Threat("linf", box=True)
+    assert AuditSpec.from_json(json.loads(json.dumps(boxed.to_json()))) == boxed
+    assert boxed.key not in (audit().key, audit(threat="linf").key, audit(box=True).key)
+    assert boxed.replace(samples=30).search.threat == boxed.search.threat
+    assert boxed.replace(threat="l2", box=False) == audit()
+    assert audit(threat=Threat("linf")).replace(box=True) == boxed
+    assert [FIELDS[name].option(boxed) for name in ("threat", "box")] == [["--threat", "linf"], ["--box"]]
+    assert [FIELDS[name].option(audit()) for name in ("threat", "box")] == [[], []]
+
+
+def test_the_usual_range_of_budgets_is_that_of_the_norm() -> None:
+    assert EpsilonGrid.usual(Threat(box=True), 0.3) == EpsilonGrid()
+    assert EpsilonGrid.usual(Threat("linf"), 0.3).stop == 0.5
+    assert EpsilonGrid.usual(Threat("linf"), 8 / 255).stop == 0.13
 
 
 def test_a_question_that_leaves_nothing_out_says_nothing_of_it() -> None:

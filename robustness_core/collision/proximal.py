@@ -1,0 +1,162 @@
+"""The search for ℓ∞: a proximal augmented Lagrangian, whitened, with momentum; images may be kept in [0, 1]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustness_core.collision.balanced import FEW_PIXELS, MANY_ROWS
+from robustness_core.collision.constraint import Constraint
+from robustness_core.collision.geometry import keep_finite, max_norm, rows_where, whitening
+from robustness_core.collision.starts import Several, Starts, closest
+from robustness_core.collision.threat import prox_of_max, room, shortest, shortest_in_box, shortest_step
+from robustness_core.spec import Threat
+
+# A correction may leave the largest pixel change so many times as large as it was; the first that will do is taken.
+CAPS = (1.002, 1.007, 1.02, 1.05)
+LONG = 4.0  # times the shortest step a capped one may be: in longer ones the linearisation cannot be trusted
+CAPPED = 12  # steps of Newton's method for a capped correction, which may not exist
+
+
+@dataclass(frozen=True)
+class Settings(Several):
+    """The knobs of the search (METHOD.md section 6); the defaults were tuned on pairs that no benchmark measures.
+
+    `steps`: proximal gradient steps, two passes each. `step`: before division by 1 + penalty. `momentum`: at the first
+    and the last step, linear between. `penalty`: rho at the first and the last step, geometric between. `late`: of a
+    full step of the multipliers what the last one is, linear from the first on; 1 rings where the constraint is smooth.
+    """
+
+    step: float = 1.0
+    momentum: tuple[float, float] = (0.9, 0.4)
+    penalty: tuple[float, float] = (0.4, 8.0)
+    late: float = 0.5
+
+
+IMAGES = {
+    "fast": Settings(steps=20, step=1.5),
+    "default": Settings(steps=45, step=1.0),
+    "thorough": Settings(steps=122, step=0.8, penalty=(0.2, 7.0), late=0.2),
+}
+WIDE = {
+    "fast": Settings(steps=100, step=0.8),
+    "default": Settings(steps=300, step=0.8),
+    "thorough": Settings(steps=600, step=0.8),
+}
+TINY = {
+    "fast": Settings(steps=20, starts=8),
+    "default": Settings(steps=25, starts=32),
+    "thorough": Settings(steps=25, starts=128),
+}
+
+
+def settings_for(preset: str, pixels: int, rows: int) -> Settings:
+    """The settings of a preset for inputs of n = `pixels` numbers and a constraint of m = `rows`."""
+    if pixels < FEW_PIXELS:
+        return TINY[preset]
+    return WIDE[preset] if rows > MANY_ROWS else IMAGES[preset]
+
+
+def search(
+    constraint: Constraint,
+    originals: Tensor,
+    features: Tensor,
+    preset: str,
+    seed: int,
+    goal: float,
+    first: int,
+    threat: Threat,
+) -> tuple[Tensor, Tensor]:
+    """The closest collision of each pair and J there, (B, 2, n) and (B, m, 2n), for ℓ∞: `starts.closest`."""
+    settings, box = settings_for(preset, originals.shape[2], features.shape[2]), threat.box
+
+    def descend(each: Constraint, x: Tensor, starts: Starts) -> Tensor:
+        return proximal(each, x, settings, starts, box=box)
+
+    def correct(z: Tensor, x: Tensor, g: Tensor, J: Tensor) -> Tensor:
+        return capped_step(z, x, g, J, box=box)
+
+    return closest(
+        descend, constraint, originals, features, settings, seed, goal, first, threat=threat, correct=correct
+    )
+
+
+def proximal(
+    constraint: Constraint, originals: Tensor, settings: Settings, starts: Starts, *, box: bool = False
+) -> Tensor:
+    """Nearly colliding images of each pair, (B, 2, n), near `originals`, (B, 2, n) in [0, 1], and with `box` in there.
+
+    Minimises 2n ‖δ‖∞², δ the perturbations of both images, subject to g = 0, as METHOD.md section 6 says: the
+    constraint is whitened by the Jacobian at the centre of each start, as in the balanced search; the augmented
+    Lagrangian multipliers W g + penalty / 2 ‖W g‖² is descended by gradient steps, the norm by its prox, which also
+    keeps the box. The multipliers move at every step, less and less. Cost: (1 + m) / 2 + 2 steps passes.
+    """
+    rows = torch.arange(len(originals), device=originals.device)
+    x = originals.flatten(1)
+    bounds = room(x, True) if box else (None, None)
+    low, high = room(x, box)
+    centre = starts.centres.unsqueeze(1).expand_as(originals)
+    J = constraint.jacobian_at_midpoint(centre, rows)
+    W = whitening(J).matrix().to(x)
+    gram = W.mT @ W
+    centre = centre.flatten(1)
+    weight = float(x.shape[1])  # 2n: the norm then weighs as much as a sum of squares over all pixels
+    # To first order: the multiple of a sign vector that reaches the constraint, and the multipliers there.
+    r = _apply(W, _apply(J, centre - x))
+    pull = _transposed(J, _transposed(W, r))
+    length = pull.abs().sum(dim=1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    t = r.square().sum(dim=1, keepdim=True) / length
+    delta = (t * pull.sign()).clamp(low, high)
+    multipliers = -2 * weight * t / length * r
+    z = start = keep_finite(
+        (centre + starts.pulls[:, :, 0] * (x + delta - centre)).view_as(originals), centre.view_as(originals)
+    ).flatten(1)
+    before = z
+    for i in range(settings.steps):
+        share = i / max(1, settings.steps - 1)
+        penalty = settings.penalty[0] * (settings.penalty[1] / settings.penalty[0]) ** share
+        momentum = settings.momentum[0] + (settings.momentum[1] - settings.momentum[0]) * share
+        eta = settings.step / (1 + penalty)
+        g, gradient = constraint.values_and_pullback(
+            z.view_as(originals), rows, _transposed(W, multipliers), penalty * gram
+        )
+        v = z - x + momentum * (z - before) - eta * gradient.flatten(1)
+        before, z = z, x + prox_of_max(v, eta * weight, *bounds)
+        multipliers = multipliers + (1 - (1 - settings.late) * share) * penalty * _apply(W, g)
+    return keep_finite(z.view_as(originals), start.view_as(originals))
+
+
+def capped_step(z: Tensor, originals: Tensor, g: Tensor, J: Tensor, *, box: bool) -> Tensor:
+    """The shortest step, (B, 2n), from z that solves the linearised constraint and hardly adds to ‖z - x‖∞.
+
+    Of CAPS the least factor that leaves such a step; where none does, the shortest step there is.
+    """
+    white = whitening(J)
+    here, moved = z.flatten(1).double(), (z - originals).flatten(1).double()
+    largest = max_norm(z, originals, float("inf")).double().unsqueeze(1)
+    low, high = room(here, box)
+    free = (shortest_in_box if box else shortest_step)(z, originals, g, J)
+    step = free.double()
+    longest = LONG * step.norm(dim=1)
+    rows = torch.arange(len(z), device=z.device)
+    for cap in CAPS:
+        bounds = torch.maximum(-cap * largest - moved, low)[rows], torch.minimum(cap * largest - moved, high)[rows]
+        found, closed = shortest(J[rows], g[rows], *bounds, white.of(rows), CAPPED)
+        closed &= found.norm(dim=1) <= longest[rows]
+        step[rows[closed]] = found[closed]
+        rows = rows[rows_where(~closed)]
+        if len(rows) == 0:
+            break
+    return step.to(z)
+
+
+def _apply(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """(B, i, j) times (B, j) -> (B, i)."""
+    return torch.einsum("bij,bj->bi", matrices, vectors)
+
+
+def _transposed(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """(B, i, j) transposed times (B, i) -> (B, j)."""
+    return torch.einsum("bij,bi->bj", matrices, vectors)
