@@ -62,12 +62,14 @@ def by_layer(
     *,
     top: float | None = None,
     unit: str = "",
+    digits: int = 2,
     dark: bool = False,
 ) -> go.Figure:
     """Bars with their intervals, in layer order. Below the name of each layer stands the change from the one before.
 
     Where only a bound is known the bar is hatched, its number has a sign, and no change is stated; a layer of which
-    nothing is known keeps its place, with a question mark. `title` is that of the upright axis, which ends at `top`.
+    nothing is known keeps its place, with a question mark. `title` is that of the upright axis, which ends at `top`;
+    numbers have so many `digits`.
     """
     grey = style.reference_colour(dark)
     names = [style.safe(bar.layer) for bar in bars]
@@ -79,7 +81,7 @@ def by_layer(
     down = [_whisker(value, bar.low, top) for value, bar in zip(finite, bars, strict=True)]
     changes = [None, *changes_of(bars)] if bars else []
     ticks = [
-        name if change is None else f"{name}<br>{'−' if round(change, 2) < 0 else '+'}{abs(change):.2f}"
+        name if change is None else f"{name}<br>{'−' if round(change, digits) < 0 else '+'}{abs(change):.{digits}f}"
         for name, change in zip(names, changes, strict=True)
     ]
     hover = ["" if change is None else f"<br>{change:+.4f} from the one before" for change in changes]
@@ -95,7 +97,7 @@ def by_layer(
         "hovertemplate": "%{x}: %{customdata}<extra></extra>",
     }  # fmt: skip
     numbers: style.Part = {  # above the whiskers
-        "x": names, "y": places, "mode": "text", "text": [_number(bar) for bar in bars],
+        "x": names, "y": places, "mode": "text", "text": [_number(bar, digits) for bar in bars],
         "textposition": "top center", "cliponaxis": False, "hoverinfo": "skip", "showlegend": False,
     }  # fmt: skip
     return style.figure(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from charts.curves import Curve
-from robustness_core.spec import AuditSpec
+from robustness_core.spec import PAPERS, AuditSpec
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class Caption:
 
 
 def images_of(spec: AuditSpec) -> str:
-    """The images of a question: mnist (train), class 3 against 7, S = 20 images a class without image 1464."""
+    """The images of a question: mnist (train), class 3 against 7, S = 20 images a class without image 1464, in ℓ∞."""
     asked = spec.sample
     numbers = ", ".join(str(number) for number in asked.left_out)
     without = f" without image{'s' if len(asked.left_out) > 1 else ''} {numbers}" if asked.left_out else ""
     first, second = asked.classes
-    return f"{asked.dataset} ({asked.split}), class {first} against {second}, S = {asked.size} images a class{without}"
+    threat = "" if spec.search.threat == PAPERS else f", in {spec.search.threat.words}"
+    of = f"{asked.dataset} ({asked.split}), class {first} against {second}"
+    return f"{of}, S = {asked.size} images a class{without}{threat}"
 
 
 def dimensions_of(spec: AuditSpec) -> str:
@@ -40,6 +42,12 @@ def dimensions_of(spec: AuditSpec) -> str:
 def method_of(spec: AuditSpec, version: int) -> str:
     """How a question is answered: method balanced, preset default, version 2, seed 0."""
     return f"method {spec.search.method}, preset {spec.search.preset}, version {version}, seed {spec.seeds}"
+
+
+def range_of(spec: AuditSpec) -> str:
+    """Where the images that collide lie, as a sentence without its stop."""
+    lie = "stay in" if spec.search.threat.box else "may leave"
+    return f"The images that collide {lie} the pixel range [0, 1]"
 
 
 def caption(spec: AuditSpec, curves: Sequence[Curve], version: int, *, drawn: str, doubt: str = "") -> Caption:
@@ -58,7 +66,7 @@ def caption(spec: AuditSpec, curves: Sequence[Curve], version: int, *, drawn: st
         f"Layers with their features nj: {sizes}. "
         f"{seen}{method_of(spec, version)}. "
         "Distances are of collisions that were found, so every curve is a lower bound of the optimal loss. "
-        "The images that collide may leave the pixel range [0, 1]; PGD and FAB stay inside."
+        f"{range_of(spec)}; PGD and FAB stay inside."
     )
     known, total = (sum(counts) for counts in zip(*((curve.known, curve.total) for curve in curves), strict=True))
     if any(curve.missing for curve in curves):

@@ -14,6 +14,7 @@ from plotly.subplots import make_subplots
 from charts import style
 from charts.curves import Curve, Floats, partly, value_at
 from robustness_core.optimal_loss.statistics import Interval, student
+from robustness_core.spec import PAPERS, Threat
 
 
 def small_multiples(
@@ -22,6 +23,7 @@ def small_multiples(
     *,
     columns: int = 3,
     images: Curve | None = None,
+    threat: Threat = PAPERS,
     dark: bool = False,
 ) -> go.Figure:
     """One panel a network with its layer curves, on the same axes; `networks` maps name -> curves in layer order.
@@ -55,21 +57,21 @@ def small_multiples(
                     "name": layer, "legendgroup": layer,
                     "line": {"color": colour, "width": curve.width, "shape": "hv"},
                     "showlegend": same and layer not in named,
-                    "hovertemplate": f"{style.safe(curve.label)}: %{{y:.4f}} nats at ε = %{{x:.2f}}<extra></extra>",
+                    "hovertemplate": f"{style.safe(curve.label)}: %{{y:.4f}} nats at ε = %{{x:.3~f}}<extra></extra>",
                 })  # fmt: skip
                 named.add(layer)
         if images is not None:
             traces.append({
                 **place, "x": images.budgets(epsilon), "y": images.finely(epsilon).mean,
                 "line": {"color": grey, "dash": "dot", "width": 1.5, "shape": "hv"},
-                "hovertemplate": f"{input_name(images)}: %{{y:.4f}} nats at ε = %{{x:.2f}}<extra></extra>",
+                "hovertemplate": f"{input_name(images)}: %{{y:.4f}} nats at ε = %{{x:.3~f}}<extra></extra>",
                 "showlegend": False,
             })  # fmt: skip
         lines.append(style.across(style.LOG2, grey) | {"xref": f"x{number} domain", "yref": f"y{number}"})
         lowest, leftmost = index + columns >= count, index % columns == 0
         axes[f"xaxis{number}"] = {
             **grid[f"xaxis{number}"],
-            **style.axis("budget ε" if lowest else "", dark),
+            **style.axis(f"budget ε ({threat.symbol})" if lowest else "", dark),
             "showticklabels": lowest,
             "matches": "x" if index else None,
         }

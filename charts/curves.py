@@ -16,8 +16,9 @@ import plotly.graph_objects as go
 
 from charts import style
 from robustness_core.optimal_loss.statistics import half_width
+from robustness_core.spec import PAPERS, Threat
 
-Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Floats = style.Floats
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ def layer_curves(
     mark: float | None = None,
     final: float | None = None,
     height: int = 460,
+    threat: Threat = PAPERS,
     dark: bool = False,
 ) -> go.Figure:
     """Draw mean curves with their band (or, if `single`, every projection) over `epsilon` (E,).
@@ -184,7 +186,7 @@ def layer_curves(
         }  # fmt: skip
     if overlays:
         more["yaxis"] = {"range": [style.LOSS_RANGE[0], style.LOG2 * 2.0]}
-    return frame(epsilon, traces, None, height=height, lines=lines, notes=notes, dark=dark, **more)
+    return frame(epsilon, traces, None, height=height, lines=lines, notes=notes, threat=threat, dark=dark, **more)
 
 
 def frame(
@@ -195,6 +197,7 @@ def frame(
     height: int = 460,
     lines: Sequence[style.Part] = (),
     notes: Sequence[style.Part] = (),
+    threat: Threat = PAPERS,
     dark: bool = False,
     **layout: Any,
 ) -> go.Figure:
@@ -218,14 +221,14 @@ def frame(
     )
     return style.figure(
         traces if input_space is None else [images, *traces],
-        x=style.EPSILON_TITLE,
+        x=style.epsilon_title(threat),
         y=style.LOSS_TITLE,
         height=height,
         dark=dark,
         hovermode="x unified",
         shapes=[style.across(style.LOG2, grey), *lines],
         annotations=[limit, *notes],
-        xaxis={"range": [float(epsilon[0]), float(epsilon[-1])], "unifiedhovertitle": {"text": "ε = %{x:.3f}"}},
+        xaxis=style.budgets(epsilon, threat),
         **{"yaxis": {"range": style.LOSS_RANGE}, **layout},
     )
 

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from charts import style
 from charts.curves import Floats
+from robustness_core.spec import PAPERS
 
 
 def errors(
@@ -14,7 +15,7 @@ def errors(
     """Draw shares in [0, 1] at the budgets `epsilon` (E,), as steps; `colour` is that of the logits.
 
     network: the share of images on which it errs under attack. logits, images: the optimal 0-1 loss at its logits, and
-    on the images themselves. `mark` draws a vertical line at that budget.
+    on the images themselves. All in ℓ2, as FAB's norms are. `mark` draws a vertical line at that budget.
     """
     grey = style.reference_colour(dark)
     lines = {
@@ -28,12 +29,12 @@ def errors(
              "hovertemplate": "%{y:.1%}"}
             for name, (share, line) in lines.items()
         ],
-        x=style.EPSILON_TITLE,
+        x=style.epsilon_title(PAPERS),
         y="error",
         height=320,
         dark=dark,
         hovermode="x unified",
         shapes=[style.upright(mark, grey)],
-        xaxis={"range": [float(epsilon[0]), float(epsilon[-1])], "unifiedhovertitle": {"text": "ε = %{x:.3f}"}},
+        xaxis=style.budgets(epsilon, PAPERS),
         yaxis={"range": [-0.015, 1.015], "tickformat": ".0%"},
     )  # fmt: skip

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from charts import style
 from charts.curves import Floats
+from robustness_core.spec import PAPERS
 
 LARGEST = 200  # rows or columns that are drawn; beyond that a browser takes seconds
 _EDGE: style.Part = {"type": "rect", "line": {"width": 0}, "fillcolor": "#ff2d55"}
@@ -26,6 +27,7 @@ def distance_matrix(
     *,
     chosen: tuple[int, int] | None = None,
     edge: tuple[Sequence[bool], Sequence[bool]] = ((), ()),
+    norm: str = PAPERS.symbol,
     dark: bool = False,
 ) -> go.Figure:
     """Draw `distance` (L, R); unknown cells (NaN) stay empty, pairs that did not collide carry a cross.
@@ -39,7 +41,7 @@ def distance_matrix(
     cells: style.Part = {
         "type": "heatmap", "z": distance, "colorscale": "Viridis", "hoverinfo": "skip",
         "xgap": 0.5 if columns <= 60 else 0, "ygap": 0.5 if rows <= 60 else 0,
-        "colorbar": {"title": {"text": "distance (ℓ2 norm)", "side": "top"}, "orientation": "h", "y": 1.0,
+        "colorbar": {"title": {"text": f"distance ({norm} norm)", "side": "top"}, "orientation": "h", "y": 1.0,
                      "yanchor": "bottom", "thickness": 12, "outlinewidth": 0},
     }  # fmt: skip
     size = max(2.0, 420.0 / max(rows, columns, 1))
@@ -59,7 +61,7 @@ def distance_matrix(
             "name": name, "showlegend": False, "marker": marker, "customdata": np.column_stack(numbers),
             "selected": opacity, "unselected": opacity,
             "hovertemplate": f"x: {classes[0]} at %{{customdata[2]:d}}<br>x′: {classes[1]} at %{{customdata[3]:d}}"
-            + ("" if name == "not searched" else "<br>distance %{customdata[4]:.4f} (ℓ2 norm)")
+            + ("" if name == "not searched" else "<br>distance %{customdata[4]:.4f} (" + f"{norm} norm)")
             + f"{words}<extra></extra>",
         })  # fmt: skip
     frames: list[style.Part] = []

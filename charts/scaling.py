@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from charts import style
 from charts.curves import Curve, Floats, frame, partly, stepped
+from robustness_core.spec import PAPERS, Threat
 
 
 def distance_against_m(
@@ -20,6 +21,7 @@ def distance_against_m(
     images: Floats | None = None,
     intervals: Sequence[tuple[float, float]] = (),
     region: tuple[float, float] | None = None,
+    norm: str = PAPERS.symbol,
     colour: str = "#8f0da4",
     dark: bool = False,
 ) -> go.Figure:
@@ -46,13 +48,13 @@ def distance_against_m(
         traces.append({
             "x": dimensions, "y": images, "mode": "lines", "name": "input through the same m",
             "line": {"color": grey, "dash": "dot", "width": 2},
-            "hovertemplate": "input through m = %{x}: mean %{y:.4f} (ℓ2 norm)<extra></extra>",
+            "hovertemplate": "input through m = %{x}: mean %{y:.4f} (" + norm + " norm)<extra></extra>",
         })  # fmt: skip
     if law is not None:
         traces.append({
             "x": dimensions, "y": law[1], "mode": "lines", "name": law[0],
             "line": {"color": grey, "dash": "dash", "width": 1.6},
-            "hovertemplate": "√m law: %{y:.4f} (ℓ2 norm)<extra></extra>",
+            "hovertemplate": "√m law: %{y:.4f} (" + norm + " norm)<extra></extra>",
         })  # fmt: skip
     name = "mean"
     if exponent is not None:
@@ -63,12 +65,12 @@ def distance_against_m(
             "x": np.repeat(dimensions, [len(values) for values in distance]),
             "y": np.concatenate([np.asarray(values, dtype=np.float64) for values in distance]) if distance else [],
             "mode": "markers", "name": "one projection", "marker": {"color": colour, "size": 6, "opacity": 0.5},
-            "hovertemplate": "m = %{x}: %{y:.4f} (ℓ2 norm)<extra></extra>",
+            "hovertemplate": "m = %{x}: %{y:.4f} (" + norm + " norm)<extra></extra>",
         },
         {
             "x": dimensions, "y": means, "mode": "lines+markers", "name": name, "line": {"color": colour, "width": 2.4},
             "error_y": _whiskers(means, intervals, colour),
-            "hovertemplate": "m = %{x}: mean %{y:.4f} (ℓ2 norm)<extra></extra>",
+            "hovertemplate": "m = %{x}: mean %{y:.4f} (" + norm + " norm)<extra></extra>",
         },
     ]  # fmt: skip
     drawn = [float(value) for trace in traces for value in trace["y"] if value > 0]
@@ -76,7 +78,7 @@ def distance_against_m(
     return style.figure(
         traces,
         x="projection dimension m",
-        y="mean distance (ℓ2 norm)",
+        y=f"mean distance ({norm} norm)",
         dark=dark,
         shapes=shapes,
         annotations=notes,
@@ -136,7 +138,12 @@ def spread_against_m(
 
 
 def curves_by_m(
-    epsilon: Floats, curves: Sequence[Curve], images: Sequence[Curve] = (), *, dark: bool = False
+    epsilon: Floats,
+    curves: Sequence[Curve],
+    images: Sequence[Curve] = (),
+    *,
+    threat: Threat = PAPERS,
+    dark: bool = False,
 ) -> go.Figure:
     """Loss curves of one layer, a line for each m; thin, with the share that is known, while some pairs are not.
 
@@ -160,4 +167,4 @@ def curves_by_m(
         ]:
             mean = one.finely(epsilon).mean
             traces += stepped(epsilon, one, mean, one.mean, {"legendgroup": name, **trace})
-    return frame(epsilon, traces, None, height=420, dark=dark)
+    return frame(epsilon, traces, None, height=420, threat=threat, dark=dark)

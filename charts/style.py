@@ -8,12 +8,16 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
+from robustness_core.spec import Threat
+
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Part = dict[str, Any]  # of a figure, in plotly's words: a trace, a line, a note, settings of an axis
 
 LOG2 = math.log(2.0)
-EPSILON_TITLE = "budget ε (ℓ2 norm, pixels in [0, 1])"
+_STEPS, _TICKS = (1, 2, 4, 8, 16, 32, 64), 8  # of 1/255 between two ticks of an axis, and at most so many ticks
 LOSS_TITLE = "optimal loss (nats)"
 LOSS_RANGE = (-0.012, LOG2 * 1.08)  # a line at 0 is seen whole, and one at log 2
 
@@ -98,6 +102,26 @@ def translucent(colour: str, alpha: float) -> str:
 def safe(text: str) -> str:
     """`text` for titles, legends and hover boxes, where plotly would read HTML; long names are cut at 60 letters."""
     return html.escape(text if len(text) <= 60 else text[:59] + "…", quote=False)
+
+
+def budgets(epsilon: Floats, threat: Threat) -> Part:
+    """The axis of budgets (E,), but for its title: in ℓ∞ its ticks are multiples of 1/255, in both units."""
+    axis: Part = {"range": [float(epsilon[0]), float(epsilon[-1])], "unifiedhovertitle": {"text": "ε = %{x:.3f}"}}
+    if threat.norm == "l2":
+        return axis
+    first, last = (255 * float(end) for end in (epsilon[0], epsilon[-1]))
+    step = next((step for step in _STEPS if (last - first) / step <= _TICKS), _STEPS[-1])
+    ticks = [step * k for k in range(math.ceil(first / step), math.floor(last / step) + 1)]
+    axis |= {
+        "tickvals": [tick / 255 for tick in ticks],
+        "ticktext": [f"{tick / 255:.3f}<br>{tick}/255" for tick in ticks],
+    }
+    return axis | {"unifiedhovertitle": {"text": "ε = %{x:.4f}"}}
+
+
+def epsilon_title(threat: Threat) -> str:
+    """The title of an axis of budgets."""
+    return f"budget ε ({threat.symbol} norm, {'valid images' if threat.box else 'pixels in [0, 1]'})"
 
 
 def across(y: float, colour: str, dash: str = "dash") -> Part:

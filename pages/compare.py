@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from charts import attribution, compare, paper, style
-from charts.captions import Caption
+from charts.captions import Caption, range_of
 from charts.curves import Curve, value_at
 from pages.parts import (
     asking,
@@ -140,8 +140,9 @@ class View:
             for name, one in zip(self.names, self.readings, strict=True)
         }
 
-    def of_images(self) -> compare.Measured:
-        return self._of(self.images)
+    def of_images(self) -> compare.Measured | None:
+        """Those of the images, where they are known."""
+        return self._of(self.images) if self.images.curve.known else None
 
     def _of(self, layer: reading.Layer) -> compare.Measured:
         if self.number == question.HALF:
@@ -173,7 +174,8 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> list[reading.Readin
                 view.spec.epsilon.values(),
                 {part.network.name: part.curves for part in parts},
                 columns=2 if len(parts) in (2, 4) else 3,
-                images=view.images.curve,
+                images=view.readings[0].images_curve,
+                threat=view.spec.search.threat,
                 dark=dark,
             ),
             compare.accuracy_by_budget(accuracies, view.at, dark=dark) if measured else None,
@@ -229,7 +231,7 @@ def _look(readings: list[reading.Reading], parts: list[export.Part]) -> View:
     """The widgets above the figures: which number of each layer, at which budget, aligned and subtracted how."""
     names = [part.network.name for part in parts]
     number = question.choose_number()
-    at = question.choose_epsilon(parts[0].answer.spec.epsilon.values())
+    at = question.choose_epsilon(parts[0].answer.spec.epsilon.values(), parts[0].answer.spec.search.threat)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         relative = st.toggle(
             "Align by relative depth", key="relative", bind=question.BOUND,
@@ -249,9 +251,10 @@ def _look(readings: list[reading.Reading], parts: list[export.Part]) -> View:
 def _by_depth(view: View, *, dark: bool) -> go.Figure:
     """The number by layer, or its difference to that of the network that is taken away."""
     half = view.number == question.HALF
-    title = "ε½ (ℓ2 norm)" if half else f"loss at ε = {view.at:g} (nats)"
+    norm = f"({view.spec.search.threat.symbol} norm)"
+    title = f"ε½ {norm}" if half else f"loss at ε = {view.at:g} (nats)"
     if view.taken is not None:
-        of = "upper bounds, ε½ (ℓ2 norm)" if half else f"lower bounds at ε = {view.at:g} (nats)"
+        of = f"upper bounds, ε½ {norm}" if half else f"lower bounds at ε = {view.at:g} (nats)"
         title = f"difference of {of}"
     return compare.by_depth(
         view.measured(),
@@ -266,9 +269,10 @@ def _by_depth(view: View, *, dark: bool) -> go.Figure:
 
 def _part(side: Side, one: reading.Reading) -> export.Part:
     """What is drawn of one network, with the overlays of its panel and its accuracies."""
-    images = export.of_images(side.spec.epsilon.values(), one.images.curve)
+    curve = one.images_curve
+    images = () if curve is None else (export.of_images(side.spec.epsilon.values(), curve),)
     accuracy = export.of_card("PGD accuracy", words.pgd_accuracy(side.network, side.spec))
-    return export.Part(side.network, one.answer, one.curves, (images, *accuracy))
+    return export.Part(side.network, one.answer, one.curves, (*images, *accuracy))
 
 
 def _halves(view: View) -> pd.DataFrame:
@@ -367,7 +371,7 @@ def _caption(view: View, measured: list[NetworkRecord]) -> Caption:
         "Distances are of collisions that were found, and unknown pairs count as no edge: every loss is a lower bound, "
         "every ε½ an upper bound, and a difference of two bounds is none. Thin lines and hollow markers lack pairs"
         f"{'; layers of which no projection is wholly known have no difference' if view.taken else ''}.",
-        "The images that collide may leave the pixel range [0, 1]; those of PGD do not.",
+        f"{range_of(view.spec)}; those of PGD {'do too' if view.spec.search.threat.box else 'do not'}.",
     ]
     if view.most > 1:
         whiskers = "Student's 95 % intervals of two stand in the table only"

@@ -11,7 +11,7 @@ import streamlit as st
 
 from charts import attribution, matrix, paper, style
 from charts import errors as charts_errors
-from charts.captions import Caption, images_of, method_of
+from charts.captions import Caption, images_of, method_of, range_of
 from charts.curves import layer_curves
 from pages.parts import (
     asking,
@@ -339,7 +339,7 @@ def _choose_shown(view: View, shown: Shown) -> None:
         shown.attacks = measured and st.toggle(
             "Attacks", key="attacks", bind=question.BOUND, help="FAB loss and PGD accuracy, from the network's card"
         )
-    shown.at = question.choose_epsilon(spec.epsilon.values())
+    shown.at = question.choose_epsilon(spec.epsilon.values(), spec.search.threat)
 
 
 def _curves(
@@ -358,12 +358,13 @@ def _curves(
         spec.epsilon.values(),
         curves,
         _colours(view, dark),
-        images=one.images.curve if shown.input_space else None,
+        images=one.images_curve if shown.input_space else None,
         overlays={"FAB loss": fab} if fab else None,
         accuracy=words.pgd_accuracy(network, spec) if shown.attacks else None,
         single=shown.single,
         mark=shown.at,
         final=final,
+        threat=spec.search.threat,
         dark=dark,
     )
 
@@ -383,12 +384,14 @@ def _draw_bars(view: View, shown: Shown, one: reading.Reading) -> None:
 def _bars(view: View, shown: Shown, one: reading.Reading, *, dark: bool = False) -> go.Figure:
     """ε½ by layer, or the loss by layer at the chosen budget."""
     colours = _colours(view, dark)
-    layers = one.layers if shown.input_space else one.layers[1:]
+    threat = view.question.spec.search.threat
+    layers = one.layers if shown.input_space and one.images_curve is not None else one.layers[1:]
     if shown.bars == question.LOSS:
         epsilon = view.question.spec.epsilon.values()
         return attribution.loss_by_layer(epsilon, [layer.curve for layer in layers], shown.at, colours, dark=dark)
     bars = reading.half_bars(one)[-len(layers) :]
-    return attribution.by_layer(bars, colours, "ε½ (ℓ2 norm)", dark=dark)
+    digits = 2 if threat.norm == "l2" else 3
+    return attribution.by_layer(bars, colours, f"ε½ ({threat.symbol} norm)", digits=digits, dark=dark)
 
 
 def _errors(view: View, shown: Shown, *, dark: bool = False) -> go.Figure | None:
@@ -420,7 +423,7 @@ def _colours(view: View, dark: bool) -> dict[str, str]:
 def _headline(view: View, shown: Shown) -> tuple[str, ...]:
     """One sentence a reading of which every pair is known, and one about the head."""
     said = []
-    if view.projected is not None and view.projected.whole and view.projected.m is not None:
+    if view.projected is not None and view.projected.whole and view.projected.m and view.projected.images_curve:
         layers = view.projected.layers
         said.append(headline.projected([one.name for one in layers], [one.halves for one in layers], view.projected.m))
     if view.whole.whole:
@@ -445,7 +448,8 @@ def _caption(view: View, shown: Shown, one: reading.Reading) -> Caption:
     )
     if shown.input_space:
         mixtures = "" if one.m is None else f", seen through m = {one.m} random mixtures of their pixels"
-        sentences.append(f"Dotted: the images themselves{mixtures}; exact.")
+        drawn_images = one.images_curve is not None
+        sentences.append(f"Dotted: the images themselves{mixtures}; exact." if drawn_images else reading.NO_INPUT)
     if shown.attacks and _fab(view):
         count = words.fab_images(network, spec)
         sentences.append(
@@ -523,6 +527,8 @@ def _numbers(view: View, one: reading.Reading, at: float) -> list[dict[str, obje
 
 def _distances(view: View, layer: reading.Layer) -> dict[str, object]:
     """The mean is of whole projections: of some pairs only it would be too small, the nearest are computed first."""
+    if layer.name == reading.INPUT and not layer.matrices:
+        return {"mean distance": None, "least distance": None, "known": "", "search gap": None}
     if layer.name == reading.INPUT:
         every = np.concatenate([one.ravel() for one in layer.matrices])
         return {"mean distance": float(every.mean()), "least distance": float(every.min()), "known": "exact",
@@ -602,6 +608,7 @@ def _matrix(
         left,
         right,
         _class_names(view),
+        norm=view.question.spec.search.threat.symbol,
         edge=([i in view.mistakes for i in left], [i in view.mistakes for i in right]),
         chosen=None if chosen is None else (left.index(chosen[0]), right.index(chosen[1])),
         dark=dark,
@@ -621,7 +628,7 @@ def _matrix_caption(view: View, projection: known.Projection, layer: str) -> Cap
         f"Distance of {drawn} at {layer} ({m}). Click a cell to open its pair."
         f"{captions.doubts([view.question.network])}",
         f"{images_of(spec)}; {method_of(spec, series.method_version)}. A cross marks pairs for which no collision was "
-        "verified. The images that collide may leave the pixel range [0, 1]."
+        f"verified. {range_of(spec)}."
         + (
             " A red bar at the edge marks images on which the network errs without any attack." if view.mistakes else ""
         ),
@@ -731,7 +738,7 @@ def _part(view: View, shown: Shown) -> export.Part:
     epsilon = spec.epsilon.values()
     overlays = []
     if shown.input_space:
-        overlays += [export.of_images(epsilon, one.images.curve) for one in view.drawn]
+        overlays += [export.of_images(epsilon, curve) for one in view.drawn if (curve := one.images_curve)]
     overlays += [
         export.Overlay("no projection", epsilon, curve.mean, curve=curve, answer=view.whole.answer)
         for one in view.drawn[1:]

@@ -12,7 +12,7 @@ import streamlit as st
 
 from charts import pairs as charts
 from charts import style
-from charts.captions import Caption, images_of, method_of
+from charts.captions import Caption, images_of, method_of, range_of
 from pages.parts import captions, data, export, mistakes, pair, question, screen, take_away, words
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec, SeriesSpec
@@ -151,6 +151,7 @@ def _by_layer(asked: Asked, there: list[pair.Kept], *, dark: bool = False) -> go
         style.layer_colours([layer.name for layer in asked.network.layers], dark),
         half_apart=pair.half_apart(there[0].chosen),
         chosen=asked.layer,
+        norm=asked.spec.search.threat.symbol,
         dark=dark,
     )
 
@@ -186,7 +187,7 @@ def _caption(asked: Asked) -> Caption:
         f"One pair through {asked.network.name}: the least budget found at which it collides, layer by layer."
         f"{captions.doubts([asked.network])}",
         f"{images_of(spec)}; {m}; {method_of(spec, series.method_version)}. "
-        "Each is an upper bound of the distance; the images that collide may leave the pixel range [0, 1].",
+        f"Each is an upper bound of the distance. {range_of(spec)}.",
     )
 
 

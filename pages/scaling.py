@@ -15,7 +15,7 @@ from charts import paper, scaling, style
 from charts.captions import Caption
 from pages.parts import asking, captions, data, export, known, progress, question, reading, report, screen, take_away
 from robustness_core.optimal_loss.statistics import Interval, student
-from robustness_core.spec import AuditSpec
+from robustness_core.spec import PAPERS, AuditSpec
 from robustness_core.theory import (
     FITTED_FROM,
     ExponentFit,
@@ -77,7 +77,8 @@ class Law:
 class View:
     """What is drawn: `measured` holds, for each of the `dimensions` that are wholly known, distances (N, L, R).
 
-    `images` is the mean distance of the images themselves, seen through each of the `dimensions`; `layers` are the
+    `images` is the mean distance of the images themselves, seen through each of the `dimensions`, None where that is
+    not known; `layers` are the
     layer at each m, whose curves are those of the part, and `inputs` the images, beside each.
     """
 
@@ -87,7 +88,7 @@ class View:
     inputs: Sequence[reading.Layer]
     dimensions: list[int]
     measured: list[NDArray[np.float64]]
-    images: NDArray[np.float64]
+    images: NDArray[np.float64] | None
     law: Law | None
 
     @property
@@ -153,7 +154,8 @@ def _view(db: Database, asked: Asked) -> View:
     }
     measured = [np.stack([p.matrix.distance for p in group]) for group in groups.values()]
     law = None
-    if layer.affine and (spectrum := spectra.find(db, asked.network.id, layer.name)) is not None:
+    of_paper = asked.spec.search.threat == PAPERS  # the law and the images through mixtures are
+    if of_paper and layer.affine and (spectrum := spectra.find(db, asked.network.id, layer.name)) is not None:
         lengths = spectra.lengths(db, spectrum.id, answer.left_ids, answer.right_ids)
         law = Law(spectrum, float(lengths.mean())) if np.isfinite(lengths).all() else None
     curves = known.curves(answer, asked.network.features)
@@ -164,11 +166,12 @@ def _view(db: Database, asked: Asked) -> View:
     inputs: Sequence[reading.Layer] = [reading.images_of(asked.spec, asked.network, curve.m) for curve in curves]
     if reading.prepared((asked.spec.key, answer.known)):
         layers, inputs = reading.stepwise(layers), reading.stepwise(inputs)
-    overlays = tuple(export.of_images(asked.spec.epsilon.values(), one.curve) for one in inputs)
+    overlays = tuple(export.of_images(asked.spec.epsilon.values(), one.curve) for one in inputs if one.curve.known)
     part = export.Part(asked.network, answer, [one.curve for one in layers], overlays)
     spec, pixels = asked.spec, int(np.prod(asked.network.input_shape))
     apart = 2 * data.input_distances(data.key(spec))
-    through_m = input_space_mean(apart.mean(), list(groups), pixels)  # a mean over pairs: E d is linear in the norm
+    # A mean over pairs: E d is linear in the norm.
+    through_m = input_space_mean(apart.mean(), list(groups), pixels) if of_paper else None
     return View(layer, part, layers, inputs, list(groups), measured, through_m, law)
 
 
@@ -199,10 +202,10 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, Capti
     """Key -> heading, figure and its caption."""
     answer, dimensions = view.part.answer, view.dimensions
     spec = answer.spec
-    inputs = [one.curve for one in view.inputs]
-    by_m = scaling.curves_by_m(spec.epsilon.values(), view.part.curves, inputs, dark=dark)
+    inputs = [one.curve for one in view.inputs] if view.images is not None else []
+    by_m = scaling.curves_by_m(spec.epsilon.values(), view.part.curves, inputs, threat=spec.search.threat, dark=dark)
     settings = captions.of_question(answer, view.part.curves, view.part.network, drawn="mean")
-    caption = Caption(settings.first, f"{settings.more} {INPUT_WORDS}")
+    caption = Caption(settings.first, f"{settings.more} {reading.NO_INPUT if view.images is None else INPUT_WORDS}")
     figures = {"by_m": ("Loss curves for each m", by_m, caption)}
     about = f"Of {captions.in_short(answer, view.part.network)}"
     if not dimensions:
@@ -218,6 +221,7 @@ def _figures(view: View, *, dark: bool) -> dict[str, tuple[str, go.Figure, Capti
         images=view.images,
         intervals=[(one.low, one.high) for one in view.intervals],
         region=None if view.law is None else (1.0, view.law.limit),
+        norm=spec.search.threat.symbol,
         colour=colour,
         dark=dark,
     )
@@ -256,10 +260,11 @@ def _law_caption(view: View, fit: ExponentFit | None, about: str) -> Caption:
         )
     if view.part.answer.spec.search.projections > 2:
         words.append("Whiskers: Student's 95 % interval of the mean over projections, of these images.")
-    words.append(
-        "Dotted: the images themselves seen through the same m, E d² = m‖x−x′‖² / (4n0); a layer above it is harder to "
-        "move through m random mixtures than its images are."
-    )
+    if view.images is not None:
+        words.append(
+            "Dotted: the images themselves seen through the same m, E d² = m‖x−x′‖² / (4n0); a layer above it is "
+            "harder to move through m random mixtures than its images are."
+        )
     if view.law is not None:
         spectrum = view.law.spectrum
         how = "exact" if spectrum.exact else "from random probes"
@@ -268,6 +273,8 @@ def _law_caption(view: View, fit: ExponentFit | None, about: str) -> Caption:
             f"({how}): the law c(m)√m‖L(x−x′)‖ / (2‖L‖F) is proven for m ≪ √r4 = {view.law.limit:.3g} (shaded) and "
             "held to m ≪ r4 in simulations."
         )
+    elif view.images is None:
+        words.append("The law of an affine layer and of the images is that of ℓ2 without the box, and not drawn here.")
     elif view.layer.affine:
         words.append("The norms of this affine layer are not measured for these images yet; Start measures them.")
     else:
@@ -287,10 +294,13 @@ def _table(view: View) -> pd.DataFrame:
             "mean distance": [one.value for one in view.intervals],
             "low": [one.low for one in view.intervals],
             "high": [one.high for one in view.intervals],
-            "input through m": view.images,
         }
     )
-    table["ε½"], table["ε½ of the input"] = [one.value for one, _ in halves], [images.value for _, images in halves]
+    if view.images is not None:
+        table["input through m"] = view.images
+    table["ε½"] = [one.value for one, _ in halves]
+    if view.images is not None:
+        table["ε½ of the input"] = [None if images is None else images.value for _, images in halves]
     table["ε½ low"], table["ε½ high"] = [one.low for one, _ in halves], [one.high for one, _ in halves]
     if view.law is not None:
         table["law"] = view.law.prediction(view.dimensions)
@@ -316,11 +326,12 @@ def _report(view: View) -> str:
     )
 
 
-def half_budgets(view: View, m: int) -> tuple[Interval, Interval]:
-    """ε½ of the layer and of its images, seen through m, with Student's intervals over projections."""
+def half_budgets(view: View, m: int) -> tuple[Interval, Interval | None]:
+    """ε½ of the layer and of its images, seen through m, with Student's intervals over projections; None: not known."""
     place = [curve.m for curve in view.part.curves].index(m)
     layer = reading.Layer(view.layer.name, view.part.curves[place], tuple(view.measured[view.dimensions.index(m)]))
-    return layer.half, view.inputs[place].half
+    images = view.inputs[place]
+    return layer.half, images.half if images.curve.known else None
 
 
 def spread(distance: NDArray[np.float64]) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from robustness_core.spec import AuditSpec, SampleSpec, SearchSpec
+from robustness_core.spec import PAPERS, AuditSpec, SampleSpec, SearchSpec
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -32,7 +32,8 @@ def chosen(done: Sequence[AuditSpec]) -> dict[str, AuditSpec]:
 
     best: dict[tuple[str, tuple[object, ...]], AuditSpec] = {}  # of a network and a question that with most layers
     for spec in done:
-        if len(spec.search.layers) > 1 and len(spec.search.m) == 1 and spec.search.m[0] is not None:
+        usual = spec.search.threat == PAPERS  # only there is the input known through mixtures
+        if usual and len(spec.search.layers) > 1 and len(spec.search.m) == 1 and spec.search.m[0] is not None:
             place = (spec.network, asked(spec))
             best[place] = max(best.get(place, spec), spec, key=size)
     answered = Counter(question for _, question in best)

@@ -50,10 +50,10 @@ def _spec(key: Key) -> SampleSpec:
 
 
 @st.cache_data(show_spinner=False, max_entries=32)
-def input_distances(key: Key) -> NDArray[np.float64]:
-    """Distances without any feature: half the l2 norm of x - x', (L, R), NaN where there is no pair."""
+def input_distances(key: Key, order: float = 2.0) -> NDArray[np.float64]:
+    """Distances without any feature: half the norm of x - x', (L, R), NaN where there is no pair; `order`: its p."""
     chosen, pixels = sample(key), datasets.load(*key[:2]).pixels
-    apart = conflict_graph.input_distances(pixels[chosen.left], pixels[chosen.right])
+    apart = conflict_graph.input_distances(pixels[chosen.left], pixels[chosen.right], order)
     return np.where(_spec(key).asked, apart, np.nan)
 
 

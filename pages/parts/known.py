@@ -157,7 +157,7 @@ def curves(answer: Answer, features: dict[str, int]) -> list[Curve]:
 
 def input_space(spec: AuditSpec) -> Floats:
     """The loss curve of the images themselves: no feature, no projection."""
-    return _input_space(data.key(spec), spec.epsilon, spec.sample)
+    return _input_space(data.key(spec), spec.search.threat.order, spec.epsilon, spec.sample)
 
 
 def _loss(projection: Projection, spec: AuditSpec) -> Floats:
@@ -173,5 +173,5 @@ def loss_at(distances: Floats, budgets: Floats) -> Floats:
 
 
 @st.cache_data(show_spinner=False, max_entries=200, hash_funcs={EpsilonGrid: repr})
-def _input_space(sample: data.Key, epsilon: EpsilonGrid, _spec: SampleSpec) -> Floats:
-    return loss_curve(_spec.graph(data.input_distances(sample)), epsilon.values())
+def _input_space(sample: data.Key, order: float, epsilon: EpsilonGrid, _spec: SampleSpec) -> Floats:
+    return loss_curve(_spec.graph(data.input_distances(sample, order)), epsilon.values())

@@ -58,9 +58,9 @@ class Kept:
 
     @property
     def pictured(self) -> float:
-        """The larger of the two moves of the kept collision, an l2 norm."""
+        """The larger of the two moves of the kept collision, in the norm of its threat model."""
         moves = zip((self.collision.left, self.collision.right), originals(self.chosen), strict=True)
-        return max(float(np.linalg.norm(there.astype(np.float64) - here)) for there, here in moves)
+        return max(norm_of(there.astype(np.float64) - here, self.chosen) for there, here in moves)
 
     @property
     def distance(self) -> float:
@@ -222,9 +222,10 @@ def show(found: list[Kept]) -> float:
     for kept in found:
         one, collision = kept.chosen, kept.collision
         moved = (collision.left - left, collision.right - right)
-        norms = [float(np.linalg.norm(change)) for change in moved]
+        norms = [norm_of(change, one) for change in moved]
         layer = screen.escape(one.series.layer)
-        st.markdown(f"**{layer}**: distance **{kept.distance:.4f}**, {_whose(kept)}")
+        steps_of_8_bits = "" if one.series.threat.norm == "l2" else f" = {255 * kept.distance:.1f}/255"
+        st.markdown(f"**{layer}**: distance **{kept.distance:.4f}**{steps_of_8_bits}, {_whose(kept)}")
         with st.container(horizontal=True, gap="small", key=f"pair_pictures_{one.series.key}"):
             shown = (left, collision.left, collision.right, right)
             told = (f"image {first.left}", f"moved {norms[0]:.3f}", f"moved {norms[1]:.3f}", f"image {first.right}")
@@ -243,10 +244,11 @@ def show(found: list[Kept]) -> float:
         " A distance stays as it was first found, with its certificate; where another is pictured, the pictures are of "
         "a later search, which can end at another collision."
     )
+    threat = first.series.threat
     captions.show(
         Caption(
-            f"Distances are ℓ2 norms. Without features the two images would meet at {half_apart(first):.4f}, half "
-            "their distance.",
+            f"Distances are {threat.symbol} norms. Without features the two images would meet at "
+            f"{half_apart(first):.4f}, half their distance.",
             "Of one-channel images, differences are orange where x̃ is brighter and blue where it is darker; of colour "
             f"images they lie around mid-grey.{later if any(kept.other for kept in found) else ''}",
         )
@@ -263,7 +265,12 @@ def originals(chosen: Chosen) -> tuple[NDArray[np.float32], NDArray[np.float32]]
 def half_apart(chosen: Chosen) -> float:
     """Half the distance of the two images: the budget at which they meet without any feature."""
     left, right = originals(chosen)
-    return float(np.linalg.norm(left.astype(np.float64) - right)) / 2
+    return norm_of(left.astype(np.float64) - right, chosen) / 2
+
+
+def norm_of(change: NDArray[np.floating[Any]], chosen: Chosen) -> float:
+    """The norm of a perturbation, of any shape, in the threat model of a pair."""
+    return float(np.linalg.norm(change.ravel(), ord=chosen.series.threat.order))
 
 
 def _whose(kept: Kept) -> str:
@@ -335,7 +342,7 @@ def outside_words(share: float, most: float) -> str:
     if share == 0:
         return "All pixels of x̃ and x̃′ lie within [0, 1]."
     return (
-        f"{share:.1%} of the pixels of x̃ and x̃′ lie outside [0, 1], by at most {most:.2f}; the pictures clip them. "
+        f"{share:.1%} of the pixels of x̃ and x̃′ lie outside [0, 1], by at most {most:.3f}; the pictures clip them. "
         "PGD and FAB stay inside."
     )
 

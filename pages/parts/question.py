@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pages.parts import screen, words
 from robustness_core import datasets
 from robustness_core.errors import SpecError, StrataError
-from robustness_core.spec import AuditSpec, EpsilonGrid, too_large_words
+from robustness_core.spec import PAPERS, AuditSpec, EpsilonGrid, Threat, too_large_words
 from robustness_core.spec.fields import BUDGETS, FIELDS, Field
 from store import audits
 from store.database import Database
@@ -147,6 +147,9 @@ class Form:
             samples = _number(FIELDS["samples"], width=88)
             m = _number(FIELDS["m"], width=88) if one_m else 1
             projections = _number(FIELDS["projections"], width=88)
+        with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+            norm = _choice(FIELDS["threat"], width=88)
+            self.threat = Threat(norm, box=_toggle(FIELDS["box"]))
         self._trouble = st.empty()
         with st.expander("Method, seed, ε range" if budgets else "Method, seed"):
             self.full = one_m and st.toggle("No projection", key="full", bind=BOUND, help=FULL_HELP)
@@ -157,7 +160,7 @@ class Form:
             self.left_out = _text(FIELDS["left_out"], placeholder="none")
             self.pairs = _choice(FIELDS["pairs"]) if budgets and one_m else "all"
             self.split = _choice(FIELDS["split"], tuple(datasets.get(self.dataset).sizes))
-            start, stop, count = (_number(field) for field in BUDGETS.values()) if budgets else _USUAL
+            start, stop, count = _choose_range(self.dataset, self.threat) if budgets else _USUAL
             self._trouble_below = st.empty()
         self._too_large: list[str] = []
         self._numbers = (samples, m, projections, seed, start, stop, count)
@@ -194,6 +197,7 @@ class Form:
                 preset=self.preset,
                 pairs=self.pairs,
                 epsilon=epsilon,
+                threat=self.threat,
                 split=self.split,
                 left_out=tuple(int(number) for number in left_out),
                 projection_seed=int(first) if first else None,
@@ -220,22 +224,42 @@ def _number(field: Field, **more: Any) -> Any:
     kind = type(field.default)
     for name, end in (("min_value", field.least), ("max_value", field.most)):
         more[name] = None if end is None else kind(end)
-    more |= {"step": 0.5 if kind is float else 1, "help": field.help or None}
-    value: Any = "min" if field.default == field.least else field.default  # then the session may set it before
-    return st.number_input(field.label, value=value, key=field.keys[0], bind=BOUND, **more)
+    more = {"step": 0.5 if kind is float else 1, "help": field.help or None, **more}
+    if field.default != field.least:  # else min, so that the session may set it before
+        more.setdefault("value", field.default)
+    return st.number_input(field.label, key=field.keys[0], bind=BOUND, **more)
 
 
 def _text(field: Field, placeholder: str) -> str:
     return st.text_input(field.label, key=field.keys[0], bind=BOUND, placeholder=placeholder, help=field.help)
 
 
-def _choice(field: Field, options: Sequence[str] = ()) -> str:
+def _toggle(field: Field) -> bool:
+    return st.toggle(field.label, key=field.keys[0], bind=BOUND, help=field.help)
+
+
+def _choose_range(dataset: str, threat: Threat) -> tuple[Any, Any, Any]:
+    """Start, stop and count of the budgets; with another norm the range begins anew, unless the address names it."""
+    usual = EpsilonGrid.usual(threat, datasets.get(dataset).epsilon_linf)
+    before = st.session_state.get("range_of", EpsilonGrid())
+    st.session_state["range_of"] = usual
+    for name, field in BUDGETS.items():
+        (key,), value = field.keys, getattr(usual, name)
+        if value != getattr(before, name) and (key in st.session_state or key not in st.query_params):
+            st.session_state[key] = value
+    # Where the session sets a value streamlit wants no default beside it.
+    fine: dict[str, Any] = {} if threat.norm == "l2" else {"step": 0.01, "format": "%.4g", "value": "min"}
+    start, stop, count = BUDGETS.values()
+    return _number(start, **fine), _number(stop, **fine), _number(count)
+
+
+def _choice(field: Field, options: Sequence[str] = (), **more: Any) -> str:
     """One of the field's options, or of those given in their place."""
     (key,) = field.keys
     offered = options or field.options
     forget(key, offered)
     place = offered.index(field.default) if field.default in offered else 0
-    return st.selectbox(field.label, offered, place, key=key, bind=BOUND, help=field.help)
+    return str(st.selectbox(field.label, offered, place, key=key, bind=BOUND, help=field.help, **more))
 
 
 def _choose_layers(network: NetworkRecord) -> tuple[str, ...]:
@@ -314,7 +338,7 @@ def choose_number() -> str:
     )
 
 
-def choose_epsilon(epsilon: NDArray[np.float64]) -> float:
+def choose_epsilon(epsilon: NDArray[np.float64], threat: Threat = PAPERS) -> float:
     """A slider over the budgets of the grid; a quarter of the way up at first."""
     options = [round(float(value), 6) for value in epsilon]
     forget("at", options)  # the range has changed
@@ -324,6 +348,6 @@ def choose_epsilon(epsilon: NDArray[np.float64]) -> float:
         options[len(options) // 4],
         key="at",
         bind=BOUND,
-        format_func=lambda value: f"{value:g}",
+        format_func=threat.budget,
     )
     return float(chosen)

@@ -19,11 +19,14 @@ from charts.attribution import Bar
 from charts.curves import Curve
 from pages.parts import data, known, words
 from robustness_core.optimal_loss import error_curve, loss_steps, statistics
-from robustness_core.spec import AuditSpec, EpsilonGrid
+from robustness_core.spec import PAPERS, AuditSpec, EpsilonGrid
 from store.records import NetworkRecord
 
 Floats = NDArray[np.float64]
 INPUT = "input"
+NO_INPUT = (
+    "The images seen through mixtures are not drawn: their distances have a closed form in ℓ2 without the box alone."
+)
 STEPPED = 400_000  # pairs up to which every step of their curves is drawn: half a minute of work, once and aside
 ABOUT = {  # by whether all features are read
     False: "How robust a random readout of m mixtures of the features is: it rises and falls from layer to layer, and "
@@ -68,6 +71,11 @@ class Reading:
     @property
     def images(self) -> Layer:
         return self.layers[0]
+
+    @property
+    def images_curve(self) -> Curve | None:
+        """That of the images, where their distances are known."""
+        return self.images.curve if self.images.curve.known else None
 
     @property
     def whole(self) -> bool:
@@ -151,16 +159,22 @@ def half_bars(reading: Reading) -> list[Bar]:
 
 
 def images_of(spec: AuditSpec, network: NetworkRecord, m: int | None) -> Layer:
-    """The images as the first layer, seen through the same mixtures: an A of each seed applied to their pixels."""
+    """The images as the first layer, seen through the same mixtures: an A of each seed applied to their pixels.
+
+    Through mixtures their distances have a closed form in ℓ2 without the box alone: else nothing is known of them.
+    """
+    pixels = math.prod(network.input_shape)
+    if m is not None and spec.search.threat != PAPERS:
+        return Layer(INPUT, Curve(INPUT, pixels, m, np.zeros((1, spec.epsilon.count)), 0, 0), ())
     if m is None:
-        matrices = [data.input_distances(data.key(spec))]
+        matrices = [data.input_distances(data.key(spec), spec.search.threat.order)]
     else:
         matrices = [
             data.seen_distances(data.key(spec), m, spec.search.seed + i) for i in range(spec.search.projections)
         ]
     losses = np.stack([known.loss_at(matrix, spec.epsilon.values()) for matrix in matrices])
     pairs = sum(matrix.size for matrix in matrices)
-    return Layer(INPUT, Curve(INPUT, math.prod(network.input_shape), m, losses, pairs, pairs), tuple(matrices))
+    return Layer(INPUT, Curve(INPUT, pixels, m, losses, pairs, pairs), tuple(matrices))
 
 
 @st.cache_data(show_spinner=False, max_entries=2000)
@@ -214,6 +228,8 @@ def head(readings: Sequence[Reading], network: NetworkRecord) -> Head | None:
     """None unless some reading knows every pair at the logits from all of their information, m ≥ nj, and the card of
     the network has measured these very images."""
     answer = readings[0].answer
+    if answer.spec.search.threat.norm != "l2":  # FAB's norms are
+        return None
     by_image = words.fab_by_image(network, answer.spec)
     numbers = [side.tolist() for side in (answer.sample.left, answer.sample.right)]
     logits = [

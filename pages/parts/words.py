@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pages.parts import data, screen
 from robustness_core import datasets
-from robustness_core.spec import AuditSpec
+from robustness_core.spec import PAPERS, AuditSpec
 from robustness_core.spec.fields import BUDGETS, FIELDS
 from store.records import AuditRecord, NetworkRecord
 
@@ -40,6 +40,7 @@ def describe(audit: AuditRecord, main: Layers | None = None) -> str:
         f"{spec.sample.classes[0]} against {spec.sample.classes[1]} of {spec.sample.dataset}"
         + (f" without {', '.join(str(number) for number in spec.sample.left_out)}" if spec.sample.left_out else "")
         + f"; {spec.search.method}"
+        + ("" if spec.search.threat == PAPERS else f"; {spec.search.threat.words}")
     )
 
 
@@ -208,9 +209,11 @@ Line = tuple[NDArray[np.float64], NDArray[np.float64]]
 def fab_loss(network: NetworkRecord, spec: AuditSpec) -> Line | None:
     """Loss along FAB's direction over budgets, which the card states for the sample's images; None if it does not.
 
+    FAB's norms are ℓ2, and so are those of `pgd_accuracy`: beside a question in another norm there are none.
+
     It is of the `fab_images` first images a class, which may be more or fewer than the sample has.
     """
-    measured = {} if spec.sample.left_out else _audited(network, spec)
+    measured = {} if spec.sample.left_out or spec.search.threat.norm != "l2" else _audited(network, spec)
     return _line(measured.get("epsilon"), measured.get("fab_loss"))
 
 
@@ -255,7 +258,7 @@ def _audited(network: NetworkRecord, spec: AuditSpec) -> Mapping[str, Any]:
 
 def pgd_accuracy(network: NetworkRecord, spec: AuditSpec) -> Line | None:
     """Accuracy under PGD over budgets, from 0 (clean), that the card states for the two classes; None if none."""
-    measured = part(part(network.card, "evaluation"), "class_pair")
+    measured = part(part(network.card, "evaluation"), "class_pair") if spec.search.threat.norm == "l2" else {}
     budgets, values = measured.get("epsilon"), measured.get("pgd")
     if measured.get("classes") != list(spec.sample.classes) or not (
         isinstance(budgets, list) and isinstance(values, list)

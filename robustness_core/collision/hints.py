@@ -27,15 +27,15 @@ def hints(extractor: nn.Module, left: Tensor, right: Tensor, threat: Threat = PA
 
     With D = A f(x) - A f(x'), and G, G' the Gram matrices J J^T of the Jacobians at x and x': the linearisation with
     the mean of both, (D^T (G + G')^-1 D / 2)^(1/2), which is the distance where the extractor is affine; the geometric
-    mean of the linearisations with G and with G' alone; and ||D||. For ℓ∞ the first is in that norm: with λ = (G +
-    G')^-1 D and the Jacobians J and J' at the images, λ·D / (||J^T λ||_1 + ||J'^T λ||_1), which by duality is not more
-    than the linearised distance. None is a bound. A regression on the distances that were found makes a guess of them
-    (engine.guess). Cost: 1 + m passes of each image once, that of a few searches for the whole matrix. A Jacobian at
-    the midpoint of every pair foretells less at convolutions and costs a twelfth of a search a pair
-    (benchmarks/RESULTS.md).
+    mean of the linearisations with G and with G' alone; and ||D||. For ℓ∞ the first is scaled to the mean of λ·D /
+    (||J^T λ||_1 + ||J'^T λ||_1), λ = (G + G')^-1 D, which is of the size of those distances but orders pairs less well
+    (rank correlation .95 against .97 at conv4, .69 against .83 at the logits of mnist-medium-pgd2). None is a bound. A
+    regression on the distances that were found makes a guess of them (engine.guess). Cost: 1 + m passes of each image
+    once, that of a few searches for the whole matrix. A Jacobian at the midpoint of every pair foretells less at
+    convolutions and costs a twelfth of a search a pair (benchmarks/RESULTS.md).
     """
     (f, G, J), (g, H, K) = (_ends(extractor, images) for images in (left, right))
-    values = np.empty((3, len(f), len(g)))
+    values, in_linf = np.empty((3, len(f), len(g))), np.empty((len(f), len(g)))
     inverse = np.linalg.inv(H)
     for row in range(len(f)):
         apart = f[row] - g
@@ -44,14 +44,14 @@ def hints(extractor: nn.Module, left: Tensor, right: Tensor, threat: Threat = PA
         multipliers = np.linalg.solve(G[row] + H, apart[..., None])[..., 0]
         both = np.einsum("rm,rm->r", apart, multipliers)
         values[0, row] = both / 2
-        if threat.norm != "l2":
-            pulls = np.abs(multipliers @ J[row]).sum(axis=1) + np.abs(np.einsum("rm,rmn->rn", multipliers, K)).sum(
-                axis=1
-            )
-            values[0, row] = (both / np.maximum(pulls, np.finfo(float).tiny)) ** 2
         values[1, row] = np.sqrt(np.maximum(mine * theirs, 0.0)) / 4
         values[2, row] = (apart**2).sum(axis=1)
+        if threat.norm != "l2":
+            pull = np.abs(multipliers @ J[row]).sum(axis=1) + np.abs((multipliers[:, None] @ K)[:, 0]).sum(axis=1)
+            in_linf[row] = both / np.maximum(pull, np.finfo(float).tiny)
     logarithms: npt.NDArray[np.float64] = np.log(np.maximum(np.sqrt(np.maximum(values, 0.0)), _LEAST))
+    if threat.norm != "l2":
+        logarithms[0] += np.log(np.maximum(in_linf, _LEAST)).mean() - logarithms[0].mean()
     return logarithms
 
 

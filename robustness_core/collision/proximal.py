@@ -25,20 +25,18 @@ class Settings(Several):
     """The knobs of the search (METHOD.md section 6); the defaults were tuned on pairs that no benchmark measures.
 
     `steps`: proximal gradient steps, two passes each. `step`: before division by 1 + penalty. `momentum`: at the first
-    and the last step, linear between. `penalty`: rho at the first and the last step, geometric between. `late`: of a
-    full step of the multipliers what the last one is, linear from the first on; 1 rings where the constraint is smooth.
+    and the last step, linear between. `penalty`: rho at the first and the last step, geometric between.
     """
 
     step: float = 1.0
     momentum: tuple[float, float] = (0.9, 0.4)
     penalty: tuple[float, float] = (0.4, 8.0)
-    late: float = 0.5
 
 
 IMAGES = {
     "fast": Settings(steps=20, step=1.5),
     "default": Settings(steps=45, step=1.0),
-    "thorough": Settings(steps=122, step=0.8, penalty=(0.2, 7.0), late=0.2),
+    "thorough": Settings(steps=122, step=0.8, penalty=(0.2, 7.0)),
 }
 WIDE = {
     "fast": Settings(steps=100, step=0.8),
@@ -91,7 +89,7 @@ def proximal(
     Minimises 2n ‖δ‖∞², δ the perturbations of both images, subject to g = 0, as METHOD.md section 6 says: the
     constraint is whitened by the Jacobian at the centre of each start, as in the balanced search; the augmented
     Lagrangian multipliers W g + penalty / 2 ‖W g‖² is descended by gradient steps, the norm by its prox, which also
-    keeps the box. The multipliers move at every step, less and less. Cost: (1 + m) / 2 + 2 steps passes.
+    keeps the box. The multipliers move at every step. Cost: (1 + m) / 2 + 2 steps passes.
     """
     rows = torch.arange(len(originals), device=originals.device)
     x = originals.flatten(1)
@@ -124,7 +122,7 @@ def proximal(
         )
         v = z - x + momentum * (z - before) - eta * gradient.flatten(1)
         before, z = z, x + prox_of_max(v, eta * weight, *bounds)
-        multipliers = multipliers + (1 - (1 - settings.late) * share) * penalty * _apply(W, g)
+        multipliers = multipliers + penalty * _apply(W, g)
     return keep_finite(z.view_as(originals), start.view_as(originals))
 
 

@@ -40,5 +40,9 @@ class Threat:
         """Both in words: ℓ2, and ℓ∞, valid images."""
         return f"{self.symbol}, valid images" if self.box else self.symbol
 
+    def budget(self, epsilon: float) -> str:
+        """A budget in pixel units, and in ℓ∞ in steps of 8-bit pixels too: 0.0314 = 8/255."""
+        return f"{epsilon:g}" if self.norm == "l2" else f"{epsilon:.4g} = {255 * epsilon:.3g}/255"
+
     def __str__(self) -> str:
         return f"{self.norm}, images in [0, 1]" if self.box else self.norm

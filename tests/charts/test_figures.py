@@ -447,7 +447,7 @@ def test_small_multiples_have_a_panel_a_network() -> None:
     assert [note.text for note in figure.layout.annotations[:4]] == list("abcd")
     assert len({trace.xaxis for trace in figure.data}) == 4
     axes = [figure.layout[f"xaxis{number}"] for number in ("", 2, 3, 4)]  # the fourth panel stands below the first
-    assert [axis.title.text for axis in axes] == ["", "budget ε", "budget ε", "budget ε"]
+    assert [axis.title.text for axis in axes] == ["", *["budget ε (ℓ2)"] * 3]
     assert [axis.showticklabels for axis in axes] == [False, True, True, True]
     long = compare.small_multiples(EPSILON, {"cifar10-medium-trades0.5": [curve()], "a" * 100: [curve()]})
     titles = [note.text for note in long.layout.annotations[:2]]
