@@ -25,6 +25,7 @@ def main() -> None:
             st.Page(PAGES / "explore.py", title="Explore"),
             st.Page(PAGES / "pairs.py", title="Pairs"),
             st.Page(PAGES / "compare.py", title="Compare"),
+            st.Page(PAGES / "classes.py", title="Classes"),
             st.Page(PAGES / "scaling.py", title="Scaling"),
             st.Page(PAGES / "audits.py", title="Audits"),
             st.Page(PAGES / "networks.py", title="Networks"),

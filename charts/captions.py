@@ -28,9 +28,10 @@ def images_of(spec: AuditSpec) -> str:
     asked = spec.sample
     numbers = ", ".join(str(number) for number in asked.left_out)
     without = f" without image{'s' if len(asked.left_out) > 1 else ''} {numbers}" if asked.left_out else ""
-    first, second = asked.classes
     threat = "" if spec.search.threat == PAPERS else f", in {spec.search.threat.words}"
-    of = f"{asked.dataset} ({asked.split}), class {first} against {second}"
+    one_by_one = ", ".join(map(str, asked.classes))
+    classes = "class {} against {}".format(*asked.classes) if len(asked.classes) == 2 else f"classes {one_by_one}"
+    of = f"{asked.dataset} ({asked.split}), {classes}"
     return f"{of}, S = {asked.size} images a class{without}{threat}"
 
 
@@ -76,5 +77,6 @@ def caption(spec: AuditSpec, curves: Sequence[Curve], version: int, *, drawn: st
                 " Means are over the projections of which every pair is known; while there is none, over all of which "
                 "some are."
             )
-    pairs = "those of the S² pairs that it needs" if spec.needed else "all S² pairs"
+    every = "S² pairs" if len(spec.sample.classes) == 2 else f"{spec.sample.pairs:,} pairs"
+    pairs = f"those of the {every} that it needs" if spec.needed else f"all {every}"
     return Caption(f"Optimal loss of {spec.network}{doubt} on {images_of(spec)}, {pairs}.", more)

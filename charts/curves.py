@@ -7,6 +7,7 @@ straight line is not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,7 @@ class Curve:
     pairs of a projection are unknown, its curve is a lower bound. `steps` are the whole step
     functions of the projections, (budgets, losses) each, where they are computed: figures then draw every step. `upper`
     (E,): where the mean could lie if the search's distances were as much too long as was measured; drawn if given.
+    `most`: what no loss exceeds, log K of K classes.
     """
 
     layer: str
@@ -42,6 +44,7 @@ class Curve:
     left_out_of: tuple[int, ...] = ()
     steps: tuple[tuple[Floats, Floats], ...] = ()
     upper: Floats | None = None
+    most: float = style.LOG2
 
     @property
     def whole(self) -> list[int]:
@@ -84,7 +87,7 @@ class Curve:
     @property
     def band(self) -> tuple[Floats, Floats] | None:
         """The band around the mean, (E,) each; see `band_of`."""
-        return band_of(self.averaged)
+        return band_of(self.averaged, self.most)
 
     def finely(self, epsilon: Floats) -> Curve:
         """The same over the budgets of all steps from the first to the last of `epsilon`, and these; see `budgets`."""
@@ -110,7 +113,7 @@ class Curve:
         return 1.2 if self.missing else 2.4
 
 
-def band_of(losses: Floats) -> tuple[Floats, Floats] | None:
+def band_of(losses: Floats, most: float = style.LOG2) -> tuple[Floats, Floats] | None:
     """Around the mean of (N, E): Student's 95 % interval of three projections or more, of two both; of one none.
 
     Three draws enclose the mean of all from smallest to largest 74 % of the time, two only half of the time.
@@ -120,7 +123,7 @@ def band_of(losses: Floats) -> tuple[Floats, Floats] | None:
     if len(losses) == 2:
         return losses.min(axis=0), losses.max(axis=0)
     mean, half = losses.mean(axis=0), half_width(losses)
-    return np.maximum(mean - half, 0.0), np.minimum(mean + half, style.LOG2)
+    return np.maximum(mean - half, 0.0), np.minimum(mean + half, most)
 
 
 def partly(curves: Sequence[Curve]) -> str:
@@ -145,6 +148,7 @@ def layer_curves(
     single: bool = False,
     mark: float | None = None,
     final: float | None = None,
+    classes: int = 2,
     height: int = 460,
     threat: Threat = PAPERS,
     dark: bool = False,
@@ -155,7 +159,7 @@ def layer_curves(
     lines of other losses, cut at twice log 2; `accuracy` is an (x, y) line of robust accuracy in [0, 1] with an axis
     of its own on the right; `mark` draws a vertical line at that budget. Curves without a single known pair are left
     out, those of which some are unknown are thin; `final` marks the budget up to which missing pairs are expected to
-    add nothing.
+    add nothing. Of `classes` K of more than two, log K has a line of its own.
     """
     grey = style.reference_colour(dark)
     drawn = [curve for curve in curves if curve.known]
@@ -186,6 +190,13 @@ def layer_curves(
         }  # fmt: skip
     if overlays:
         more["yaxis"] = {"range": [style.LOSS_RANGE[0], style.LOG2 * 2.0]}
+    if classes > 2:
+        most = math.log(classes)
+        lines.append(style.across(most, grey))
+        guessing = f"log {classes}: no better than guessing under attack"
+        place = {"xref": "x domain", "x": 0, "xanchor": "left", "y": most, "yanchor": "bottom"}
+        notes.append(style.note(guessing, grey, **place))
+        more |= {"yaxis": {"range": [style.LOSS_RANGE[0] * 3, most * 1.1]}, "limit": "log 2: all that pairs can tell"}
     return frame(epsilon, traces, None, height=height, lines=lines, notes=notes, threat=threat, dark=dark, **more)
 
 
@@ -198,20 +209,21 @@ def frame(
     lines: Sequence[style.Part] = (),
     notes: Sequence[style.Part] = (),
     threat: Threat = PAPERS,
+    limit: str = "log 2: no better than guessing under attack",
     dark: bool = False,
     **layout: Any,
 ) -> go.Figure:
     """`traces` of losses over `epsilon` (E,) with their axes, the line at log 2, and the input space (E,) if given.
 
-    `lines` and `notes` are drawn over them; `layout` is for `style.figure`.
+    `limit`: what is said of that line. `lines` and `notes` are drawn over them; `layout` is for `style.figure`.
     """
     grey = style.reference_colour(dark)
     images: style.Part = {
         "x": epsilon, "y": input_space, "mode": "lines", "name": "input space", "legendgroup": "input",
         "line": {"color": grey, "width": 2, "dash": "dot", "shape": "hv"}, "hovertemplate": "%{y:.4f} nats",
     }  # fmt: skip
-    limit = style.note(
-        "log 2: no better than guessing under attack",
+    at_limit = style.note(
+        limit,
         grey,
         xref="x domain",
         x=0,
@@ -227,7 +239,7 @@ def frame(
         dark=dark,
         hovermode="x unified",
         shapes=[style.across(style.LOG2, grey), *lines],
-        annotations=[limit, *notes],
+        annotations=[at_limit, *notes],
         xaxis=style.budgets(epsilon, threat),
         **{"yaxis": {"range": style.LOSS_RANGE}, **layout},
     )

@@ -182,7 +182,8 @@ def _draw(network: NetworkRecord, shown: Bars, alike: list[Bars]) -> None:
 
 def _all_bars(db: Database, available: Sequence[NetworkRecord], done: Sequence[AuditRecord]) -> dict[int, Bars]:
     """Network id -> its bars, of finished audits whose images are on this machine."""
-    specs = cards.chosen([audit.spec for audit in done if isinstance(audit.spec, AuditSpec)])
+    asked = [audit.spec for audit in done if isinstance(audit.spec, AuditSpec)]
+    specs = cards.chosen([spec for spec in asked if len(spec.sample.classes) == 2])
     found: dict[int, Bars] = {}
     for network in available:
         spec = specs.get(network.name)

@@ -223,6 +223,7 @@ def remove(db: Database, network_id: int) -> None:
         ).all():
             _remove_series(connection, series_id)
         spectra.remove(connection, network_id)
+        connection.execute(delete(tables.attacks).where(tables.attacks.c.network_id == network_id))
         connection.execute(delete(tables.networks_aside).where(tables.networks_aside.c.network_id == network_id))
         connection.execute(delete(tables.networks).where(tables.networks.c.id == network_id))
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0008"  # the newest revision in store/migrations/versions
+REVISION = "0009"  # the newest revision in store/migrations/versions
 
 STATES = ("queued", "running", "done", "failed", "cancelled")
 ACTIVE = ("queued", "running")
@@ -158,6 +158,15 @@ set_distances = Table(
     Column("passes", Double, nullable=False),
     Column("worker_id", ForeignKey("workers.id"), nullable=False),
     CheckConstraint("distance >= 0", name="set_distance_not_negative"),
+    sqlite_with_rowid=False,
+)
+
+attacks = Table(
+    "attacks",  # of single images by PGD among all classes, in ℓ2 within the pixel range
+    metadata,
+    Column("network_id", ForeignKey("networks.id"), primary_key=True),
+    Column("image_id", ForeignKey("images.id"), primary_key=True),
+    Column("epsilon", Double, nullable=False),  # the least budget tried that fools it; infinite where none does
     sqlite_with_rowid=False,
 )
 

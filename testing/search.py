@@ -16,6 +16,7 @@ from robustness_core.engine.tasks import (
     Description,
     Distances,
     Failure,
+    Fooled,
     Hints,
     Kept,
     Machine,
@@ -50,6 +51,8 @@ def compute(task: Task, machine: Machine) -> Answer:
     if task.kind == "hints":
         rows = [distance(np.broadcast_to(one, task.right.shape), task.right, task.series.layer) for one in task.left]
         return Hints(np.log(np.stack(rows))[None], 0.001)
+    if task.kind == "attack":
+        return Fooled(np.array([task.budgets[label % len(task.budgets)] for label in task.labels]))
     if task.kind == "sets":
         values = np.array([radius(one, task.series.layer) for one in task.left])
         return Distances(_found(values), (), seconds=len(values) * 0.01)

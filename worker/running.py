@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
@@ -13,13 +14,21 @@ from numpy.typing import NDArray
 from robustness_core import datasets
 from robustness_core.engine import scheduler
 from robustness_core.engine.audit import Engine, Executor, Question, Sample, Stopped, draw_sample
-from robustness_core.engine.tasks import Answer, Failure, NeedsContent, NetworkFile, Task
+from robustness_core.engine.tasks import Answer, Failure, Fooled, NeedsContent, NetworkFile, Task
 from robustness_core.spec import AuditSpec, SeriesSpec
-from store import Database, Fenced, image_sets, images, networks
+from store import Database, Fenced, attacks, image_sets, images, networks
 from store.records import AuditRecord, ImageKey, NetworkRecord, PairSpec
 from worker import norms
 from worker.keeper import Keeper
 from worker.results import Ids, StoreResults
+
+log = logging.getLogger("worker")
+ATTACKED = 32  # budgets at which images are attacked, up to four times the usual one of the data set
+
+
+def attack_budgets(usual: float) -> tuple[float, ...]:
+    """Budgets at which PGD is tried, ascending, without 0."""
+    return tuple((4 * usual * np.arange(1, ATTACKED + 1) / ATTACKED).tolist())
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,8 @@ class AuditRun:
         Engine(question, self._executor, results, settings, between=between, progress=results.progress).run()
         if isinstance(spec, AuditSpec) and len(spec.sample.classes) == 2:  # screens draw it for two classes
             self._measure_norms(spec.search.layers, question, network, ids)
+        elif isinstance(spec, AuditSpec):
+            self._attack(spec, question, network, ids[0])
 
     def _question(self, network: NetworkRecord, sample: Sample) -> Question:
         audit = self._audit
@@ -105,10 +116,30 @@ class AuditRun:
         for layer in norms.lacking(self._db, network, layers, *ids):
             series = SeriesSpec(network.sha256, layer.name, None, 0)
             task = Task("norms", question.network, series, layer.features, question.sample.left, question.sample.right)
-            answer = self._ask(task)
-            if isinstance(answer, NeedsContent):
-                answer = self._ask(replace(task, network=replace(task.network, content=question.content())))
+            answer = self._with_content(task, question)
             norms.keep(self._db, network, layer.name, *ids, answer)
+
+    def _attack(self, spec: AuditSpec, question: Question, network: NetworkRecord, ids: Sequence[int]) -> None:
+        """What PGD does to the images of an audit of all classes, which its errors are compared with."""
+        missing = np.flatnonzero(np.isnan(attacks.find(self._db, network.id, ids)))
+        if not len(missing):
+            return
+        labels = np.repeat(spec.sample.classes, spec.sample.size)[missing].tolist()
+        budgets = attack_budgets(datasets.get(spec.sample.dataset).epsilon)
+        pixels, series = question.sample.left[missing], SeriesSpec(network.sha256, spec.search.layers[0], None, 0)
+        task = Task("attack", question.network, series, 0, pixels, pixels[:0], labels=tuple(labels), budgets=budgets)
+        answer = self._with_content(task, question)
+        if isinstance(answer, Fooled):
+            attacks.put(self._db, network.id, [ids[int(place)] for place in missing], answer.epsilon)
+        else:
+            log.warning("network=%s attack failed: %s", network.name, getattr(answer, "detail", answer))
+
+    def _with_content(self, task: Task, question: Question) -> Answer:
+        """As `_ask`, with the network's file where it is not known there."""
+        answer = self._ask(task)
+        if isinstance(answer, NeedsContent):
+            answer = self._ask(replace(task, network=replace(task.network, content=question.content())))
+        return answer
 
     def _ask(self, task: Task) -> Answer:
         """The answer to one task by itself; a Failure if the process died or took too long."""

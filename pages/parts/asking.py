@@ -60,7 +60,7 @@ def _press() -> None:
 def submit(db: Database, asked: Sequence[tuple[NetworkRecord, AuditSpec]], *, norms: bool = False) -> None:
     """Queue the questions of which pairs are not known, or norms may not be; a refusal is shown in words."""
     try:
-        lacking = [spec for network, spec in asked if norms or known.answer(db, spec, network).missing]
+        lacking = [spec for network, spec in asked if norms or known.answer(db, spec, network).lacking]
         if asked and not lacking:
             st.toast("Every pair of this question is known already; nothing needs computing.")
         for spec in lacking:

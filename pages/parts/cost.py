@@ -15,6 +15,7 @@ _SLOWER = 5.0  # a busy machine: four times was measured
 _WITHOUT = 40.0  # the same without projection, where some layers need a program for each pair
 _SPREAD = 1.5  # either way, of audits of the same kind
 _NEEDED = (0.15, 0.6)  # the share of the pairs that curves need, at S = 100 and at S = 30
+_NEEDED_OF_ALL = (0.08, 0.5)  # of more than two classes, and sets besides
 _USUAL_FEATURES = 50_000
 _START_SECONDS = 3.0
 
@@ -46,9 +47,17 @@ def estimate(spec: AuditSpec, network: NetworkRecord, missing: int, past: Sequen
     size = sum(layer.features for layer in network.layers if layer.main) / _USUAL_FEATURES
     usual = missing * METHODS[spec.search.method].passes[spec.search.preset] * size / _PASSES_A_SECOND
     slower = _WITHOUT if None in spec.search.m else _SLOWER
-    fewest, most = _NEEDED if spec.needed else (1.0, 1.0)
+    several = len(spec.sample.classes) > 2
+    fewest, most = (1.0, 1.0) if not spec.needed else _NEEDED_OF_ALL if several else _NEEDED
     return Estimate(_START_SECONDS + fewest * usual, _START_SECONDS + slower * most * usual, False)
 
 
 def _kind(spec: AuditSpec) -> tuple[object, ...]:
-    return spec.network, spec.search.method, spec.search.preset, None in spec.search.m, spec.needed
+    return (
+        spec.network,
+        spec.search.method,
+        spec.search.preset,
+        None in spec.search.m,
+        spec.needed,
+        len(spec.sample.classes) > 2,
+    )

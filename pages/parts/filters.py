@@ -17,10 +17,11 @@ KEPT = {
     "Explore": ("network", "pre", "layers", "layer", "projection", *_FORM, *_BUDGETS),
     "Pairs": ("network", "layer", "projection", *_FORM),
     "Compare": ("networks", *_FORM, *_BUDGETS),
+    "Classes": ("network", "classes", "layer", "number", "pairs_alone", *_FORM, *_BUDGETS),
     "Scaling": ("network", "one", "ms", *_FORM, *_BUDGETS),
 }
 MISSING = "missing"  # names the screen that an address asked for in vain, see `shell`
-SCREENS = ("home", "explore", "pairs", "compare", "scaling", "audits", "networks", "learn")  # in addresses
+SCREENS = ("home", "explore", "pairs", "compare", "classes", "scaling", "audits", "networks", "learn")  # in addresses
 PAIR = ("Explore", "Pairs")  # screens that open a pair, which stands in the address alone
 # What else an address may name, on one screen or another.
 _ELSE = (

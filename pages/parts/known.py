@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import streamlit as st
@@ -11,10 +14,10 @@ from numpy.typing import NDArray
 from charts.curves import Curve
 from pages.parts import data
 from robustness_core.engine import nesting
-from robustness_core.found import Finding, Floats, Found
+from robustness_core.found import Finding, Floats, Found, FoundSet, Set
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.spec import AuditSpec, EpsilonGrid, SampleSpec, SeriesSpec
-from store import distances, findings, images
+from store import distances, findings, images, sets
 from store.database import Database
 from store.records import NetworkRecord
 
@@ -32,6 +35,7 @@ class Projection:
     sample: SampleSpec
     finding: Finding | None = None
     needed: bool = False
+    sets: Mapping[Set, FoundSet] = field(default_factory=dict)
 
     @property
     def known(self) -> int:
@@ -40,6 +44,14 @@ class Projection:
     @property
     def complete(self) -> bool:
         return self.known == self.sample.pairs
+
+    def with_sets(self, budgets: Floats, values: Floats, of: Literal["set_losses", "set_errors"]) -> Floats:
+        """A curve of pairs, `values` at `budgets` (E,), and what sets add to it as far as that was computed."""
+        if self.finding is None or not self.finding.set_budgets:
+            return values
+        steps = np.concatenate([[0.0], np.array(getattr(self.finding, of))])
+        reached: Floats = steps[np.searchsorted(self.finding.set_budgets, budgets, side="right")]
+        return np.maximum(values, reached)
 
     @property
     def graph(self) -> Floats:
@@ -87,6 +99,13 @@ class Answer:
         return self.total - self.known - self.missing
 
     @property
+    def lacking(self) -> bool:
+        """Whether an audit would find more: pairs are missing, or sets were not looked for."""
+        asked = self.spec.search.sets
+        every = (p for group in self.groups.values() for p in group)
+        return self.missing > 0 or any(p.finding is None or p.finding.largest_set < asked for p in every if asked > 2)
+
+    @property
     def devices(self) -> list[str]:
         return sorted({device for group in self.groups.values() for p in group for device in p.matrix.devices})
 
@@ -104,9 +123,7 @@ def answer(db: Database, spec: AuditSpec, network: NetworkRecord) -> Answer:
     the audit of the command line.
     """
     chosen = data.sample(data.key(spec))
-    both = np.unique([*chosen.left, *chosen.right]).tolist()
-    ids = images.ids(db, spec.sample.dataset, spec.sample.split, both)
-    left_ids, right_ids = (np.array([ids.get(int(i), -1) for i in side]) for side in (chosen.left, chosen.right))
+    left_ids, right_ids = image_ids(db, spec)
     asked = spec.search.series(network.sha256, network.features)
     found = distances.find_all(db, asked)
     series_ids = {key: record.id for key, record in found.items()}
@@ -118,15 +135,27 @@ def answer(db: Database, spec: AuditSpec, network: NetworkRecord) -> Answer:
     nothing = Found.nothing(len(rows), len(columns))
     matrices = [known[found[one.key].id] if one.key in found else nothing for one in asked]
     settled = findings.find(db, list(series_ids.values()), spec.sample) if series_ids else {}
+    of_sets = sets.find(db, list(series_ids.values()), rows) if series_ids and len(spec.sample.classes) > 2 else {}
     groups: dict[tuple[str, int | None], list[Projection]] = {}
     for series, matrix in zip(asked, nesting.nested(asked, matrices, network.features), strict=True):
         record = found.get(series.key)
         groups.setdefault((series.layer, series.m), []).append(
-            Projection(series, record.id, matrix, spec.sample, settled.get(record.id), spec.needed)
+            Projection(
+                series, record.id, matrix, spec.sample, settled.get(record.id), spec.needed, of_sets.get(record.id, {})
+            )
             if record is not None
             else Projection(series, None, matrix, spec.sample)
         )
     return Answer(spec, chosen, left_ids, right_ids, groups)
+
+
+def image_ids(db: Database, spec: AuditSpec) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ids of the stored images at the rows and at the columns, -1 where an image is not stored yet."""
+    chosen = data.sample(data.key(spec))
+    both = np.unique([*chosen.left, *chosen.right]).tolist()
+    ids = images.ids(db, spec.sample.dataset, spec.sample.split, both)
+    left, right = (np.array([ids.get(int(i), -1) for i in side]) for side in (chosen.left, chosen.right))
+    return left, right
 
 
 # Distances are added or improved: as long as so many are known, and so many improved, these are the matrices.
@@ -151,7 +180,10 @@ def curves(answer: Answer, features: dict[str, int]) -> list[Curve]:
         total = len(group) * answer.spec.sample.pairs
         known_of = tuple(projection.known for projection in group)
         left_out_of = tuple(projection.left_out for projection in group)
-        drawn.append(Curve(layer, features[layer], m, losses, sum(known_of), total, known_of, left_out_of=left_out_of))
+        most = math.log(len(answer.spec.sample.classes)) if answer.spec.search.sets > 2 else math.log(2)
+        drawn.append(
+            Curve(layer, features[layer], m, losses, sum(known_of), total, known_of, left_out_of=left_out_of, most=most)
+        )
     return drawn
 
 
@@ -163,7 +195,8 @@ def input_space(spec: AuditSpec) -> Floats:
 def _loss(projection: Projection, spec: AuditSpec) -> Floats:
     if projection.known == 0:
         return np.zeros(spec.epsilon.count)
-    return loss_at(projection.graph, spec.epsilon.values())
+    budgets = spec.epsilon.values()
+    return projection.with_sets(budgets, loss_at(projection.graph, budgets), "set_losses")
 
 
 @st.cache_data(show_spinner=False, max_entries=2000)

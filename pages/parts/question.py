@@ -24,6 +24,11 @@ BOUND: Final = "query-params"
 FULL_HELP = "Reads all nj features of a layer, as Bhagoji et al. 2023 do: what no classifier on it can undo. Slower."
 
 
+ALONE_HELP = (
+    "Leaves out collisions of three and more images at once. Pairs alone tell of a loss of at most log 2, sets of up "
+    "to K images of log K."
+)
+CLASSES_HELP = "Each image is an example of one of these; the network is asked among them all."
 HALF, LOSS = "ε½", "loss at ε"  # a number of each layer
 
 # The numbers that an address may give, by their words there; those of _FRACTIONS need not be whole.
@@ -102,6 +107,14 @@ def ask(db: Database, available: Sequence[NetworkRecord]) -> Question | None:
     return None if spec is None else Question(network, spec)
 
 
+def ask_classes(available: Sequence[NetworkRecord]) -> Question | None:
+    """As `ask`, of three classes and more at all main layers."""
+    network = choose_network(available)
+    form = Form(network.input_shape, several=True)
+    spec = form.spec(network, tuple(layer.name for layer in network.layers if layer.main))
+    return None if spec is None else Question(network, spec)
+
+
 def _open_with_known_projections(db: Database, network: NetworkRecord) -> None:
     """At first N is that of the finished audits of all layers of this network, unless the address asks something."""
     (key,) = FIELDS["projections"].keys
@@ -113,6 +126,7 @@ def _open_with_known_projections(db: Database, network: NetworkRecord) -> None:
         if isinstance(audit.spec, AuditSpec)
         and audit.spec.network == network.name
         and len(audit.spec.search.layers) > 1
+        and len(audit.spec.sample.classes) == 2
     ]
     if (most := max(known, default=1)) > FIELDS["projections"].default:
         st.session_state[key] = most
@@ -139,17 +153,30 @@ def _can_be(key: str, text: str) -> bool:
 class Form:
     """The settings that every question has; `spec` makes a question of them or says why not, beside the widgets."""
 
-    def __init__(self, input_shape: tuple[int, ...], *, one_m: bool = True, budgets: bool = True):
-        """Show the widgets, for images of this shape; `one_m` also asks for m, `budgets` for the range of ε."""
+    def __init__(
+        self, input_shape: tuple[int, ...], *, one_m: bool = True, budgets: bool = True, several: bool = False
+    ):
+        """Show the widgets, for images of this shape; `one_m` also asks for m, `budgets` for the range of ε.
+
+        `several`: of more than two classes, in ℓ2 without the box, and for sets of their images.
+        """
         _say_if_no_number()
-        self.dataset, self.classes = _choose_images(input_shape)
+        self.several = several
+        self.dataset = _choose_dataset(input_shape)
+        self.classes = _choose_classes(self.dataset) if several else _choose_pair(self.dataset)
         with st.container(horizontal=True, gap="small"):
             samples = _number(FIELDS["samples"], width=88)
             m = _number(FIELDS["m"], width=88) if one_m else 1
             projections = _number(FIELDS["projections"], width=88)
-        with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-            norm = _choice(FIELDS["threat"], width=88)
-            self.threat = Threat(norm, box=_toggle(FIELDS["box"]))
+        if several:
+            self.threat = PAPERS
+            alone = st.toggle("Pairs alone", key="pairs_alone", bind=BOUND, help=ALONE_HELP)
+            self.sets = 2 if alone else max(2, len(self.classes))
+        else:
+            with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+                norm = _choice(FIELDS["threat"], width=88)
+                self.threat = Threat(norm, box=_toggle(FIELDS["box"]))
+            self.sets = 2
         self._trouble = st.empty()
         with st.expander("Method, seed, ε range" if budgets else "Method, seed"):
             self.full = one_m and st.toggle("No projection", key="full", bind=BOUND, help=FULL_HELP)
@@ -175,6 +202,8 @@ class Form:
         left_out = (self.left_out or "").replace(",", " ").split()
         if not all(number.isdecimal() for number in left_out):
             return self._refuse("Images are left out by their numbers, with spaces or commas between them.")
+        if self.several and len(self.classes) < 3:
+            return self._refuse("Choose three or more classes; Explore and Compare are for two.")
         first = (self.first or "").strip()
         if first and not (first.isdecimal() and len(first) < 11):
             return self._refuse("The seed of the projections must be a whole number of 0 or more, or left empty.")
@@ -196,6 +225,7 @@ class Form:
                 method=self.method,
                 preset=self.preset,
                 pairs=self.pairs,
+                sets=self.sets,
                 epsilon=epsilon,
                 threat=self.threat,
                 split=self.split,
@@ -307,11 +337,23 @@ def ratio(before: int | None, features: int) -> str:
     return f" (×{features / before:.3g})"
 
 
-def _choose_images(input_shape: tuple[int, ...]) -> tuple[str, tuple[int, int]]:
+def _choose_dataset(input_shape: tuple[int, ...]) -> str:
     # Where none fits all are offered: asking then says of which size their images are.
     names = [entry.name for entry in datasets.fitting(input_shape) or datasets.REGISTRY.values()]
     forget("dataset", names)
     dataset = st.selectbox("Data set", names, key="dataset", bind=BOUND)
+    return dataset
+
+
+def _choose_classes(dataset: str) -> tuple[int, ...]:
+    """Three classes or more, all at first."""
+    names = [words.class_label(dataset, number) for number in range(len(datasets.get(dataset).class_names))]
+    forget("classes", names)
+    chosen = st.multiselect("Classes", names, names, key="classes", bind=BOUND, wrap=True, help=CLASSES_HELP)
+    return tuple(number for number, name in enumerate(names) if name in chosen)
+
+
+def _choose_pair(dataset: str) -> tuple[int, int]:
     classes, (a, b) = range(len(datasets.get(dataset).class_names)), datasets.get(dataset).pair
 
     def label(number: int) -> str:
@@ -322,7 +364,7 @@ def _choose_images(input_shape: tuple[int, ...]) -> tuple[str, tuple[int, int]]:
     with st.container(horizontal=True, gap="small"):
         left = st.selectbox("Class of x", classes, a, label, key="a", bind=BOUND, width=136)
         right = st.selectbox("Class of x′", classes, b, label, key="b", bind=BOUND, width=136)
-    return dataset, (int(left), int(right))
+    return int(left), int(right)
 
 
 def choose_number() -> str:

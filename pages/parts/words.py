@@ -37,11 +37,19 @@ def describe(audit: AuditRecord, main: Layers | None = None) -> str:
         layers = f"all {len(spec.search.layers)} layers"
     return (
         f"{layers}; m {m}; N {spec.search.projections}; S {spec.sample.size}; "
-        f"{spec.sample.classes[0]} against {spec.sample.classes[1]} of {spec.sample.dataset}"
+        f"{_classes(spec)} of {spec.sample.dataset}"
         + (f" without {', '.join(str(number) for number in spec.sample.left_out)}" if spec.sample.left_out else "")
         + f"; {spec.search.method}"
         + ("" if spec.search.threat == PAPERS else f"; {spec.search.threat.words}")
     )
+
+
+def _classes(spec: AuditSpec) -> str:
+    """3 against 7; of more than two classes 10 classes, or their numbers where that is not all."""
+    classes, every = spec.sample.classes, len(datasets.get(spec.sample.dataset).class_names)
+    if len(classes) == 2:
+        return f"{classes[0]} against {classes[1]}"
+    return f"all {every} classes" if len(classes) == every else f"classes {', '.join(map(str, classes))}"
 
 
 def network_of(audit: AuditRecord, available: Sequence[NetworkRecord] = ()) -> str:
@@ -64,8 +72,7 @@ def address(spec: AuditSpec) -> dict[str, str | list[str]]:
     query: dict[str, str | list[str]] = {
         "network": spec.network,
         "layers": list(spec.search.layers),
-        "a": class_label(spec.sample.dataset, spec.sample.classes[0]),
-        "b": class_label(spec.sample.dataset, spec.sample.classes[1]),
+        **dict(zip("ab", (class_label(spec.sample.dataset, one) for one in spec.sample.classes), strict=False)),
     }
     for field in (*FIELDS.values(), *BUDGETS.values()):
         said = " ".join(map(str, field.words(spec)))
@@ -86,13 +93,23 @@ def address_of_pair(
 
 
 def link_to_audit(spec: AuditSpec, label: str = "") -> None:
-    """A link to the screen that draws this question: Scaling for several m of a layer, else Explore."""
+    """A link to the screen that draws this question: Scaling for several m of a layer, Classes for more than two of
+    them, else Explore."""
     page, query = "explore", address(spec)
     if len(spec.search.m) > 1 and len(spec.search.layers) == 1:
         page, dimensions = "scaling", ["none" if m is None else str(m) for m in spec.search.m]
         query = {name: value for name, value in query.items() if name not in ("layers", "pre", "m", "full")}
         query |= {"one": spec.search.layers[0], "ms": dimensions}
+    elif len(spec.sample.classes) > 2:
+        page, query = "classes", address_of_classes(spec)
     st.page_link(f"pages/{page}.py", label=label or f"Open in {page.capitalize()}", query_params=query)
+
+
+def address_of_classes(spec: AuditSpec) -> dict[str, str | list[str]]:
+    """The query of the address at which Classes asks this."""
+    query = {name: value for name, value in address(spec).items() if name not in ("layers", "pre", "a", "b", "sets")}
+    labels = [class_label(spec.sample.dataset, one) for one in spec.sample.classes]
+    return {**query, "classes": labels, **({} if spec.search.sets > 2 else {"pairs_alone": "true"})}
 
 
 def link_to_explore(label: str, query: Mapping[str, str | list[str]]) -> None:

@@ -196,7 +196,7 @@ def _contrasts(T: int) -> Tensor:
 def _residual(features: Tensor, start: Tensor, points: Tensor, x: Tensor, step: Tensor) -> Tensor:
     """The largest residual of any two images of each set, as verification has it for a pair, (B,)."""
     T, worst = features.shape[1], torch.zeros(len(features), dtype=torch.float64, device=features.device)
-    distance = max_norm(points, x).clamp_min(LEAST)
+    distance = max_norm(points, x).clamp_min(LEAST["l2"])
     for s in range(T):
         for t in range(s + 1, T):
             two = [s, t]

@@ -29,6 +29,7 @@ from robustness_core.engine.tasks import (
     Description,
     Distances,
     Failure,
+    Fooled,
     Hints,
     Kept,
     Machine,
@@ -44,6 +45,7 @@ from robustness_core.layers.spectrum import lengths, spectrum
 from robustness_core.networks import Network, build
 from robustness_core.projection import project
 from robustness_core.spec import check_precision
+from robustness_core.training.evaluation import pgd_budgets
 
 BATCH = {"cpu": 16, "cuda": 256, "mps": 64}  # pairs that are worth a block, searched at once beside processors
 _AT_ONCE_CPU = 64  # pairs; there, however many are searched at once, a distance is the same to the last bit
@@ -91,6 +93,8 @@ class Computer:
                 return Hints(self._hints(task, network), time.perf_counter() - start)
             if task.kind == "norms":
                 return self._norms(task, network)
+            if task.kind == "attack":
+                return self._attack(task, network)
             if task.kind == "sets":
                 found = self._sets(task, network)
                 return Distances(found, (), time.perf_counter() - start)
@@ -149,6 +153,10 @@ class Computer:
         found = spectrum(layer, network.input_shape)
         apart = lengths(layer, _tensor(task.left, self._device), _tensor(task.right, self._device))
         return Norms(found.frobenius, found.r4, found.exact, apart.numpy())
+
+    def _attack(self, task: Task, network: Network) -> Fooled:
+        labels = torch.tensor(task.labels, device=self._device)
+        return Fooled(pgd_budgets(network, _tensor(task.left, self._device), labels, task.budgets))
 
     def _network(self, file: NetworkFile) -> Network:
         if file.sha256 not in self._networks:

@@ -164,7 +164,11 @@ class Scheduler:
         finding = one.plan.finding(exact=one.exact)
         if one.sets is None:
             return finding
-        return replace(finding, largest_set=self._largest_set, sets_until=one.sets.until)
+        budgets, losses, errors = (tuple(part.tolist()) for part in one.sets.curves())
+        return replace(
+            finding, largest_set=self._largest_set, sets_until=one.sets.until,
+            set_budgets=budgets, set_losses=losses, set_errors=errors,
+        )  # fmt: skip
 
     def close(self, series: SeriesSpec, lacking: Pairs = ()) -> None:
         """A complete series is done with, once the collisions of the `lacking` pairs have been searched."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from robustness_core.found import Floats, Set
 from robustness_core.optimal_loss import loss_curve
-from robustness_core.optimal_loss.sets import least_ball, loss_with_sets
+from robustness_core.optimal_loss.sets import least_ball, loss_with_sets, set_curves
 
 LEVELS = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 0.97)  # of log 2, the most that pairs can tell: there sets are looked for
 BEYOND = (1.0, 1.15)  # of the budget at which the loss of pairs has all but reached it, and there
@@ -17,6 +17,7 @@ FULL = 0.995
 MARGIN = 0.995  # of a budget: sets of no larger radius are expected to collide there (METHOD.md section 7)
 EXCEEDED = 0.02  # by which q must sum up to more than 1, for a set to be worth a search
 MOST_ROUNDS = 20  # of one budget
+DRAWN = 49  # budgets at which the curve with sets is kept: solving it anew takes seconds
 
 
 class SetPlan:
@@ -54,6 +55,12 @@ class SetPlan:
         chosen, self._next = self._next, []
         self._out |= set(chosen)
         return chosen
+
+    def curves(self) -> tuple[Floats, Floats, Floats]:
+        """Budgets up to the last at which sets were looked for, and the cross-entropy and 0-1 loss there, with them."""
+        known = self._graph[~np.isnan(self._graph)]
+        budgets = np.linspace(known.min(), self.until, DRAWN) if len(known) and self.until else np.zeros(0)
+        return budgets, *set_curves(self._graph, self.found, budgets)
 
     def _round(self) -> list[Set]:
         """The sets of the next round, at the first budget that is not done with; none once all are."""

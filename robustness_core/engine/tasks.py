@@ -51,13 +51,15 @@ class Task:
     Of kind `hints` and `norms`, `left` (L) and `right` (R) are all images of each class: what hints at the distances of
     all their pairs, or the norms of an affine layer with the lengths of all pairs.
 
+    Of kind `attack`, `left` holds images with their `labels`: at which of the `budgets` PGD first fools the network.
+
     `batch` pairs are searched at once; 0 means the device's usual number. A distance depends on nothing but the series
     and its two images, bit for bit, however the pairs are cut into blocks: on processors whatever the batch, on other
     devices because every batch is filled up to one size. `keep`: of so many closest pairs the colliding images come
     back too.
     """
 
-    kind: Literal["distances", "again", "gap", "sets", "hints", "norms"]
+    kind: Literal["distances", "again", "gap", "sets", "hints", "norms", "attack"]
     network: NetworkFile
     series: SeriesSpec
     features: int
@@ -65,6 +67,8 @@ class Task:
     right: Pixels
     batch: int = 0
     keep: int = 0
+    labels: tuple[int, ...] = ()
+    budgets: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.left)
@@ -107,6 +111,13 @@ class Norms:
     lengths: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class Fooled:
+    """The least budget at which each image was fooled, (n,): 0 where the network errs anyhow, inf where at none."""
+
+    epsilon: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class NeedsContent:
     """This process has not seen the network yet: ask again with the content of its file."""
@@ -121,7 +132,7 @@ class Failure:
     detail: str
 
 
-Answer = Distances | Hints | Norms | NeedsContent | Failure
+Answer = Distances | Hints | Norms | Fooled | NeedsContent | Failure
 
 
 @dataclass(frozen=True)

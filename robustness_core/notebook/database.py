@@ -228,7 +228,7 @@ def _known(db: Database, spec: AuditSpec, network: NetworkRecord, maker: Descrip
             )
             for one, matrix in zip(series, nested, strict=True)
         ),
-        input_loss=loss_curve(input_graph(asked, sample), budgets),
+        input_loss=loss_curve(input_graph(spec, sample), budgets),
         device="; ".join(sorted({device for one in found for device in one.devices})) or maker.device,
         versions=dict(maker.versions),
     )

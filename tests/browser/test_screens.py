@@ -19,6 +19,7 @@ SCREENS = {
     "explore": f"explore?{KNOWN_TINY}&layer=logits",
     "pairs": "pairs?network=mnist-small-pgd2&S=4&m=2&preset=fast&layer=logits",
     "compare": "compare?networks=mnist-small-pgd2&networks=small-made-up&S=24",
+    "classes": "classes?network=mnist-small-pgd2&S=4&m=2",
     "scaling": "scaling?network=small-made-up&one=conv2&ms=10&S=24",
     "audits": "audits?audit=1",
     "networks": "networks?show=mnist-small-pgd2",

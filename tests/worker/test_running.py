@@ -15,11 +15,12 @@ from robustness_core.engine.tasks import Answer, Distances, Failure, Hints, Mach
 from robustness_core.errors import DatasetError
 from robustness_core.optimal_loss import loss_curve
 from robustness_core.spec import SeriesSpec
-from store import Database, StoreError, audits, distances, findings, images, networks, sets, tables, workers
+from store import Database, StoreError, attacks, audits, distances, findings, images, networks, sets, tables, workers
 from store.records import AuditRecord, PairSpec
 from testing import fakes, search
 from testing.fakes import Inline, expected, matrix, sample, series
 from testing.world import SHA256, Clock, audit
+from worker import running
 
 
 def test_an_audit_is_worked_to_its_end(db: Database, inline: Inline) -> None:
@@ -545,6 +546,10 @@ def test_an_audit_of_three_classes_shares_what_two_of_them_know(db: Database, in
         finding = findings.find(db, [stored.id], spec.sample)[stored.id]
         assert (finding.largest_set, finding.pairs, finding.searched) == (3, 48, 48)
         assert finding.sets_until > 0
+    network = networks.by_name(db, "tiny")
+    assert network is not None
+    budgets = running.attack_budgets(datasets.get("mnist-5k").epsilon)
+    assert attacks.find(db, network.id, every).tolist() == [budgets[label] for label in (1, 3, 7) for _ in range(4)]
     computed = len(inline.tasks)
     audits.submit(db, spec)
     worker.serve()
