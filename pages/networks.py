@@ -23,7 +23,7 @@ def main() -> None:
     screen.begin("Networks")
     db = screen.database()
     available = networks.all(db)
-    busy = st.session_state.get("file") is not None or "added" in st.session_state
+    busy = bool(st.session_state.get("file")) or "added" in st.session_state
     with st.expander("Add a network of your own", expanded=busy or not available):
         _upload(db)
     undo.show(db, "Networks")
@@ -153,23 +153,29 @@ def _annotate(db: Database, network_id: int) -> None:
 
 
 def _upload(db: Database) -> None:
-    file = st.file_uploader(
-        "Drop a checkpoint here", key="file",
+    files = st.file_uploader(
+        "Drop a checkpoint here", key="file", accept_multiple_files=True,
         help="safetensors, a state_dict of torch (.pt, .pth, .th) or ONNX, known by their content; no code of the "
-        "file is run.",
+        "file is run. An ONNX graph and the files of its weights go together.",
     )  # fmt: skip
     added = st.session_state.pop("added", None)
     if added is not None:
         st.success(f"{screen.escape(added)} is added.")
         words.link_to_explore("Audit it in Explore →", {"network": added})
-    if file is None:
+    if not files:
+        return
+    file = next((one for one in files if one.name.lower().endswith(".onnx")), files[0])
+    beside = [one for one in files if one is not file]
+    if beside and not file.name.lower().endswith(".onnx"):
+        st.error("Drop one checkpoint at a time, or an ONNX graph with the files of its weights.")
         return
     hints = _hints(file.file_id)
-    key = (file.file_id, json.dumps(hints, sort_keys=True))
+    key = (*(one.file_id for one in files), json.dumps(hints, sort_keys=True))
     if st.session_state.get("inspected", (None,))[0] != key:
         with st.spinner("Looking at the file in a process of its own …", show_time=True):
             try:
-                with upload.on_disk(file, PurePath(file.name).suffix.lstrip(".").lower()) as path:
+                suffix = PurePath(file.name).suffix.lstrip(".").lower()
+                with upload.on_disk(file, suffix, {one.name: one for one in beside}) as path:
                     result: upload.Inspected | str = upload.inspect(path, hints)
             except StrataError as error:
                 result = str(error)
@@ -220,7 +226,8 @@ def _result(db: Database, found: upload.Inspected, file: UploadedFile) -> None:
     _layers([layer for layer in found.layers if layer.main])
     if len(report["stages"]) > 1:
         first, *others = report["stages"]
-        st.selectbox("Take other weights of the file", others, None, key=f"stage_{file.file_id}", placeholder=first)
+        label = "Take another output of the graph" if report["format"] == "onnx" else "Take other weights of the file"
+        st.selectbox(label, others, None, key=f"stage_{file.file_id}", placeholder=first)
     _alternatives(report, file.file_id)
     known = networks.by_sha256(db, found.sha256) or networks.by_sha256(db, report["sha256"])
     if known is not None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,14 +78,23 @@ def measured(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def on_disk(file: BinaryIO, suffix: str) -> Iterator[Path]:
-    """The uploaded bytes in a file of their own, in a folder that goes with them; its name is ours, not the user's."""
+def on_disk(file: BinaryIO, suffix: str, beside: Mapping[str, BinaryIO] | None = None) -> Iterator[Path]:
+    """The uploaded bytes in a file of their own, in a folder that goes with them; its name is ours, not the user's.
+
+    With the files `beside` an ONNX graph, by name, it is a zip of all of them, as the reader of graphs takes it.
+    """
     with tempfile.TemporaryDirectory(prefix="strata-upload-") as folder:
         path = Path(folder) / f"upload.{suffix if suffix in SUFFIXES else 'pt'}"
         file.seek(0)
-        with path.open("wb") as target:
-            while block := file.read(_BLOCK):
-                target.write(block)
+        if beside:
+            with zipfile.ZipFile(path, "w") as archive:
+                for name, part in {"graph.onnx": file, **beside}.items():
+                    with archive.open(name, "w", force_zip64=True) as entry:
+                        part.seek(0)
+                        shutil.copyfileobj(part, entry, _BLOCK)
+        else:
+            with path.open("wb") as target:
+                shutil.copyfileobj(file, target, _BLOCK)
         yield path
 
 

@@ -41,6 +41,7 @@ class Candidate:
     normalisation: tuple[Values, Values] | None = None
     says_normalisation: bool = False  # True with normalisation None: the file says that there is none
     notes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()  # of an ONNX graph, by name
     stated: tuple[Values, Values] | None = None  # a normalisation in the settings of the training, to be tried
     refill: Callable[[str], Candidate] | None = None  # the weights of a guessed chain in another architecture text
 
@@ -90,7 +91,7 @@ def candidates(
     """
     shape = None if input_shape is None else check_shape(input_shape)
     if contents.format == "onnx":
-        return _from_onnx(contents.onnx, architecture)
+        return _from_onnx(contents.onnx, architecture, stage)
     state = _state(contents, stage)
     said = Description.of(contents.metadata)
     if said is not None and (architecture is None or said.program is not None):
@@ -166,11 +167,14 @@ def _state(contents: Contents, stage: str | None) -> State:
     raise CheckpointError(f"The file has no state_dict at {shown(stage)}; it has {names}.")
 
 
-def _from_onnx(data: bytes, architecture: str | None) -> list[Candidate]:
+def _from_onnx(data: bytes, architecture: str | None, output: str | None) -> list[Candidate]:
     found = [
-        Candidate(programs.describe(imported.steps), imported.input_shape, imported.body, i * 1.0, notes=imported.notes)
-        for i, imported in enumerate(importer.convert(data))
-    ]
+        Candidate(
+            programs.describe(imported.steps), imported.input_shape, imported.body, i * 1.0, notes=imported.notes,
+            outputs=imported.outputs,
+        )
+        for i, imported in enumerate(importer.convert(data, output))
+    ]  # fmt: skip
     same = [candidate for candidate in found if candidate.architecture == architecture]
     return same or found
 

@@ -37,7 +37,8 @@ Audit = Callable[[Network, Network, str], list[dict[str, Any]]]
 @dataclass(frozen=True)
 class Hints:
     """What somebody knows of a file: an architecture text or name, one of the data sets, mean and std, (C, H, W), one
-    of several state_dicts; and whether to measure the usual normalisations also where the file says one."""
+    of several state_dicts or outputs of a graph; and whether to measure the usual normalisations also where the file
+    says one."""
 
     architecture: str | None = None
     dataset: str | None = None
@@ -87,7 +88,8 @@ def report(
     """The JSON of `inspect`. Names out of the file appear only escaped, in `stages` and `warnings`."""
     best = chosen.trials[0]
     found_cuts = cuts(network)
-    states = [containers.shown(state.path) for state in contents.states]
+    stages = best.candidate.outputs or [state.path for state in contents.states]
+    states = [containers.shown(name) for name in stages]
     rival, flat = _rival_json(chosen, audit), still(network, chosen.dataset)
     return {
         "format": contents.format,
@@ -106,14 +108,15 @@ def report(
         "images": best.images,
         "dataset": chosen.dataset,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "stage": containers.shown(stage) if stage is not None else next(iter(states), ""),
+        "stage": (used := containers.shown(stage) if stage is not None else next(iter(states), "")),
         "stages": states,
         "layers": _layers_json(found_cuts, network.input_shape),
         "candidates": [_trial_json(trial) for trial in _distinct(chosen.trials)[:8]] if chosen.dataset else [],
         "scores": {containers.shown(name): value for name, value in contents.scores.items()},
         "warnings": [
             *chosen.warnings,
-            *_warnings(chosen, network, states, rival, flat),
+            *_warnings(chosen, network, rival, flat),
+            *_several(contents.format, states, used),
             *_said(chosen, contents),
             *_named_otherwise(chosen, contents),
         ],
@@ -259,9 +262,7 @@ def _named_otherwise(chosen: Choice, contents: containers.Contents) -> list[str]
     return []
 
 
-def _warnings(
-    chosen: Choice, network: Network, states: Sequence[str], rival: dict[str, Any] | None, flat: Sequence[str]
-) -> list[str]:
+def _warnings(chosen: Choice, network: Network, rival: dict[str, Any] | None, flat: Sequence[str]) -> list[str]:
     best = chosen.trials[0]
     found = list(best.candidate.notes)
     zero = [name for name, p in network.named_parameters() if p.numel() and not p.any() and name.endswith("weight")]
@@ -299,8 +300,10 @@ def _warnings(
             f"A quick audit: as the other reading ({rival['architecture']}; {rival['normalisation_name']}), "
             f"{rival['words']}."
         )
-    if len(states) > 1:
-        found.append(
-            f"The file holds {len(states)} state_dicts ({', '.join(states)}); {states[0]} is used unless you choose."
-        )
     return found
+
+
+def _several(kind: str, names: Sequence[str], used: str) -> list[str]:
+    """What to say of a file with several sets of weights, or of a graph with several outputs."""
+    what = "The graph has {} outputs" if kind == "onnx" else "The file holds {} state_dicts"
+    return [f"{what.format(len(names))} ({', '.join(names)}); {used} is used."] if len(names) > 1 else []

@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mean", type=float, nargs="+", help="of the normalisation, on pixels in [0, 1]")
     parser.add_argument("--std", type=float, nargs="+", help="of the normalisation")
     parser.add_argument("--input-shape", type=int, nargs=3, metavar=("C", "H", "W"))
-    parser.add_argument("--stage", help="which of several state_dicts in the file, by the name shown")
+    about = "which of several state_dicts in the file, or of several outputs of a graph, by the name shown"
+    parser.add_argument("--stage", "--output", dest="stage", metavar="NAME", help=about)
     parser.add_argument("--against", type=Path, metavar="OTHER", help="say where the network of another file differs")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--copy", type=Path, metavar="OUT", help="write the network as a safetensors file of its own")

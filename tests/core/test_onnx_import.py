@@ -428,6 +428,27 @@ def test_what_is_refused_is_named(sentence: str) -> None:
     assert len(str(refusal.value)) < 200
 
 
+def test_one_of_several_outputs_is_chosen(tmp_path: Path) -> None:
+    """Nodes that it does not need, here a class, matter to nothing."""
+    made = linear(helper.make_node("ArgMax", ["x"], ["top"]))
+    made.graph.node.append(helper.make_node("Neg", ["y"], ["negative"]))
+    made.graph.output.extend(helper.make_tensor_value_info(name, 0, None) for name in ("negative", "top"))
+    path = tmp_path / "upload.onnx"
+    path.write_bytes(made.SerializeToString())
+    images = torch.rand(2, 1, 28, 28)
+    given = {"mean": [0.0], "std": [1.0]}
+    with torch.no_grad():
+        first, negative = (load(path, stage=name, **given)(images) for name in (None, "negative"))
+    assert torch.equal(first, -negative)
+    report, _ = inspect(path, Hints(dataset="mnist-5k", stage="negative", **given))
+    assert (report["stage"], report["stages"]) == ("negative", ["y", "negative", "top"])
+    assert "The graph has 3 outputs (y, negative, top); negative is used." in report["warnings"]
+    with pytest.raises(CheckpointError, match=r"ends in a class and not in scores \(ArgMax\)"):
+        load(path, stage="top", **given)
+    with pytest.raises(CheckpointError, match="has no output other; it has y, negative, top"):
+        load(path, stage="other", **given)
+
+
 def test_a_graph_that_answers_yes_or_no_is_refused() -> None:
     made = model([helper.make_node("Greater", ["x", "c"], ["y"])], {"c": np.zeros(1, np.float32)})
     with pytest.raises(CheckpointError, match="not one number for each class"):

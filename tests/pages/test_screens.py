@@ -219,7 +219,7 @@ def test_refused_upload_is_one_sentence(db, open_screen, monkeypatch) -> None:
 
     monkeypatch.setattr(upload, "inspect", refuse)
     screen = open_screen("networks")
-    screen.file_uploader[0].set_value(("../../evil.pt", b"rubbish", "application/octet-stream")).run()
+    screen.file_uploader[0].set_value([("../../evil.pt", b"rubbish", "application/octet-stream")]).run()
     assert not screen.exception
     assert [error.value for error in screen.error] == [r"This is \<b\>no\<\/b\> checkpoint\."]
 

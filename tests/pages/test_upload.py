@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import tomllib
+from io import BytesIO
 from typing import Any
 
+import onnx
 import pytest
+import torch
+from onnx import numpy_helper
 
 from pages.parts import upload
+from robustness_core import checkpoints
 from robustness_core.sandbox import parent as sandbox
 from store import networks
 from store.database import PROJECT
 from store.records import LayerRecord
+from testing.hostile_files import linear
 
 LAYERS = (LayerRecord("logits", (10,), 10, True, True),)
 
@@ -42,7 +48,23 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def drop(screen: Any) -> Any:
-    return screen.file_uploader[0].set_value(("file.pth", b"x", "application/octet-stream")).run()
+    return screen.file_uploader[0].set_value([("file.pth", b"x", "application/octet-stream")]).run()
+
+
+def test_a_graph_and_the_file_of_its_weights_go_together(open_screen, asked) -> None:
+    graph, data = linear(), BytesIO(linear().graph.initializer[0].raw_data)
+    onnx.external_data_helper.set_external_data(graph.graph.initializer[0], "w.bin")
+    graph.graph.initializer[0].ClearField("raw_data")
+    with upload.on_disk(BytesIO(graph.SerializeToString()), "onnx", {"w.bin": data}) as path:
+        network = checkpoints.load(path, mean=[0.0], std=[1.0])
+    (wanted,) = (torch.from_numpy(numpy_helper.to_array(one).copy()) for one in linear().graph.initializer)
+    assert torch.equal(network.body.logits.weight, wanted)
+    two = [(name, b"x", "application/octet-stream") for name in ("w.bin", "graph.onnx")]
+    open_screen("networks").file_uploader[0].set_value(two).run()
+    assert asked == [{}]
+    wrong = open_screen("networks").file_uploader[0].set_value([two[0], ("other.pt", *two[0][1:])]).run()
+    assert "Drop one checkpoint at a time" in wrong.error[0].value
+    assert asked == [{}]
 
 
 def test_another_candidate_and_the_way_back(db, open_screen, asked) -> None:

@@ -31,13 +31,14 @@ _FLAT = {1024: (1, 32, 32), 2352: (3, 28, 28), **FLAT}  # of images that are fla
 class Imported:
     """A converted graph: `steps` take images (B, *input_shape); `weights` are the program's state_dict.
 
-    `notes` are sentences about what was assumed.
+    `notes` are sentences about what was assumed, `outputs` the names of all outputs of the graph, in its order.
     """
 
     steps: tuple[Step, ...]
     weights: Mapping[str, Tensor]
     input_shape: tuple[int, int, int]
     notes: tuple[str, ...]
+    outputs: tuple[str, ...] = ()
 
     def body(self) -> programs.Program:
         """The network as a module with its weights."""
@@ -62,14 +63,17 @@ class _Layout:
         return images
 
 
-def convert(data: bytes) -> list[Imported]:
+def convert(data: bytes, output: str | None = None) -> list[Imported]:
     """The network in an ONNX file, once for each way in which it may want its images; most files allow only one.
 
     Covers 2-D convolutional and fully connected networks of opset 7 on, whatever the batch size they were written
-    for. Nothing outside `data` is read. What is converted has answered as onnx's own evaluator does, on images in
-    [-3, 3]. Raises CheckpointError with one sentence.
+    for. `output` is the name of one of several outputs; without, the first is taken. Nothing outside `data` is read.
+    What is converted has answered as onnx's own evaluator does, on images in [-3, 3]. Raises
+    CheckpointError with one sentence.
     """
     model = _parse(data)
+    outputs = tuple(value.name for value in model.graph.output)
+    _take_output(model, output)
     check_model(model)
     prepare(model)
     layouts = _layouts(model)
@@ -77,7 +81,32 @@ def convert(data: bytes) -> list[Imported]:
     found = [converter.run() for converter in converters]
     for converter, imported in zip(converters, found, strict=True):
         verify(model, imported.body(), imported.input_shape, converter.cost, converter.layout.arrange)
-    return found
+    return [replace(imported, outputs=outputs) for imported in found]
+
+
+def _take_output(model: Any, name: str | None) -> None:
+    """Leave of several outputs the one of that name, the first without, and the nodes that it needs."""
+    graph = model.graph
+    if name is None and len(graph.output) < 2:
+        return
+    chosen = next((value for value in graph.output if name in (None, value.name, shown(value.name))), None)
+    if chosen is None:
+        names = ", ".join(shown(value.name) for value in graph.output)
+        raise CheckpointError(f"The ONNX graph has no output {shown(str(name))}; it has {names}.")
+    kept = type(chosen)()
+    kept.CopyFrom(chosen)
+    del graph.output[:]
+    graph.output.append(kept)
+    makers = {made: place for place, node in enumerate(graph.node) for made in node.output}
+    waiting, needed = [kept.name], set[int]()
+    while waiting:
+        place = makers.get(waiting.pop())
+        if place is not None and place not in needed:
+            needed.add(place)
+            waiting.extend(graph.node[place].input)
+    for place in reversed(range(len(graph.node))):
+        if place not in needed:
+            del graph.node[place]
 
 
 def _parse(data: bytes) -> Any:
@@ -162,8 +191,6 @@ class _Converter(Builder):
         result = self.values.get(self.graph.output[0].name)
         if not isinstance(result, Features):
             raise CheckpointError("The output of the ONNX graph does not depend on its input; export it again.")
-        if len(self.graph.output) > 1:
-            self.notes.append(f"The graph has {len(self.graph.output)} outputs; the first is used.")
         if len(result.shape) > 2:
             result = self.emit("reshape", [result], {"shape": (math.prod(result.shape[1:]),)})
         if len(result.shape) != 2 or result.shape[1] < 2:
