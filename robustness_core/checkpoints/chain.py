@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -26,6 +26,8 @@ for _entry in datasets.REGISTRY.values():
     IMAGES.setdefault(_entry.input_shape[0], _entry.input_shape)
     FLAT.setdefault(math.prod(_entry.input_shape), _entry.input_shape)
 _MOST_STEPS = 200_000  # of the search
+_FIRST_POOLS = ("maxpool 2/2", "avgpool 2/2")  # that may stand before the first convolution
+_POOLED_FIRST = 2.0  # the cost of one there
 PRODUCTS = ("conv", "fc")  # kinds of layers that are more than a number to each feature
 
 
@@ -273,7 +275,8 @@ def guesses(
     if first.kind == "fc":
         shape = FLAT.get(first.shape[1]) if input_shape is None else tuple(input_shape)
         if shape is None or math.prod(shape) != first.shape[1]:
-            return []
+            shapes = IMAGES.values() if input_shape is None else [(input_shape[0], input_shape[1], input_shape[2])]
+            return _behind_pools(layers, shapes, activation)
         return [Guess(_text(layers, (), activation), (shape[0], shape[1], shape[2]), 0.0)]
     shape = IMAGES.get(first.shape[1]) if input_shape is None else tuple(input_shape)
     if shape is None or shape[0] != first.shape[1]:
@@ -284,7 +287,22 @@ def guesses(
     for cost, choices in sorted(found, key=lambda one: one[0]):
         text = _text(layers, choices, activation)
         cheapest.setdefault(text, Guess(text, image, cost))
-    return list(cheapest.values())
+    for pool, (cost, choices) in itertools.product(_FIRST_POOLS, itertools.islice(_search(layers, image[1] // 2), 2)):
+        text = f"{pool}, {_text(layers, choices, activation)}"
+        cheapest.setdefault(text, Guess(text, image, cost + _POOLED_FIRST))
+    return sorted(cheapest.values(), key=lambda guess: guess.cost)
+
+
+def _behind_pools(layers: Sequence[Part], shapes: Iterable[datasets.Shape], activation: str) -> list[Guess]:
+    """Full connections on images that a pool has made smaller."""
+    wanted = next(part.shape[1] for part in layers if part.kind == "fc")
+    return [
+        Guess(f"{pool} {k}/{k}, {_text(layers, (), activation)}", shape, _POOLED_FIRST)
+        for shape in shapes
+        for k in (2, 4)
+        for pool in ("avgpool", "maxpool")
+        if wanted == shape[0] * (shape[1] // k) * (shape[2] // k)
+    ]
 
 
 def _search(layers: Sequence[Part], size: int) -> Iterator[tuple[float, tuple[_Choice, ...]]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustness_core.errors import NetworkError
-from robustness_core.operations import ACTIVATIONS
+from robustness_core.operations import ACTIVATIONS, WORDS
 
 # METHOD.md section 5 (Gowal et al. 2019, all ReLU). The last layer gives one logit a class.
 ARCHITECTURES = {
@@ -28,7 +28,7 @@ ARCHITECTURES = {
 
 GRAMMAR = (
     f"conv CHANNELS HxW[/STRIDE] [pPADDING|same] [gGROUPS], {', '.join(ACTIVATIONS)}, prelu SLOPES, bn, gn GROUPS, "
-    "maxpool SIZE[/STRIDE] [pPADDING], avgpool SIZE[/STRIDE] [pPADDING], gap, flatten, fc UNITS"
+    "maxpool SIZE[/STRIDE] [pPADDING], avgpool SIZE[/STRIDE] [pPADDING], gap, add WORDS, flatten, fc UNITS"
 )
 
 
@@ -45,6 +45,21 @@ class Normalise(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return (pixels - self.mean) / self.std
+
+
+class Residual(nn.Sequential):
+    """Modules one after the other; those of `adds`, by name, add what the module named there gave ("": the input)."""
+
+    def __init__(self, modules: OrderedDict[str, nn.Module], adds: dict[str, str]):
+        super().__init__(modules)
+        self.adds = adds
+
+    def forward(self, features: Tensor) -> Tensor:
+        kept = {"": features}
+        for name, module in self.named_children():
+            features = module(features, kept[self.adds[name]]) if name in self.adds else module(features)
+            kept[name] = features
+        return features
 
 
 class Network(nn.Module):
@@ -97,6 +112,7 @@ _CONV = re.compile(rf"conv {_N} {_N}x{_N}(?:/{_N})?(?: (p\d{{1,18}}|same))?(?: g
 _POOL = re.compile(rf"(maxpool|avgpool) {_N}(?:x{_N})?(?:/{_N})?(?: p{_N})?")
 _FC = re.compile(rf"fc {_N}")
 _NORM = re.compile(rf"(gn|prelu) {_N}")
+_ADD = re.compile(rf"add {_N}")
 _LARGEST = 1 << 28  # numbers of one tensor that a text may ask for
 
 
@@ -111,6 +127,7 @@ def build(
     """The network that `architecture` describes, with fresh weights drawn from torch's global generator.
 
     `architecture`: small, medium, large, or a text such as `conv 16 4x4/2 p1, relu, flatten, fc 10` (GRAMMAR).
+    `add 3` is a shortcut around the three words before it: it adds the features that came into them.
     `input_shape`: (C, H, W). Modules are named conv1, conv2, ..., fc1, ..., logits, so layers have those names.
     A name builds `classes` logits; a text says its own. Raises NetworkError with one sentence.
     """
@@ -123,9 +140,11 @@ def build(
         raise NetworkError(f"The architecture {text!r} has no fc layer; the last layer must be `fc UNITS`.")
 
     body: OrderedDict[str, nn.Module] = OrderedDict()
-    counts = {"conv": 0, "fc": 0, "pool": 0, "bn": 0, "gn": 0}
+    counts = {"conv": 0, "fc": 0, "pool": 0, "bn": 0, "gn": 0, "add": 0}
     latest = "input"
     shape = tuple(int(size) for size in input_shape)
+    made = [("", shape)]  # by each word so far: the name of its module and the shape of its features
+    adds: dict[str, str] = {}
 
     def number(kind: str) -> str:
         counts[kind] += 1
@@ -180,6 +199,14 @@ def build(
             _check_sizes(item, units * shape[0], units)
             module = nn.Linear(shape[0], units)
             latest = name = "logits" if position == last_fc else number("fc")
+        elif match := _ADD.fullmatch(item):
+            around = int(match[1])
+            if not 0 < around < len(made) or made[-1 - around][1] != shape:
+                came = f"has {_times(made[-1 - around][1])}" if 0 < around < len(made) else "is not there"
+                raise NetworkError(f"`{item}`: {_times(shape)} was reached, and what it adds {came}.")
+            module = WORDS["add"].module({})
+            latest = name = number("add")
+            adds[name] = made[-1 - around][0]
         elif item in ACTIVATIONS:
             module, name = ACTIVATIONS[item].module({}), f"{latest}_{item}"
         else:
@@ -188,7 +215,9 @@ def build(
             raise NetworkError(f"`{item}` appears twice in a row in the architecture; write it once.")
         shape = _shape_after(module, shape, item)
         body[name] = module
-    return Network(nn.Sequential(body), input_shape, architecture=", ".join(items), mean=mean, std=std)
+        made.append((name, shape))
+    modules = Residual(body, adds) if adds else nn.Sequential(body)
+    return Network(modules, input_shape, architecture=", ".join(items), mean=mean, std=std)
 
 
 def _padding(text: str | None) -> int:
@@ -241,7 +270,7 @@ def _times(shape: Sequence[int]) -> str:
 
 def _unknown(item: str) -> str:
     word = item.split()[0] if item else ""
-    if word in ("conv", "maxpool", "avgpool", "fc"):
+    if word in ("conv", "maxpool", "avgpool", "fc", "add"):
         return f"`{item}` cannot be read; write {next(g for g in GRAMMAR.split(', ') if g.startswith(word))}."
     if not word:
         return "There is an empty place between two commas in the architecture; remove it."

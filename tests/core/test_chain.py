@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -9,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustness_core import checkpoints
-from robustness_core.checkpoints import CheckpointError, chain
+from robustness_core.checkpoints import CheckpointError, chain, load, save
 from robustness_core.checkpoints.containers import Contents, State
 from robustness_core.errors import NetworkError
+from robustness_core.layers import main_layers
 from robustness_core.networks import build
 
 
@@ -44,6 +47,16 @@ def test_usual_chains_are_among_the_first_guesses(name: str, shape: tuple[int, i
     texts = [(guess.architecture, guess.input_shape) for guess in found]
     assert (TEXTS[name], shape) in texts[:8]
     assert [guess.cost for guess in found] == sorted(guess.cost for guess in found)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+@pytest.mark.parametrize(
+    "text",
+    ["maxpool 2/2, conv 8 3x3/1 p1, relu, conv 16 3x3/1 p1, relu, flatten, fc 10", "avgpool 2/2, flatten, fc 10"],
+)
+def test_a_pool_before_the_first_layer_is_among_the_guesses(text: str, shape: tuple[int, int, int]) -> None:
+    found = guesses(weights(build(text, shape).body))
+    assert (text, shape) in [(guess.architecture, guess.input_shape) for guess in found]
 
 
 def test_the_numbers_of_an_nn_sequential_tell_where_pools_are() -> None:
@@ -92,6 +105,40 @@ def test_filling_gives_back_the_network() -> None:
     filled = chain.fill(text, (1, 28, 28), chain.parts(weights(network.body)), mean=[0.1], std=[0.3])
     with torch.no_grad():
         assert torch.equal(filled(images), network((images - 0.1) / 0.3))
+
+
+SHORTCUTS = "conv 4 3x3/2 p1, bn, relu, conv 4 3x3/1 p1, bn, relu, conv 4 3x3/1 p1, bn, add 5, relu, flatten, fc 10"
+
+
+def test_a_shortcut_adds_what_came_into_the_words_before_it(tmp_path: Path) -> None:
+    """Against the same modules called by hand; the layers within the shortcut are none that every path passes."""
+    torch.manual_seed(0)
+    body = build(SHORTCUTS.replace("add 5, ", ""), (1, 28, 28)).body.eval()
+    images = torch.rand(3, 1, 28, 28)
+    stem, block, head = body[:3], body[3:8], body[8:]
+    filled = chain.fill(SHORTCUTS, (1, 28, 28), chain.parts(weights(body)))
+    with torch.no_grad():
+        wanted = head(stem(images) + block(stem(images)))
+        assert torch.equal(filled(images), wanted)
+    assert main_layers(filled, (1, 28, 28)) == ["conv1", "add1", "logits"]
+    path = tmp_path / "own.safetensors"
+    save(filled, path)
+    with torch.no_grad():
+        assert torch.equal(load(path)(images), wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("conv 4 3x3/2 p1, add 1, flatten, fc 10", "4×14×14 was reached, and what it adds has 1×28×28"),
+        ("conv 4 3x3/2 p1, add 2, flatten, fc 10", "what it adds is not there"),
+        ("conv 4 3x3/2 p1, add 0, flatten, fc 10", "what it adds is not there"),
+        ("conv 4 3x3/2 p1, add, flatten, fc 10", "`add` cannot be read; write add WORDS"),
+    ],
+)
+def test_a_shortcut_that_does_not_fit_is_named(text: str, says: str) -> None:
+    with pytest.raises(NetworkError, match=says):
+        build(text, (1, 28, 28))
 
 
 def test_a_convolution_without_bias_gets_zeros() -> None:
