@@ -11,7 +11,7 @@ from typing import Any
 
 from robustness_core import datasets, layers
 from robustness_core.checkpoints import containers
-from robustness_core.checkpoints.candidates import candidates, sha256
+from robustness_core.checkpoints.candidates import Candidate, candidates, sha256
 from robustness_core.checkpoints.identify import (
     FEWEST,
     Choice,
@@ -76,7 +76,8 @@ def inspect(
         found = [replace(candidate, normalisation=None, says_normalisation=False) for candidate in found]
     check_likeliest(found[0].network())
     understood()
-    chosen = compare(found, dataset=hints.dataset, scores=contents.scores, deadline=deadline)
+    dataset = hints.dataset or _named_dataset(contents, found)
+    chosen = compare(found, dataset=dataset, scores=contents.scores, deadline=deadline)
     network = chosen.trials[0].network()
     network.format, network.sha256 = contents.format, sha256(path)
     return report(contents, chosen, network, hints.stage, audit), network
@@ -248,18 +249,35 @@ def _said(chosen: Choice, contents: containers.Contents) -> list[str]:
     ]
 
 
+def _named(contents: containers.Contents) -> str:
+    """The data set that the settings of a training name, in their words; empty without."""
+    for key, value in contents.settings.items():
+        text = isinstance(value, str) and len(value) < 30 and re.fullmatch("(?i)data(_?set)?(_?name)?", key)
+        if text and re.search("mnist|cifar|svhn|usps|stl|imagenet", _plain(value)):
+            return str(value)
+    return ""
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _named_dataset(contents: containers.Contents, found: Sequence[Candidate]) -> str | None:
+    """That data set, where it is in the registry and on this machine and has the images that a reading takes."""
+    shapes = [candidate.input_shape for candidate in found]
+    named = [one for one in datasets.REGISTRY.values() if _plain(one.name) == _plain(_named(contents))]
+    return next((one.name for one in named if one.input_shape in shapes and one.present("test")), None)
+
+
 def _named_otherwise(chosen: Choice, contents: containers.Contents) -> list[str]:
     """What to say where the settings of a training name another data set than was measured on."""
-    if chosen.dataset is None:
+    if chosen.dataset is None or not (named := _named(contents)):
         return []
     here = datasets.get(chosen.dataset)
-    for key, value in contents.settings.items():
-        plain = re.sub(r"[^a-z0-9]", "", value.lower()) if isinstance(value, str) and len(value) < 30 else ""
-        if re.fullmatch("(?i)data(_?set)?(_?name)?", key) and re.search("mnist|cifar|svhn|usps|stl|imagenet", plain):
-            if plain not in (re.sub(r"[^a-z0-9]", "", name) for name in (here.name, here.part_of, here.title.lower())):
-                return [f"The file names the data set {containers.shown(value)}, and {here.name} was measured on: "
-                        f"accuracy on other images says little."]  # fmt: skip
-    return []
+    if _plain(named) in map(_plain, (here.name, here.part_of, here.title)):
+        return []
+    said = f"The file names the data set {containers.shown(named)}, and {here.name} was measured on"
+    return [f"{said}: accuracy on other images says little."]
 
 
 def _warnings(chosen: Choice, network: Network, rival: dict[str, Any] | None, flat: Sequence[str]) -> list[str]:

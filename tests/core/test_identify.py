@@ -193,6 +193,9 @@ def test_settings_of_the_training_decide_where_accuracy_does_not(
     path.write_bytes(hostile.zipped({"state_dict": trained["relu"].state_dict(), "args": settings}))
     report, _ = inspect(path, Hints(dataset="mnist-5k"))
     assert report["architecture"].count("relu") == 2
+    settings.dataset = "MNIST-5k"
+    path.write_bytes(hostile.zipped({"state_dict": hostile.state(), "args": settings}))
+    assert inspect(path)[0]["dataset"] == "mnist-5k"  # though the whole data set may be here
     settings.dataset = "MNIST"
     path.write_bytes(hostile.zipped({"state_dict": hostile.state(), "args": settings}))
     report, _ = inspect(path, Hints(dataset="mnist-5k"))
