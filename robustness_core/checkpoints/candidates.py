@@ -316,9 +316,9 @@ def _chains(tensors: Mapping[str, Tensor], shape: tuple[int, int, int] | None) -
     layers = chain.parts(tensors)
     if (norm := next((part for part in layers if part.kind == "scale"), None)) is not None:
         raise CheckpointError(
-            f"The layer {shown(norm.name)} has a scale and a shift but no running statistics: if it is a group norm, "
-            f"give the architecture with the word gn and its number of groups, or export the network as ONNX; a batch "
-            f"norm without them depends on the batch and cannot be audited."
+            f"The layer {shown(norm.name)} has a scale and a shift but no running statistics: if it is a group or "
+            f"layer norm, give the architecture with the word gn and its number of groups (1 for a layer norm), or "
+            f"export the network as ONNX; a batch norm without them depends on the batch and cannot be audited."
         )
     order = chain.in_order(layers)
     if order is None:

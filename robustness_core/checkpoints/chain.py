@@ -26,6 +26,10 @@ for _entry in datasets.REGISTRY.values():
     IMAGES.setdefault(_entry.input_shape[0], _entry.input_shape)
     FLAT.setdefault(math.prod(_entry.input_shape), _entry.input_shape)
 _MOST_STEPS = 200_000  # of the search
+_POOLS = {  # that may stand behind every convolution, with what they cost
+    "maxpool 2/2": 0.0, "avgpool 2/2": 0.7, "maxpool 3/3": 1.2, "maxpool 3/2": 1.2, "maxpool 2/2 ceil": 1.2,
+    "avgpool 2/2 ceil": 1.7,
+}  # fmt: skip
 _FIRST_POOLS = ("maxpool 2/2", "avgpool 2/2")  # that may stand before the first convolution
 _POOLED_FIRST = 2.0  # the cost of one there
 PRODUCTS = ("conv", "fc")  # kinds of layers that are more than a number to each feature
@@ -357,7 +361,7 @@ def _regular(layers: Sequence[Part], size: int) -> Iterator[tuple[float, tuple[_
     convs = [part for part in layers if part.kind == "conv"]
     wanted = next(part.shape[1] for part in layers if part.kind == "fc")
     wider = [i + 1 == len(convs) or convs[i + 1].shape[0] > part.shape[0] for i, part in enumerate(convs)]
-    for everywhere, pool, half in itertools.product((True, False), ("maxpool 2/2", "avgpool 2/2"), (True, False)):
+    for everywhere, pool, half in itertools.product((True, False), _POOLS, (True, False)):
         made: list[_Choice] = []
         inner = size
         for part, wide in zip(convs, wider, strict=True):
@@ -368,6 +372,8 @@ def _regular(layers: Sequence[Part], size: int) -> Iterator[tuple[float, tuple[_
             inner = _pooled(inner, chosen) if inner > 0 else 0
             made.append(_Choice(1, f" p{padding}" if padding else "", chosen, inner, 0.0))
         mean = wanted == convs[-1].shape[0] and inner > 1
+        if mean and _POOLS[pool] > 1:
+            continue  # where any size would do, unusual ones are too many
         if inner < 1 or (wanted != convs[-1].shape[0] * inner * inner and not mean):
             continue
         if mean:
@@ -375,7 +381,7 @@ def _regular(layers: Sequence[Part], size: int) -> Iterator[tuple[float, tuple[_
         held = [_parameter_free(part, layers) for part in convs]
         if any(free is not None and 0 < free < 2 and one.pool for free, one in zip(held, made, strict=True)):
             continue  # no room in the nn.Sequential
-        yield 0.7 * (pool != "maxpool 2/2") + 0.3 * (not half) + 0.2 * (not everywhere), tuple(made)
+        yield _POOLS[pool] + 0.3 * (not half) + 0.2 * (not everywhere), tuple(made)
 
 
 def _inconsistency(convs: Sequence[Part], made: Sequence[_Choice], choice: _Choice) -> float:
@@ -456,6 +462,8 @@ def _strides(k: int) -> list[tuple[int, str, float]]:
 def _pools(size: int, last: bool) -> list[tuple[str, float]]:
     pools = [("", 0.4), ("maxpool 2/2", 0.4), ("avgpool 2/2", 1.2), ("maxpool 3/2", 1.5), ("maxpool 3/2 p1", 1.5)]
     pools += [("avgpool 3/2", 2.2), ("maxpool 3/3", 2.2), ("maxpool 4/4", 2.4), ("avgpool 4/4", 2.2)]
+    if size % 2:
+        pools.append(("maxpool 2/2 ceil", 2.0))
     if last and size > 1:
         pools.append(("gap", 0.4))
     return pools
@@ -464,9 +472,9 @@ def _pools(size: int, last: bool) -> list[tuple[str, float]]:
 def _pooled(size: int, pool: str) -> int:
     if pool in ("", "gap"):
         return size if pool == "" else 1
-    kernel, stride, padding = re.fullmatch(r"\w+ (\d)/(\d)(?: p(\d))?", pool).groups()  # type: ignore[union-attr]
+    kernel, stride, padding, up = re.fullmatch(r"\w+ (\d)/(\d)(?: p(\d))?( ceil)?", pool).groups()  # type: ignore[union-attr]
     room = size + 2 * int(padding or 0) - int(kernel)
-    return room // int(stride) + 1 if room >= 0 else 0
+    return (room + (int(stride) - 1 if up else 0)) // int(stride) + 1 if room >= 0 else 0
 
 
 def _between(part: Part, following: Part) -> int | None:

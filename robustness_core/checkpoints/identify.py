@@ -57,6 +57,7 @@ FEWEST = 100  # images on which normalisations must be compared to be told apart
 _NEAR_CHANCE = 0.1  # of accuracy above that of chance, which is one over the number of classes
 _FEW_ARCHITECTURES = 4  # that other styles are tried on
 _MUCH_BETTER = 0.015  # of accuracy, by which another activation must beat ReLU to be believed
+_ELDER = ("tanh", "sigmoid")  # activations beside which average pools are usual
 _STYLES = 5  # that are held against the usual one on more images
 
 
@@ -201,17 +202,25 @@ def compare(
     return Choice(tuple(ranked), data.name, tuple(warnings))
 
 
+_CHANGES: dict[str, Callable[[Tensor], Tensor]] = {  # of images, as programs do before their networks
+    "": lambda pixels: pixels,
+    "the images transposed": lambda pixels: pixels.mT,
+    "the images inverted": lambda pixels: 1 - pixels,
+}
+
+
 def _turned(ranked: Sequence[Trial], data: Images, deadline: float) -> list[str]:
-    """What to say where a network answers well only on transposed images, or with its classes in another order."""
+    """What to say where a network answers well only on images that are transposed or inverted, or with its classes in
+    another order."""
     labels = data.labels[:_TURNED]
     count = int(data.labels.max()) + 1
     best, said = max(_WELL, ranked[0].accuracy + 0.1), ""
     usual = sorted(ranked, key=lambda trial: trial.candidate.cost)[:_LIKELIEST]  # whatever they answered so far
     for trial in dict.fromkeys([*ranked[:3], *usual]):
-        for turned in (False, True):
+        for way, change in _CHANGES.items():
             if time.process_time() > deadline:
                 break
-            pixels = data.pixels[:_TURNED].mT if turned else data.pixels[:_TURNED]
+            pixels = change(data.pixels[:_TURNED])
             with torch.no_grad():
                 answers = torch.cat([trial.network()(part).argmax(1) for part in pixels.split(_BATCH)])
             met = torch.bincount(labels * count + answers, minlength=count * count).reshape(count, count)
@@ -220,7 +229,7 @@ def _turned(ranked: Sequence[Trial], data: Images, deadline: float) -> list[str]
             if right < best:
                 continue
             best = right
-            ways = ["the images transposed"] * turned
+            ways = [way] if way else []
             if list(order) != list(range(count)):
                 ways.append(f"the outputs in the order {', '.join(map(str, order))}")
             said = (
@@ -367,6 +376,8 @@ def _restyled(
     ways: dict[str, Callable[[str], str]] = {"": lambda text: text}
     for word in USUAL:
         ways[word] = lambda text, word=word: re.sub(r"\brelu\b", word, text)  # type: ignore[misc]
+    for word in _ELDER:
+        ways[f"{word}, avgpool"] = lambda text, word=word: ways[word](text).replace("maxpool", "avgpool")  # type: ignore[misc]
     for place in range(chain.WAYS):
         ways[str(place)] = lambda text, place=place: chain.variant(text, place)  # type: ignore[misc]
     found: list[tuple[str, Trial]] = []
@@ -388,7 +399,7 @@ def _restyled(
         variant.measure(data, until, deadline)
     first = max(nearest, key=lambda one: one.accuracy)
     way = next(way for way, variant in found if variant is first)
-    margin = 0.4 / math.sqrt(first.images) + (_MUCH_BETTER if way in USUAL else 0.0)
+    margin = 0.4 / math.sqrt(first.images) + (_MUCH_BETTER if way.split(",")[0] in USUAL else 0.0)
     better = first.images == usual.images and first.accuracy > usual.accuracy + margin
     return ways[way] if better else None, nearest
 

@@ -28,7 +28,8 @@ ARCHITECTURES = {
 
 GRAMMAR = (
     f"conv CHANNELS HxW[/STRIDE] [pPADDING|same] [gGROUPS], {', '.join(ACTIVATIONS)}, prelu SLOPES, bn, gn GROUPS, "
-    "maxpool SIZE[/STRIDE] [pPADDING], avgpool SIZE[/STRIDE] [pPADDING], gap, add WORDS, flatten, fc UNITS"
+    "maxpool SIZE[/STRIDE] [pPADDING] [ceil], avgpool SIZE[/STRIDE] [pPADDING] [ceil], gap, add WORDS, flatten, "
+    "fc UNITS"
 )
 
 
@@ -109,7 +110,7 @@ class Network(nn.Module):
 
 _N = r"(\d{1,18})"  # a number; none that is longer is meant
 _CONV = re.compile(rf"conv {_N} {_N}x{_N}(?:/{_N})?(?: (p\d{{1,18}}|same))?(?: g{_N})?")
-_POOL = re.compile(rf"(maxpool|avgpool) {_N}(?:x{_N})?(?:/{_N})?(?: p{_N})?")
+_POOL = re.compile(rf"(maxpool|avgpool) {_N}(?:x{_N})?(?:/{_N})?(?: p{_N})?( ceil)?")
 _FC = re.compile(rf"fc {_N}")
 _NORM = re.compile(rf"(gn|prelu) {_N}")
 _ADD = re.compile(rf"add {_N}")
@@ -169,11 +170,11 @@ def build(
             module = nn.Conv2d(shape[0], int(channels), size, step, _padding(padding), groups=int(groups or 1))
         elif match := _POOL.fullmatch(item):
             _need_image(shape, item)
-            kind, height, width, stride, padding = match.groups()
+            kind, height, width, stride, padding, ceil = match.groups()
             size = (int(height), int(width or height))
             _check_sizes(item, 1, int(stride or height), *size)
             pool = nn.MaxPool2d if kind == "maxpool" else nn.AvgPool2d
-            module = pool(size, int(stride or height), int(padding or 0))
+            module = pool(size, int(stride or height), int(padding or 0), ceil_mode=ceil is not None)
             latest = name = number("pool")
         elif item == "gap":
             _need_image(shape, item)
@@ -241,7 +242,11 @@ def _shape_after(module: nn.Module, shape: tuple[int, ...], item: str) -> tuple[
     if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
         kernel, stride, padding = (_pair(value) for value in (module.kernel_size, module.stride, module.padding))
         channels = module.out_channels if isinstance(module, nn.Conv2d) else shape[0]
-        sizes = [(size + 2 * p - k) // s + 1 for size, k, s, p in zip(shape[1:], kernel, stride, padding, strict=True)]
+        windows = list(zip(shape[1:], kernel, stride, padding, strict=True))
+        sizes = [(size + 2 * p - k) // s + 1 for size, k, s, p in windows]
+        if getattr(module, "ceil_mode", False):  # one more window where one begins within the image
+            sizes = [n + (0 < n * s < size + p and (size + 2 * p - k) % s > 0)
+                     for n, (size, k, s, p) in zip(sizes, windows, strict=True)]  # fmt: skip
         pool = not isinstance(module, nn.Conv2d)
         if min(sizes) < 1 or (pool and any(2 * p > k for p, k in zip(padding, kernel, strict=True))):
             raise NetworkError(f"`{item}` does not fit an input of {_times(shape)}.")

@@ -52,9 +52,16 @@ def test_usual_chains_are_among_the_first_guesses(name: str, shape: tuple[int, i
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
 @pytest.mark.parametrize(
     "text",
-    ["maxpool 2/2, conv 8 3x3/1 p1, relu, conv 16 3x3/1 p1, relu, flatten, fc 10", "avgpool 2/2, flatten, fc 10"],
+    [
+        "maxpool 2/2, conv 8 3x3/1 p1, relu, conv 16 3x3/1 p1, relu, flatten, fc 10",
+        "avgpool 2/2, flatten, fc 10",
+        "conv 8 3x3/1 p1, relu, maxpool 3/3, conv 16 3x3/1 p1, relu, maxpool 3/3, flatten, fc 10",
+        "conv 8 4x4/1, relu, maxpool 2/2 ceil, conv 16 3x3/1, relu, maxpool 2/2 ceil, flatten, fc 10",
+    ],
 )
-def test_a_pool_before_the_first_layer_is_among_the_guesses(text: str, shape: tuple[int, int, int]) -> None:
+def test_pools_before_the_first_layer_and_unusual_ones_are_among_the_guesses(
+    text: str, shape: tuple[int, int, int]
+) -> None:
     found = guesses(weights(build(text, shape).body))
     assert (text, shape) in [(guess.architecture, guess.input_shape) for guess in found]
 
@@ -139,6 +146,14 @@ def test_a_shortcut_adds_what_came_into_the_words_before_it(tmp_path: Path) -> N
 def test_a_shortcut_that_does_not_fit_is_named(text: str, says: str) -> None:
     with pytest.raises(NetworkError, match=says):
         build(text, (1, 28, 28))
+
+
+@pytest.mark.parametrize("pool", ["maxpool 2/2", "maxpool 3/2", "avgpool 3/2 p1", "maxpool 2/3", "maxpool 3/4 p1"])
+@pytest.mark.parametrize("size", [6, 7, 8, 9, 11])
+def test_pools_that_round_up_have_the_size_that_torch_gives(pool: str, size: int) -> None:
+    """`build` computes the size by itself, from which the full connection is made."""
+    network = build(f"{pool} ceil, flatten, fc 10", (1, size, size)).eval()
+    assert network(torch.rand(2, 1, size, size)).shape == (2, 10)
 
 
 def test_a_convolution_without_bias_gets_zeros() -> None:

@@ -310,6 +310,17 @@ def test_transposed_images_and_another_order_of_the_classes_are_seen(
     assert any(warning.startswith(said) for warning in report["warnings"]), report["warnings"]
 
 
+def test_a_network_of_inverted_images_is_told_so(tmp_path: Path) -> None:
+    """w (1 - x) + b of a linear network that answers well on x, whose normalisation is put into w and b first."""
+    learnt_state = learnt(nn.Sequential(nn.Flatten(), nn.Linear(784, 10))).state_dict()
+    weight = learnt_state["1.weight"] / 0.3081
+    bias = learnt_state["1.bias"] - 0.1307 * weight.sum(1)
+    path = tmp_path / "upload.pt"
+    path.write_bytes(hostile.zipped({"1.weight": -weight, "1.bias": bias + weight.sum(1)}))
+    report, _ = inspect(path, Hints(dataset="mnist-5k", mean=[0.0], std=[1.0]))
+    assert any(one.startswith("With the images inverted, 0.") for one in report["warnings"]), report["warnings"]
+
+
 def test_a_gradient_that_vanishes_is_told(tmp_path: Path) -> None:
     """Saturated sigmoids, and truth values that come back as numbers; not units that are dead, which collide."""
     torch.manual_seed(0)
