@@ -47,7 +47,7 @@ def _program(V: Tensor, originals: Tensor, threat: Threat) -> Tensor:
     A, b = torch.cat([V, -V], dim=1), -(originals[:, 0] - originals[:, 1]) @ V.mT
     if threat.norm == "l2":
         return (x + least_larger(A, b, *room(x, True))).view_as(originals)
-    # Without a box no pixel need move by more than the midpoint's.
-    reach = (originals[:, 0] - originals[:, 1]).abs().amax(dim=1, keepdim=True).clamp_min(1e-6).expand_as(x)
+    # Without a box no pixel need move by more than the midpoint's; ten times that is far from any that does.
+    reach = 5 * (originals[:, 0] - originals[:, 1]).abs().amax(dim=1, keepdim=True).clamp_min(1e-6).expand_as(x)
     bounds = room(x, True) if threat.box else (-reach, reach)
     return (x + least_max(A, b, *bounds)).view_as(originals)

@@ -46,10 +46,6 @@ class Whitening:
         floor = ridge * self.roots[:, -1:].clamp_min(torch.finfo(torch.float64).tiny)
         return (self.roots.square() + floor.square()).rsqrt().unsqueeze(2) * self.vectors.mT
 
-    def of(self, rows: Tensor) -> Whitening:
-        """The same of the pairs at these places."""
-        return Whitening(self.vectors[rows], self.roots[rows], self.inverse_roots[rows])
-
     def unseen(self, g: Tensor) -> Tensor:
         """The length of the part of g, (B, m), that no perturbation moves, (B,)."""
         along = torch.einsum("bij,bi->bj", self.vectors, g.double())

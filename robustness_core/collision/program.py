@@ -9,14 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustness_core.collision.geometry import rows_where, whitening
-from robustness_core.collision.threat import shortest
+from robustness_core.collision.geometry import EXACT_RANK_TOLERANCE, rows_where
+from robustness_core.collision.threat import shortest, whitened
 
 ITERATIONS = 60  # of the interior point method; 15 to 25 are usual
 GAP = 1e-8  # relative, at which a pair has converged
 SHARES = 30  # halvings of the weight between both images
 BALANCED = 1e-7  # of the norms: so alike, they count as equal
 _RIDGE = 1e-14  # of a system's largest entry: at the optimum it may be singular
+_INSIDE = 0.9  # of the way from the middle of the bounds to one of them, where the method may start
 _SHORT = 0.99  # of the way to the nearest bound
 
 
@@ -27,16 +28,18 @@ def least_max(A: Tensor, b: Tensor, low: Tensor, high: Tensor) -> Tensor:
     interior point method on min t, |δ| <= t, batched: each step solves an m × m system a pair. Pairs that have
     converged are left alone: at the optimum their systems are singular. The relative gap is at most GAP.
     """
-    delta = (low + high) / 2
-    t = delta.abs().amax(dim=1, keepdim=True) + (high - low).amax(dim=1, keepdim=True) / 2
+    middle, room = (low + high) / 2, _INSIDE * (high - low) / 2
+    delta = middle + ((b - middle @ A.mT) / A.square().sum(dim=1)) @ A  # the nearest that satisfies the equations
+    delta = middle + torch.maximum(torch.minimum(delta - middle, room), -room)
+    t = 2 * delta.abs().amax(dim=1, keepdim=True)
     count = 4 * delta.shape[1]
     multipliers = torch.zeros_like(b)
     dual = torch.full((4, *delta.shape), 2 / count, dtype=b.dtype, device=b.device)
-    rows = torch.arange(len(b), device=b.device)
+    rows, apart = torch.arange(len(b), device=b.device), b.norm(dim=1).clamp_min(torch.finfo(b.dtype).tiny)
     for _ in range(ITERATIONS):
         at = _At(A, b[rows] - delta[rows] @ A.mT, multipliers[rows], dual[:, rows], _slack(delta, t, low, high, rows))
         mu = (at.slack * at.dual).sum(dim=(0, 2)) / count
-        open_ = (count * mu > GAP * t[rows, 0]) | (at.missing.norm(dim=1) > GAP * b[rows].norm(dim=1))
+        open_ = (count * mu > GAP * t[rows, 0]) | (at.missing.norm(dim=1) > GAP * apart[rows])
         if not open_.any():
             break
         if not open_.all():
@@ -74,7 +77,9 @@ class _At:
         self._tilt = q[1] - q[0]
         M = (A * self._inverse.unsqueeze(1)) @ A.mT
         self._a = (self._tilt * self._inverse) @ A.mT
-        self._tau = (q[:2].sum(dim=0) - self._tilt.square() * self._inverse).sum(dim=1, keepdim=True)
+        # q0 + q1 - tilt² / Σ q, without the difference of large numbers.
+        tau = (4 * q[0] * q[1] + (q[0] + q[1]) * (q[2] + q[3])) * self._inverse
+        self._tau = tau.sum(dim=1, keepdim=True)
         M = M + self._a.unsqueeze(2) * self._a.unsqueeze(1) / self._tau.unsqueeze(2)
         ridge = _RIDGE * M.diagonal(dim1=1, dim2=2).amax(dim=1)
         self._factor = torch.linalg.cholesky_ex(M + ridge[:, None, None] * torch.eye(len(A)).to(M)).L
@@ -114,7 +119,8 @@ def least_larger(A: Tensor, b: Tensor, low: Tensor, high: Tensor) -> Tensor:
         weight = ((below + above) / 2)[rows]
         root = torch.stack([weight, 1 - weight], dim=1).sqrt().repeat_interleave(n, dim=1)
         J = A / root.unsqueeze(1)
-        found, _ = shortest(J, -b[rows], root * low[rows], root * high[rows], whitening(J, 1e-14), steps=60)
+        exactly = whitened(J, -b[rows], EXACT_RANK_TOLERANCE)
+        found, _ = shortest(*exactly, root * low[rows], root * high[rows], steps=60)
         found = (found / root).clamp(low[rows], high[rows])
         u, v = found[:, :n].norm(dim=1), found[:, n:].norm(dim=1)
         larger = torch.maximum(u, v)

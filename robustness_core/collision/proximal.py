@@ -9,9 +9,9 @@ from torch import Tensor
 
 from robustness_core.collision.balanced import FEW_PIXELS, MANY_ROWS
 from robustness_core.collision.constraint import Constraint
-from robustness_core.collision.geometry import keep_finite, max_norm, rows_where, whitening
+from robustness_core.collision.geometry import keep_finite, rows_where, whitening
 from robustness_core.collision.starts import Several, Starts, closest
-from robustness_core.collision.threat import prox_of_max, room, shortest, shortest_in_box, shortest_step
+from robustness_core.collision.threat import prox_of_max, room, shortest, whitened
 from robustness_core.spec import Threat
 
 # A correction may leave the largest pixel change so many times as large as it was; the first that will do is taken.
@@ -131,17 +131,17 @@ def capped_step(z: Tensor, originals: Tensor, g: Tensor, J: Tensor, *, box: bool
 
     Of CAPS the least factor that leaves such a step; where none does, the shortest step there is.
     """
-    white = whitening(J)
+    A, target = whitened(J, g)
     here, moved = z.flatten(1).double(), (z - originals).flatten(1).double()
-    largest = max_norm(z, originals, float("inf")).double().unsqueeze(1)
+    largest = moved.abs().amax(dim=1, keepdim=True)
     low, high = room(here, box)
-    free = (shortest_in_box if box else shortest_step)(z, originals, g, J)
-    step = free.double()
+    step = shortest(A, target, low, high)[0] if box else _transposed(A, target)
     longest = LONG * step.norm(dim=1)
-    rows = torch.arange(len(z), device=z.device)
-    for cap in CAPS:
-        bounds = torch.maximum(-cap * largest - moved, low)[rows], torch.minimum(cap * largest - moved, high)[rows]
-        found, closed = shortest(J[rows], g[rows], *bounds, white.of(rows), CAPPED)
+    rows = rows_where((moved + step).abs().amax(dim=1) > CAPS[0] * largest[:, 0])
+    for cap in CAPS if len(rows) else ():
+        reach = cap * largest[rows]
+        bounds = torch.maximum(-reach - moved[rows], low[rows]), torch.minimum(reach - moved[rows], high[rows])
+        found, closed = shortest(A[rows], target[rows], *bounds, CAPPED)
         closed &= found.norm(dim=1) <= longest[rows]
         step[rows[closed]] = found[closed]
         rows = rows[rows_where(~closed)]

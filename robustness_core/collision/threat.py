@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robustness_core.collision.geometry import Whitening, rows_where, whitening
+from robustness_core.collision.geometry import RANK_TOLERANCE, rows_where, whitening
 
 PROX_ROUNDS = 8  # of Newton's method for the prox; it ends exactly after few, since its function is piecewise linear
 BOXED_ROUNDS = 14  # of the same with bounds, where it may jump, so that it is bracketed
@@ -62,23 +62,25 @@ def shortest_step(z: Tensor, originals: Tensor, g: Tensor, J: Tensor) -> Tensor:
 
 def shortest_in_box(z: Tensor, originals: Tensor, g: Tensor, J: Tensor) -> Tensor:
     """The same among the steps that stay in [0, 1]; where there is none, one that comes near."""
-    return shortest(J, g, *room(z.flatten(1), True), whitening(J))[0].to(z)
+    return shortest(*whitened(J, g), *room(z.flatten(1), True))[0].to(z)
 
 
-def shortest(
-    J: Tensor, g: Tensor, low: Tensor, high: Tensor, white: Whitening, steps: int = NEWTON
-) -> tuple[Tensor, Tensor]:
-    """The shortest s, (B, K), with J s = -g and low <= s <= high, and for which pairs one was found, (B,).
+def whitened(J: Tensor, g: Tensor, tolerance: float = RANK_TOLERANCE) -> tuple[Tensor, Tensor]:
+    """A = W J, (B, m, K), and -W g, (B, m), in float64: J s = -g as `shortest` takes it, with orthonormal rows."""
+    white = whitening(J, tolerance)
+    return white.matrix() @ J.double(), -white.whiten(g)
 
-    `J` (B, m, K), `g` (B, m), `low` and `high` (B, K), `white` the whitening of J. With W J of orthonormal rows,
-    s(λ) = clip((W J)ᵀ λ) and λ, (B, m), solves W J s(λ) = -W g: a semismooth Newton method on the dual, whose function
-    is convex and piecewise quadratic, so that it ends exactly; its steps are halved until they descend. Float64.
-    Bounds that leave no such s give one that comes near. Cost: m² K operations a step.
+
+def shortest(A: Tensor, target: Tensor, low: Tensor, high: Tensor, steps: int = NEWTON) -> tuple[Tensor, Tensor]:
+    """The shortest s, (B, K), with A s = target and low <= s <= high, and for which pairs one was found, (B,).
+
+    `A` (B, m, K) of rows that are orthonormal or 0, `target` (B, m), `low` and `high` (B, K), float64. It is
+    s(λ) = clip(Aᵀ λ) where λ, (B, m), solves A s(λ) = target: a semismooth Newton method on the dual, whose function is
+    convex and piecewise quadratic, so that it ends exactly; its steps are halved until they descend. Bounds that leave
+    no such s give one that comes near. Cost: m² K operations a step.
     """
-    A = white.matrix() @ J.double()
-    target = -white.whiten(g)
     low, high = low.double(), high.double()
-    rows = torch.arange(len(J), device=J.device)
+    rows = torch.arange(len(A), device=A.device)
     multipliers = target.clone()
     goal = CLOSED * target.norm(dim=1)
     s, left, value = _dual(A, target, multipliers, low, high)

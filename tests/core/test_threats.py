@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from robustness_core import datasets, zoo
 from robustness_core.checkpoints import load
 from robustness_core.collision import find_collisions, hints
-from robustness_core.collision.geometry import whitening
-from robustness_core.collision.threat import prox_of_max, room, shortest
+from robustness_core.collision.geometry import max_norm
+from robustness_core.collision.program import least_larger, least_max
+from robustness_core.collision.threat import prox_of_max, room, shortest, whitened
 from robustness_core.errors import StrataError
 from robustness_core.layers import extractor
 from robustness_core.networks import build
@@ -86,7 +87,7 @@ def test_the_shortest_step_within_bounds_is_that_of_a_quadratic_program() -> Non
     J[0, 3] = J[0, 0]  # a rank below m
     g[0, 3] = g[0, 0]
     low, high = -0.05 - torch.rand_like(J[:, 0]) / 2, 0.05 + torch.rand_like(J[:, 0]) / 2
-    found, closed = shortest(J, g, low, high, whitening(J))
+    found, closed = shortest(*whitened(J, g), low, high)
     assert closed.all()
     for row in range(len(J)):
         s = cvxpy.Variable(30)
@@ -99,7 +100,7 @@ def test_the_shortest_step_within_bounds_is_that_of_a_quadratic_program() -> Non
 
 def test_bounds_that_leave_no_step_are_noticed() -> None:
     J = torch.ones(2, 1, 5, dtype=torch.float64)
-    found, closed = shortest(J, torch.tensor([[-4.0], [-6.0]]), -torch.ones(2, 5), torch.ones(2, 5), whitening(J))
+    found, closed = shortest(*whitened(J, torch.tensor([[-4.0], [-6.0]])), -torch.ones(2, 5), torch.ones(2, 5))
     assert closed.tolist() == [True, False]
     torch.testing.assert_close(found[0], torch.full((5,), 0.8, dtype=torch.float64))
 
@@ -155,6 +156,25 @@ def test_tiny_relu_networks_are_searched_close_to_their_true_distance_in_linf(se
     found = find_collisions(f, *points.view(2, 1, 1, 1, 4), threat=LINF)
     assert found.collided.all()
     assert truth * (1 - 1e-4) - 1e-6 <= float(found.distance) <= truth * 1.1 + 1e-4
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_programs_of_any_shape_and_scale_are_solved(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    m, n = random.integers(1, 16), random.integers(20, 120)
+    H = torch.from_numpy(random.standard_normal((m, n)) * random.random(n) ** (seed % 6))
+    V = torch.linalg.svd(H, full_matrices=False)[2]
+    x = (torch.from_numpy(random.random((4, 2, n))) * (1 + seed % 4) - (seed % 4) / 2).clamp(0, 1)
+    A, b = torch.cat([V, -V], dim=1), -(x[:, 0] - x[:, 1]) @ V.mT
+    low, high = room(x.flatten(1), box=True)
+    found = {"linf": least_max(A, b, low, high), "l2": least_larger(A, b, low, high)}
+    for norm, delta in found.items():
+        torch.testing.assert_close(delta @ A.mT, b, rtol=1e-6, atol=1e-8)
+        assert ((delta >= low) & (delta <= high)).all()
+        distance = max_norm(delta.view_as(x), torch.zeros_like(x), Threat(norm).order)
+        assert float(distance[0]) == pytest.approx(
+            program_distance(H.numpy(), *x[0].numpy(), Threat(norm).order, box=True), rel=1e-5, abs=1e-7
+        )
 
 
 RECORDED = {  # of the search before there were other threat models, in float32
