@@ -10,13 +10,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from robustness_core import datasets
 from robustness_core.engine.audit import Interrupted, run_audit
 from robustness_core.engine.result import AuditResult
 from robustness_core.errors import NetworkError
 from robustness_core.networks import Network
 from robustness_core.notebook.networks import NOT_PROVED, Loaded
 from robustness_core.notebook.results import Result, own_images
-from robustness_core.spec import AuditSpec, EpsilonGrid, SampleSpec, SearchSpec
+from robustness_core.spec import AuditSpec, EpsilonGrid, SampleSpec, SearchSpec, Threat
 
 
 def audit(
@@ -26,10 +27,12 @@ def audit(
     layers: str | Sequence[str] = "all",
     m: int | Sequence[int | None] | None = 10,
     projections: int = 1,
-    epsilon: tuple[float, float, int] | str = EpsilonGrid().text,
+    epsilon: tuple[float, float, int] | str | None = None,
     seed: int | None = None,
     method: str = "balanced",
     preset: str = "default",
+    threat: str = "l2",
+    box: bool = False,
     pairs: str = "needed",
     device: str = "auto",
     cache: Path | str | None = None,
@@ -39,7 +42,8 @@ def audit(
 
     `layers`: all, or names. `m`: mixtures of a layer's features, one number or several, None for all features as they
     are. `projections` (N) of each layer, drawn from `seed`, by default that of the images. `epsilon`: start, stop and
-    number of the budgets of the curves, which change nothing that is searched. `cache`: a database, a file or a URL;
+    number of the budgets of the curves, which change nothing that is searched. `threat`: the norm of perturbations, l2
+    or linf; with `box` perturbed images stay in [0, 1]. `cache`: a database, a file or a URL;
     what it knows is not searched again, what is found is kept, and a dashboard opens it (STRATA_DATABASE). A progress
     bar unless `quiet`. Where it is interrupted the result holds what is known by then; with a `cache` the same call
     goes on from there. Raises StrataError. Cost: see `run_audit`.
@@ -49,8 +53,12 @@ def audit(
     names = network.layers if layers == "all" else [layers] if isinstance(layers, str) else list(layers)
     dimensions = (m,) if m is None or isinstance(m, int) else tuple(m)
     first = images.seed if seed is None else seed
-    search = SearchSpec(tuple(names), dimensions, projections, first, method, preset, pairs=pairs)
-    budgets = EpsilonGrid.parse(epsilon) if isinstance(epsilon, str) else EpsilonGrid(*epsilon)
+    search = SearchSpec(tuple(names), dimensions, projections, first, method, preset, Threat(threat, box), pairs=pairs)
+    if epsilon is None:
+        usual = datasets.REGISTRY.get(images.dataset)
+        budgets = EpsilonGrid.usual(search.threat, 8 / 255 if usual is None else usual.epsilon_linf)
+    else:
+        budgets = EpsilonGrid.parse(epsilon) if isinstance(epsilon, str) else EpsilonGrid(*epsilon)
     spec = AuditSpec(network.name, images, search, budgets)
     with _bar(quiet) as progress:
         found = _run(spec, network, device, cache, progress)

@@ -36,6 +36,10 @@ class AuditSpec:
             object.__setattr__(self, "search", replace(self.search, pairs="all"))
         if self.search.sets > (most := len(self.sample.classes)):  # the images of a set are of distinct classes
             object.__setattr__(self, "search", replace(self.search, sets=most))
+        require(
+            self.search.sets == 2 or self.search.threat == PAPERS,
+            "Sets of three and more images are searched in ℓ2 without the box alone; ask for pairs, or for l2.",
+        )
 
     @classmethod
     def of(cls, network: str, **named: Any) -> Self:

@@ -17,6 +17,7 @@ from robustness_core.engine import compute
 from robustness_core.engine.tasks import Answer, Task
 from robustness_core.errors import DatasetError, NetworkError, StrataError
 from robustness_core.layers import cuts, dominators, extractor, hooks
+from testing.oracles import program_distance
 
 torch.set_num_threads(1)
 
@@ -158,6 +159,18 @@ def test_43_classes_of_64_by_64_pixels_are_audited_like_any_others() -> None:
     result = rc.audit(rc.wrap(module, (3, 64, 64)), sample, m=3, quiet=True)
     assert [one.features for one in result.found.series] == [256, 43]
     assert all(one.found.collided.all() for one in result.found.series)
+
+
+def test_distances_of_a_wrapped_linear_map_in_linf_with_valid_images_are_those_of_its_program() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 36, 4))
+    pixels, labels = images(size=6)
+    sample = rc.sample(pixels, labels, classes=(1, 3), size=2)
+    result = rc.audit(rc.wrap(module, (3, 6, 6)), sample, m=None, threat="linf", box=True, quiet=True)
+    weight = module[1].weight.detach().double().numpy()
+    left, right = (pixels[i].transpose(0, 3, 1, 2).reshape(-1, 108) / 255 for i in sample.indices(labels))
+    wanted = [[program_distance(weight, x, y, np.inf, box=True) for y in right] for x in left]
+    np.testing.assert_allclose(result.distances("logits"), wanted, rtol=1e-5)
+    assert result.found.spec.epsilon.stop == 0.13
 
 
 def test_of_three_classes_each_pair_of_classes_is_searched_and_shown() -> None:

@@ -304,6 +304,13 @@ def test_an_audit_names_norm_and_box_and_keeps_its_key_without_them() -> None:
     assert [FIELDS[name].option(audit()) for name in ("threat", "box")] == [[], []]
 
 
+def test_sets_of_three_and_more_are_asked_in_the_papers_threat_model_alone() -> None:
+    assert audit(classes=(1, 3, 7), sets=3).search.sets == 3
+    assert audit(sets=3, box=True).search.sets == 2  # of two classes a set is a pair
+    with pytest.raises(SpecError, match="in ℓ2 without the box alone"):
+        audit(classes=(1, 3, 7), sets=3, box=True)
+
+
 def test_the_usual_range_of_budgets_is_that_of_the_norm() -> None:
     assert EpsilonGrid.usual(Threat(box=True), 0.3) == EpsilonGrid()
     assert EpsilonGrid.usual(Threat("linf"), 0.3).stop == 0.5
