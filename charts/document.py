@@ -11,24 +11,29 @@ from charts import attribution, paper, style
 from charts.curves import Curve, Floats, layer_curves
 from robustness_core.optimal_loss import loss_steps
 from robustness_core.optimal_loss.statistics import half_budget, student
+from robustness_core.spec import PAPERS, Threat
 
 
 def panels_of(document: Mapping[str, Any], at: float | None = None) -> list[paper.Panel]:
     """The panels of one network, two for each m; of each layer its ε½, or its loss at the budget `at` if given."""
     epsilon = np.array(document["epsilon"], dtype=np.float64)
-    layers = document["layers"]
+    layers, threat = document["layers"], Threat(**document.get("threat", {}))
     colours = style.layer_colours(list(dict.fromkeys(layer["layer"] for layer in layers)))
     panels = []
     for m in dict.fromkeys(layer["m"] for layer in layers):
         found = [(matrices_of(layer), layer) for layer in layers if layer["m"] == m]
         curves = [curve_of(layer, matrices, epsilon) for matrices, layer in found]
         name = f"{document['network']}, {'without projection' if m is None else f'through m = {m} mixtures'}"
-        panels.append((name, layer_curves(epsilon, curves, colours, images=_images(document, m), mark=at)))
+        name += "" if threat == PAPERS else f", in {threat.words}"
+        images = _images(document, m)
+        panels.append((name, layer_curves(epsilon, curves, colours, images=images, mark=at, threat=threat)))
         if at is not None:
             panels.append((f"{name}: loss at ε = {at:g}", attribution.loss_by_layer(epsilon, curves, at, colours)))
         else:
             bars = [_half(curve, matrices) for curve, (matrices, _) in zip(curves, found, strict=True)]
-            panels.append((f"{name}: ε½", attribution.by_layer(bars, colours, "ε½ (ℓ2 norm)")))
+            digits = 2 if threat.norm == "l2" else 3
+            halves = attribution.by_layer(bars, colours, f"ε½ ({threat.symbol} norm)", digits=digits)
+            panels.append((f"{name}: ε½", halves))
     return panels
 
 

@@ -196,7 +196,12 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> list[reading.Readin
             alt = "Accuracy of each network under PGD over the budget"
             screen.show(accuracy, "accuracy", "strata-accuracy", alt)
         else:
-            st.info("No card states an accuracy under PGD for these two classes.")
+            other = view.spec.search.threat.norm != "l2"
+            st.info(
+                "Accuracies under PGD that cards state are in ℓ2."
+                if other
+                else "No card states an accuracy under PGD for these two classes."
+            )
     formats = {f"{name} at ε = {view.at:g}": form for name, form in FORMATS.items()}
     # Cells of these tables break into lines: a table of streamlit's other kind cuts its last columns.
     st.table(report.in_text(table, formats).map(screen.escape), hide_index=True, alt="Networks, loss and accuracies")
@@ -279,7 +284,7 @@ def _halves(view: View) -> pd.DataFrame:
     """A row a layer of each network, the images first: ε½ with its interval, of one projection over the images."""
     tables = []
     for one, part in zip(view.readings, view.parts, strict=True):
-        bars = reading.half_bars(one)
+        bars, digits = reading.half_bars(one), 2 if view.spec.search.threat.norm == "l2" else 3
         table = pd.DataFrame(
             {
                 "layer": [bar.layer for bar in bars],
@@ -291,7 +296,7 @@ def _halves(view: View) -> pd.DataFrame:
                 "high": [bar.high for bar in bars],
                 "interval over": ["images" if len(layer.matrices) == 1 else "projections" for layer in one.layers],
                 "is": ["bound, pairs lack" if bar.sign else "" for bar in bars],
-                "in words": [attribution.interval_words(bar) for bar in bars],
+                "in words": [attribution.interval_words(bar, digits) for bar in bars],
             }
         )
         tables.append(export.with_settings(table, part))

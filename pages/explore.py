@@ -519,8 +519,9 @@ def _numbers(view: View, one: reading.Reading, at: float) -> list[dict[str, obje
     losses = attribution.loss_bars(view.question.spec.epsilon.values(), [layer.curve for layer in one.layers], at)
     halves = reading.half_bars(one)
     changes = [None, *attribution.changes_of(losses)]
+    digits = 2 if view.question.spec.search.threat.norm == "l2" else 3
     return [
-        {"ε½": half.value, "interval": attribution.interval_of(half), "loss": loss.value, "change": change}
+        {"ε½": half.value, "interval": attribution.interval_of(half, digits), "loss": loss.value, "change": change}
         for half, loss, change in zip(halves, losses, changes, strict=True)
     ]
 

@@ -36,7 +36,7 @@ class Settings(Several):
 IMAGES = {
     "fast": Settings(steps=20, step=1.5),
     "default": Settings(steps=45, step=1.0),
-    "thorough": Settings(steps=122, step=0.8, penalty=(0.2, 7.0)),
+    "thorough": Settings(steps=122, step=1.0, momentum=(0.9, 0.5), penalty=(0.2, 7.0)),
 }
 WIDE = {
     "fast": Settings(steps=100, step=0.8),

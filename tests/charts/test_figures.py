@@ -8,6 +8,7 @@ from scipy import stats
 
 from charts import attribution, compare, curves, errors, learn, matrix, pairs, scaling, style
 from robustness_core.optimal_loss import loss_curve, loss_steps
+from robustness_core.spec import Threat
 
 EPSILON = np.linspace(0, 4, 5)
 LOSSES = np.array([[0.0, 0.0, 0.2, 0.5, 0.69], [0.0, 0.1, 0.4, 0.6, 0.69]])
@@ -130,6 +131,18 @@ def test_references_are_drawn_and_log2_is_a_line() -> None:
     assert (0, style.LOG2) in lines
     assert (2.0, 0) in lines
     assert figure.layout.yaxis.range[1] == pytest.approx(2 * style.LOG2)  # FAB rises past log 2: that must be seen
+
+
+def test_budgets_in_linf_stand_at_multiples_of_a_255th() -> None:
+    budgets = np.linspace(0, 0.13, 5)
+    figure = curves.layer_curves(budgets, [curve()], COLOURS, threat=Threat("linf", box=True))
+    axis = figure.layout.xaxis
+    assert axis.title.text == "budget ε (ℓ∞ norm, valid images)"
+    steps = 255 * np.array(axis.tickvals)
+    np.testing.assert_allclose(steps, steps.round(), atol=1e-9)
+    assert 4 <= len(steps) <= 9
+    assert axis.ticktext[1] == f"{axis.tickvals[1]:.3f}<br>{steps[1]:.0f}/255"
+    assert curves.layer_curves(budgets, [curve()], COLOURS).layout.xaxis.tickvals is None
 
 
 def test_accuracy_has_an_axis_of_its_own() -> None:

@@ -127,6 +127,10 @@ def test_panels_of_an_audit_state_its_numbers() -> None:
     assert 1.52 in conv1.x  # between two budgets of the range
     unknown = document()
     unknown["layers"][0]["projections"] = [{"seed": 0, "distances": [[None] * 4] * 4, "loss": None}]  # type: ignore[index]
+    (name, lines), (_, bars) = panels_of(document(1.52) | {"threat": {"norm": "linf", "box": True}})
+    assert "ℓ∞, valid images" in name
+    assert lines.layout.xaxis.title.text.startswith("budget ε (ℓ∞ norm")
+    assert bars.layout.yaxis.title.text == "ε½ (ℓ∞ norm)"
     assert panels_of(unknown)[1][1].data[1].text[0] == "?"
     losses = panels_of(document(), at=2.0)[1][1]
     np.testing.assert_allclose(losses.data[0].y, math.log(2))

@@ -14,7 +14,7 @@ from robustness_core import datasets
 from robustness_core.engine.result import AuditResult
 from robustness_core.errors import SpecError, StrataError
 from robustness_core.found import Finding, Gap
-from robustness_core.spec import AuditSpec, sample_indices
+from robustness_core.spec import AuditSpec, Threat, sample_indices
 from store import audits, workers
 from testing import synthetic
 from testing.screens import words
@@ -69,6 +69,37 @@ def test_partly_known_question_says_how_much(db, open_screen) -> None:
     assert not screen.exception
     assert "800 of 1,600 pairs are known" in words(screen)
     assert "an unknown pair counts as no edge" in words(screen)
+
+
+def test_norm_and_valid_images_are_asked_and_the_range_of_budgets_follows(db, open_screen) -> None:
+    synthetic.network(db)
+    screen = open_screen("explore", norm="linf", box="true")
+    assert not screen.exception
+    assert screen.number_input(key="to").value == 0.5
+    screen.button[0].click().run()
+    (audit,) = audits.recent(db)
+    assert audit.spec.search.threat == Threat("linf", box=True)
+    assert audit.spec == synthetic.question().replace(threat="linf", box=True)
+    screen.selectbox(key="norm").set_value("l2").run()
+    assert screen.number_input(key="to").value == 8
+
+
+def test_what_is_known_in_linf_is_drawn_without_what_is_of_l2(db, open_screen) -> None:
+    synthetic.network(db)
+    asked = synthetic.question(samples=6, layers=["conv1", "logits"]).replace(threat="linf", box=True)
+    synthetic.finish(db, asked)
+    query = {name: value for name, value in address(asked).items() if name not in ("network",)}
+    screen = open_screen("explore", **query)
+    assert not screen.exception
+    said = words(screen).replace("\\", "")
+    assert "All 72 pairs are known" in said
+    assert "in ℓ∞, valid images" in said
+    assert "stay in the pixel range" in said
+    assert "closed form in ℓ2 without the box alone" in said
+    drawn = json.loads(screen.get("plotly_chart")[0].proto.spec)
+    assert {trace["name"] for trace in drawn["data"]} >= {"conv1", "logits"}
+    assert "input" not in {trace["name"] for trace in drawn["data"]}
+    assert screen.dataframe[1].value["known"][0] == ""
 
 
 RESTS_ON = Finding(288, 576, 0.04, (1.0, 2.0), (0.1, 0.69), again=3, nearer=2, gap=Gap(6, 1.01, 1.03))
