@@ -196,12 +196,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> list[reading.Readin
             alt = "Accuracy of each network under PGD over the budget"
             screen.show(accuracy, "accuracy", "strata-accuracy", alt)
         else:
-            other = view.spec.search.threat.norm != "l2"
-            st.info(
-                "Accuracies under PGD that cards state are in ℓ2."
-                if other
-                else "No card states an accuracy under PGD for these two classes."
-            )
+            st.info(f"No card states an accuracy under PGD in {view.spec.search.threat.symbol} for these two classes.")
     formats = {f"{name} at ε = {view.at:g}": form for name, form in FORMATS.items()}
     # Cells of these tables break into lines: a table of streamlit's other kind cuts its last columns.
     st.table(report.in_text(table, formats).map(screen.escape), hide_index=True, alt="Networks, loss and accuracies")

@@ -459,7 +459,7 @@ def _caption(view: View, shown: Shown, one: reading.Reading) -> Caption:
     if shown.attacks and words.pgd_accuracy(network, spec):
         sentences.append(
             f"PGD accuracy, right axis: {words.pgd_images(network)} of the two classes, asked for these two only, "
-            "under L2 PGD."
+            f"under PGD in {spec.search.threat.symbol}."
         )
     return Caption(settings.first, " ".join(sentences))
 

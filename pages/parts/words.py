@@ -191,7 +191,8 @@ def _training(network: NetworkRecord) -> str:
     if method is None:
         return "training not stated"
     budget = how.get("epsilon")
-    words = method if method == "benign" or budget is None else f"{method}, ε = {budget:g}"
+    norm = "" if how.get("threat", "l2") == "l2" else "ℓ∞ "
+    words = method if method == "benign" or budget is None else f"{method}, {norm}ε = {budget:.4g}"
     dataset = how.get("dataset", network.card.get("dataset"))
     return words if dataset is None else f"{words}, on {dataset}"
 
@@ -212,7 +213,10 @@ def accuracies(network: NetworkRecord) -> str:
     if isinstance(budgets, list) and isinstance(values, list):
         some = robust.get("images") != clean.get("images")  # else both are of the whole test set
         of = f" ({robust['images']:,} images)" if some and isinstance(robust.get("images"), int) else ""
-        measured += [f"{value:.1%} under PGD at ε = {at:g}{of}" for at, value in zip(budgets, values, strict=False)]
+        norm = "" if robust.get("threat", "l2") == "l2" else "ℓ∞ "
+        measured += [
+            f"{value:.1%} under {norm}PGD at ε = {at:.4g}{of}" for at, value in zip(budgets, values, strict=False)
+        ]
     if measured:
         split = evaluation.get("split")
         named = split in datasets.SPLITS
@@ -226,7 +230,7 @@ Line = tuple[NDArray[np.float64], NDArray[np.float64]]
 def fab_loss(network: NetworkRecord, spec: AuditSpec) -> Line | None:
     """Loss along FAB's direction over budgets, which the card states for the sample's images; None if it does not.
 
-    FAB's norms are ℓ2, and so are those of `pgd_accuracy`: beside a question in another norm there are none.
+    FAB's norms are ℓ2: beside a question in another norm there are none.
 
     It is of the `fab_images` first images a class, which may be more or fewer than the sample has.
     """
@@ -274,8 +278,13 @@ def _audited(network: NetworkRecord, spec: AuditSpec) -> Mapping[str, Any]:
 
 
 def pgd_accuracy(network: NetworkRecord, spec: AuditSpec) -> Line | None:
-    """Accuracy under PGD over budgets, from 0 (clean), that the card states for the two classes; None if none."""
-    measured = part(part(network.card, "evaluation"), "class_pair") if spec.search.threat.norm == "l2" else {}
+    """Accuracy under PGD over budgets, from 0 (clean), that the card states for the two classes; None if none.
+
+    None too where it was measured in another norm than the question asks for.
+    """
+    measured = part(part(network.card, "evaluation"), "class_pair")
+    if measured.get("threat", "l2") != spec.search.threat.norm:
+        return None
     budgets, values = measured.get("epsilon"), measured.get("pgd")
     if measured.get("classes") != list(spec.sample.classes) or not (
         isinstance(budgets, list) and isinstance(values, list)

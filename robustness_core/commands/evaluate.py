@@ -22,6 +22,7 @@ from robustness_core.files import card_file, check_writable, read_card, write_to
 from robustness_core.networks import Network
 from robustness_core.sandbox import untrusted
 from robustness_core.spec import EpsilonGrid, sample_indices
+from robustness_core.spec.threat import NORMS
 from robustness_core.training.evaluation import (
     FAB_STEPS,
     PGD_STEPS,
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="a checkpoint; the card goes beside it")
     parser.add_argument("--dataset", help=f"{', '.join(datasets.REGISTRY)} (default: the card's)")
     parser.add_argument("--classes", type=int, nargs=2, metavar=("A", "B"), help="(default: the usual pair)")
+    parser.add_argument("--threat", choices=NORMS, help="the norm of the attacks (default: trained, else l2)")
     parser.add_argument("--epsilon", help="budgets as start:stop:count (default: up to twice the trained budget)")
     parser.add_argument("--robust-epsilon", type=float, nargs="+", help="budgets on all test images (default: trained)")
     parser.add_argument("--steps", type=int, default=PGD_STEPS, help="PGD steps")
@@ -99,16 +101,18 @@ def measure(network: Network, card: dict[str, Any], args: argparse.Namespace) ->
         raise StrataError(f"{args.file} has no card that names its data set; give --dataset.")
     entry = datasets.get(dataset)
     classes = _classes(entry, args.classes)
-    asked = args.only or (*HEADLINES, AUDITED)
+    training = card.get("training", {})
+    norm = args.threat or training.get("threat", "l2")
+    asked = args.only or (*HEADLINES, *([AUDITED] if norm == "l2" else []))  # FAB here is in ℓ2
     # What is lacking is said before hours are spent.
     sample = _sample(dataset, classes, args) if AUDITED in asked else None
     data = sample[0] if sample and asked == [AUDITED] else datasets.fetch(dataset, "test")
     _try(network, data)
     if args.images is not None and args.images > len(data):
         raise StrataError(f"--images asks for {args.images:,} images, but {dataset} has {len(data):,} test images.")
-    training = card.get("training", {})
     own = None if training.get("method") == "benign" else training.get("epsilon")
-    trained = own or entry.epsilon
+    own = own if norm == training.get("threat", "l2") else None
+    trained = own or (entry.epsilon if norm == "l2" else entry.epsilon_linf)
     grid = EpsilonGrid.parse(args.epsilon) if args.epsilon else EpsilonGrid(trained / 4, 2 * trained, 8)
     epsilons = [round(float(epsilon), 6) for epsilon in grid.values()]
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # an eighth faster on the CPU
@@ -120,7 +124,7 @@ def measure(network: Network, card: dict[str, Any], args: argparse.Namespace) ->
     }
     with tqdm(desc=args.file.stem, unit="image", disable=None) as bar:
         measured = {
-            name: _headline(name, network, data, order, args.robust_epsilon or [trained], args, bar)
+            name: _headline(name, network, data, order, args.robust_epsilon or [trained], norm, args, bar)
             for name in asked
             if name != AUDITED
         }
@@ -131,8 +135,10 @@ def measure(network: Network, card: dict[str, Any], args: argparse.Namespace) ->
             made["seconds"] = round(time.monotonic() - begun, 1)
             return {name: part | made for name, part in measured.items()}
         of_pair = order[np.isin(data.labels[order], classes)]
-        every = _curves(network, _images(data, order[: args.grid_images]), epsilons, args, bar, "all classes")
-        two = _curves(pair, _pair_images(data, of_pair[: args.grid_images], classes), epsilons, args, bar, "class pair")
+        every = _curves(network, _images(data, order[: args.grid_images]), epsilons, norm, args, bar, "all classes")
+        two = _curves(
+            pair, _pair_images(data, of_pair[: args.grid_images], classes), epsilons, norm, args, bar, "class pair"
+        )
     return {
         "split": "test",
         "source": data.source,
@@ -150,6 +156,7 @@ def _headline(
     data: datasets.Dataset,
     order: np.ndarray[Any, Any],
     epsilons: Sequence[float],
+    norm: str,
     args: argparse.Namespace,
     bar: tqdm[Any],
 ) -> dict[str, Any]:
@@ -167,11 +174,13 @@ def _headline(
         epsilons,
         steps=args.steps,
         seed=args.seed,
+        norm=norm,
         precision=PRECISIONS[args.precision],
         progress=_progress(bar, f"PGD, {words.split(',')[0]}"),
     )
     return {
-        "attack": f"PGD, L2, {args.steps} steps, random start, {words}",
+        "threat": norm,
+        "attack": f"PGD, {'L2' if norm == 'l2' else 'L∞'}, {args.steps} steps, random start, {words}",
         "epsilon": list(epsilons),
         "accuracy": found,
         "images": len(images[1]),
@@ -182,6 +191,7 @@ def _curves(
     network: nn.Module,
     images: tuple[Tensor, Tensor],
     epsilons: Sequence[float],
+    norm: str,
     args: argparse.Namespace,
     bar: tqdm[Any],
     title: str,
@@ -190,6 +200,7 @@ def _curves(
     result: dict[str, Any] = {
         "clean": accuracy(network, *images),
         "images": len(images[1]),
+        "threat": norm,
         "epsilon": list(epsilons),
         "pgd": pgd_accuracies(
             network,
@@ -197,11 +208,12 @@ def _curves(
             epsilons,
             steps=args.steps,
             seed=args.seed,
+            norm=norm,
             precision=PRECISIONS[args.precision],
             progress=_progress(bar, f"PGD, {title}"),
         ),
     }
-    if args.fab_images:
+    if args.fab_images and norm == "l2":
         few = images[0][: args.fab_images], images[1][: args.fab_images]
         boundary = fab(network, *few, seed=args.seed, progress=_progress(bar, f"FAB, {title}"))
         result |= {

@@ -17,6 +17,7 @@ from robustness_core.errors import StrataError
 from robustness_core.files import check_writable
 from robustness_core.networks import Network
 from robustness_core.networks.saving import save
+from robustness_core.spec.threat import NORMS
 from robustness_core.training.train import (
     HELD_OUT,
     HELD_OUT_STEPS,
@@ -37,8 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dataset", required=True, help=", ".join(datasets.REGISTRY))
     parser.add_argument("--method", required=True, help=", ".join(METHODS))
-    usual = ", ".join(f"{entry.epsilon:g} for {name}" for name, entry in datasets.REGISTRY.items())
-    parser.add_argument("--epsilon", type=float, help=f"L2 budget on pixels in [0, 1] (default: {usual})")
+    usual = ", ".join(
+        f"{entry.epsilon:g} and in linf {entry.epsilon_linf:.3g} for {name}"
+        for name, entry in datasets.REGISTRY.items()
+    )
+    parser.add_argument("--threat", default=_DEFAULT.threat, help=f"the norm of the attack, {' or '.join(NORMS)}")
+    parser.add_argument("--epsilon", type=float, help=f"its budget on pixels in [0, 1] (default: {usual})")
     parser.add_argument("--epochs", type=int, default=_DEFAULT.epochs)
     parser.add_argument("--attack-steps", type=int, default=_DEFAULT.attack_steps, help="PGD steps a batch")
     parser.add_argument("--beta", type=float, default=_DEFAULT.beta, help="weight of the TRADES term")
@@ -57,11 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and write; the same command goes on where it stopped. Raises StrataError."""
+    entry = datasets.get(args.dataset)
+    usual = entry.epsilon if args.threat == "l2" else entry.epsilon_linf
     spec = TrainingSpec(
         architecture=args.architecture,
         dataset=args.dataset,
         method=args.method,
-        epsilon=datasets.get(args.dataset).epsilon if args.epsilon is None else args.epsilon,
+        epsilon=usual if args.epsilon is None else args.epsilon,
         epochs=args.epochs,
         attack_steps=args.attack_steps,
         beta=args.beta,
@@ -70,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
         limit=args.limit,
         precision=args.precision,
+        threat=args.threat,
     )
     if args.out.suffix != ".safetensors":
         raise StrataError(f"--out {args.out} must end in .safetensors.")

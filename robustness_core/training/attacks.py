@@ -1,4 +1,4 @@
-"""Projected gradient ascent in the L2 ball (Madry et al. 2017): finds wrongly classified neighbours of images."""
+"""Projected gradient ascent in the ℓ2 or ℓ∞ ball (Madry et al. 2017): finds wrongly classified neighbours of images."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ def unit(direction: Tensor) -> Tensor:
     return direction / _like(norms(direction).clamp_min(1e-30), direction)
 
 
-def project_ball(perturbation: Tensor, radius: float) -> Tensor:
-    """The closest point of the L2 ball of `radius`, image by image; what lies inside stays as it is."""
+def project_ball(perturbation: Tensor, radius: float, norm: str = "l2") -> Tensor:
+    """The closest point of the ball of `radius`, image by image; what lies inside stays as it is."""
+    if norm == "linf":
+        return perturbation.clamp(-radius, radius)
     factor = (radius / norms(perturbation).clamp_min(1e-30)).clamp_max(1.0)
     return perturbation * _like(factor, perturbation)
 
@@ -35,8 +37,13 @@ def half(device: torch.device, precision: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, precision if enabled else torch.bfloat16, enabled)
 
 
-def random_start(pixels: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
-    """A perturbation (B, C, H, W) of norm epsilon in a random direction, cut so that pixels stay in [0, 1]."""
+def random_start(pixels: Tensor, epsilon: float, generator: torch.Generator, norm: str = "l2") -> Tensor:
+    """A perturbation (B, C, H, W) of norm epsilon in a random direction, cut so that pixels stay in [0, 1].
+
+    In ℓ∞ it is uniform in the ball.
+    """
+    if norm == "linf":
+        return _into_box(pixels, epsilon * (2 * torch.rand(pixels.shape, generator=generator).to(pixels) - 1))
     direction = torch.randn(pixels.shape, generator=generator).to(pixels)
     return _into_box(pixels, epsilon * unit(direction))
 
@@ -49,20 +56,22 @@ def pgd(
     *,
     steps: int,
     generator: torch.Generator,
+    norm: str = "l2",
     step_size: float | None = None,
     shrink: bool = True,
     objective: Objective | None = None,
     keep_best: bool = True,
     precision: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Adversarial images (B, C, H, W) in [0, 1], each within L2 distance `epsilon` of its original.
+    """Adversarial images (B, C, H, W) in [0, 1], each within `epsilon` of its original in the `norm`, l2 or linf.
 
-    Madry et al. 2017, L2, one random start (of norm epsilon); differs: unless `shrink` is False, steps shrink linearly
-    (constant ones circle around the worst place or creep towards it), and with `keep_best` the best of all iterates
-    is returned (a wrongly classified one before any other, then the one with the largest loss), without it the last.
+    Madry et al. 2017, one random start; the steps are along the gradient in ℓ2, along its signs in ℓ∞; differs: unless
+    `shrink` is False, steps shrink linearly (constant ones circle around the worst place or creep towards it), and with
+    `keep_best` the best of all iterates is returned (a wrongly classified one before any other, then the one with the
+    largest loss), without it the last.
     `pixels`: (B, C, H, W) float32 in [0, 1]; `labels`: (B,) int64. `epsilon` 0 returns the pixels.
-    `step_size`: L2 length of the first step, epsilon unless given; step i of n has (1 - i/n) of it, with `shrink`
-    False the whole.
+    `step_size`: length in the norm of the first step, epsilon unless given; step i of n has (1 - i/n) of it, with
+    `shrink` False the whole.
     `objective`: the loss to make large, cross-entropy with `labels` unless given.
     `precision`: bfloat16 halves the cost of a pass where the processor has it; iterates stay float32.
     Cost: steps forward and backward passes, and one more forward pass with `keep_best`.
@@ -77,7 +86,7 @@ def pgd(
     first_step = epsilon if step_size is None else step_size
     loss_of: Objective = objective or (lambda logits: functional.cross_entropy(logits, labels, reduction="none"))
 
-    perturbation = random_start(pixels, epsilon, generator)
+    perturbation = random_start(pixels, epsilon, generator, norm)
     best, best_loss, best_wrong = perturbation, None, None
     for iteration in range(steps + keep_best):
         last = iteration == steps  # only looks at the final iterate
@@ -99,7 +108,8 @@ def pgd(
         if not last:
             (gradient,) = torch.autograd.grad(losses.sum(), adversarial)
             step = first_step * (1 - iteration / steps) if shrink else first_step
-            perturbation = project_ball(perturbation + step * unit(gradient), epsilon)
+            along = unit(gradient) if norm == "l2" else gradient.sign()
+            perturbation = project_ball(perturbation + step * along, epsilon, norm)
             perturbation = _into_box(pixels, perturbation)  # shrinks every entry, so the ball is kept
     return pixels + (best if keep_best else perturbation)
 

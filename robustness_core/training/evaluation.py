@@ -65,14 +65,16 @@ def pgd_accuracies(
     *,
     steps: int = PGD_STEPS,
     seed: int = 0,
+    norm: str = "l2",
     batch: int = 128,
     precision: torch.dtype = torch.float32,
     progress: Progress | None = None,
 ) -> list[float]:
     """Share of images that stay right under PGD at each budget, as listed; 0 to 1. Otherwise as `pgd_budgets`."""
     least = pgd_budgets(
-        network, pixels, labels, epsilons, steps=steps, seed=seed, batch=batch, precision=precision, progress=progress
-    )
+        network, pixels, labels, epsilons,
+        steps=steps, seed=seed, norm=norm, batch=batch, precision=precision, progress=progress,
+    )  # fmt: skip
     return [float((least > epsilon).mean()) for epsilon in epsilons]
 
 
@@ -84,6 +86,7 @@ def pgd_budgets(
     *,
     steps: int = PGD_STEPS,
     seed: int = 0,
+    norm: str = "l2",
     batch: int = 128,
     precision: torch.dtype = torch.float32,
     progress: Progress | None = None,
@@ -99,7 +102,7 @@ def pgd_budgets(
     network = network.eval()
     standing = correct(network, pixels, labels)
     least = np.where(standing.cpu().numpy(), np.inf, 0.0)
-    search = partial(pgd, network, generator=torch.Generator().manual_seed(seed), precision=precision)
+    search = partial(pgd, network, generator=torch.Generator().manual_seed(seed), norm=norm, precision=precision)
     walks = [(epsilon, walk) for epsilon in sorted(set(epsilons)) for walk in (max(1, steps // 8), steps)]
     for index, (epsilon, walk) in enumerate(walks):
         attack = partial(search, epsilon=epsilon, steps=walk)
@@ -117,20 +120,21 @@ def usual_pgd_accuracies(
     *,
     steps: int = PGD_STEPS,
     seed: int = 0,
+    norm: str = "l2",
     batch: int = 128,
     precision: torch.dtype = torch.float32,
     progress: Progress | None = None,
 ) -> list[float]:
     """Share of images that stay right under PGD as most papers run it, at each budget, as listed; 0 to 1.
 
-    Madry et al. 2017: one random start (here of norm ε), `steps` constant steps of 2.5 ε / steps, the last iterate
+    Madry et al. 2017: one random start (in ℓ2 of norm ε), `steps` constant steps of 2.5 ε / steps, the last iterate
     judged. Weaker than `pgd_accuracies` on networks whose gradients lead astray; it is there to compare with published
     figures. Every budget is measured by itself. Cost: steps · N forward and backward passes a budget.
     Raises ValueError for a budget below 0 or steps < 1.
     """
     network = network.eval()
     right = correct(network, pixels, labels)
-    search = partial(pgd, network, generator=torch.Generator().manual_seed(seed), precision=precision)
+    search = partial(pgd, network, generator=torch.Generator().manual_seed(seed), norm=norm, precision=precision)
     shares = []
     for index, epsilon in enumerate(epsilons):
         step = USUAL_STEP * epsilon / steps

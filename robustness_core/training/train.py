@@ -20,6 +20,7 @@ from robustness_core import datasets
 from robustness_core.errors import StrataError
 from robustness_core.files import write_whole
 from robustness_core.networks import Network, build
+from robustness_core.spec.threat import NORMS
 from robustness_core.training.attacks import half, pgd
 
 METHODS = ("benign", "pgd", "trades")
@@ -33,7 +34,9 @@ HELD_OUT_STEPS = 10
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """Everything that decides the weights. `epsilon`: L2 budget on pixels in [0, 1]; `limit`: images used (None: all).
+    """Everything that decides the weights. `epsilon`: budget on pixels in [0, 1], in the norm `threat`.
+
+    `limit`: images used (None: all).
 
     `beta`: weight of the TRADES term (0: benign, large: robust at the price of accuracy). `precision` bfloat16 runs
     the passes at half cost where the processor has it; weights stay float32. The seed draws the start, the order of
@@ -52,6 +55,7 @@ class TrainingSpec:
     seed: int = 0
     limit: int | None = None
     precision: str = "float32"
+    threat: str = "l2"
 
     def __post_init__(self) -> None:
         def require(condition: bool, sentence: str) -> None:
@@ -59,6 +63,7 @@ class TrainingSpec:
                 raise StrataError(sentence)
 
         require(self.method in METHODS, f"The method {self.method!r} is not one of {', '.join(METHODS)}.")
+        require(self.threat in NORMS, f"The norm {self.threat!r} is not one of {', '.join(NORMS)}.")
         require(
             math.isfinite(self.epsilon) and self.epsilon >= 0,
             f"The budget ε is {self.epsilon:g}; it must be 0 or more.",
@@ -291,6 +296,7 @@ def _loss(
         epsilon,
         steps=spec.attack_steps,
         generator=generator,
+        norm=spec.threat,
         objective=objective,
         keep_best=False,
         precision=precision,
@@ -312,7 +318,7 @@ def _look(network: Network, held_out: datasets.Dataset, spec: TrainingSpec) -> t
     if spec.epsilon == 0:
         return clean, clean
     generator = torch.Generator().manual_seed(0)
-    attacked = pgd(network, pixels, labels, spec.epsilon, steps=HELD_OUT_STEPS, generator=generator)
+    attacked = pgd(network, pixels, labels, spec.epsilon, steps=HELD_OUT_STEPS, generator=generator, norm=spec.threat)
     with torch.no_grad():
         return clean, float((network(attacked).argmax(1) == labels).double().mean())
 
@@ -335,7 +341,7 @@ def _keep(state: _State, spec: TrainingSpec, checkpoint: Path) -> None:
 def _resume(state: _State, spec: TrainingSpec, checkpoint: Path) -> None:
     try:
         kept = torch.load(checkpoint, weights_only=True)
-        if json.loads(kept["spec"]) != asdict(spec):
+        if {"threat": "l2", **json.loads(kept["spec"])} != asdict(spec):  # of before it was asked
             raise StrataError(
                 f"The epoch checkpoint {checkpoint} belongs to other settings; remove it or choose another --out."
             )

@@ -72,6 +72,18 @@ def test_a_linear_classifier_is_attacked_to_its_worst_case(keep_best: bool) -> N
     torch.testing.assert_close(attacked.flatten(1), worst, rtol=1e-3, atol=1e-3)  # 30 shrinking steps reach it
 
 
+def test_a_linear_classifier_is_attacked_to_its_worst_case_in_linf_within_ball_and_box() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).double()
+    weight = network[1].weight.detach()
+    pixels = torch.rand(4, 1, 4, 4, dtype=torch.float64)  # some near 0 or 1, where the box cuts the ball
+    labels = torch.tensor([0, 1, 0, 1])
+    attacked = attacks.pgd(network, pixels, labels, 0.2, norm="linf", steps=5, generator=generator())
+    sign = (1 - 2 * labels).double()[:, None] * (weight[1] - weight[0]).sign()
+    worst = (pixels.flatten(1) + 0.2 * sign).clamp(0, 1)
+    torch.testing.assert_close(attacked.flatten(1), worst)
+
+
 @pytest.mark.parametrize(("shrink", "way"), [(True, 0.01 * (20 + 1) / 2), (False, 0.01 * 20)])
 def test_steps_shrink_linearly_or_stay_as_they_are(shrink: bool, way: float) -> None:
     def end(seed: int) -> float:

@@ -245,6 +245,21 @@ def test_audited_photographs_are_the_bundled_ones(tmp_path: Path, monkeypatch: p
     assert list(read_card(path)["evaluation"]) == ["audited"]
 
 
+def test_a_network_trained_in_linf_is_measured_there_without_what_is_of_l2(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    card = {"dataset": "mnist-5k", "training": {"method": "pgd", "epsilon": 0.1, "threat": "linf"}}
+    save(build("flatten, fc 10", (1, 28, 28)), path, card)
+    assert main(["evaluate", str(path), "--images", "5", "--grid-images", "5", "--steps", "2"]) == 0
+    measured = read_card(path)["evaluation"]
+    assert (measured["robust"]["threat"], measured["robust"]["epsilon"]) == ("linf", [0.1])
+    assert "L∞" in measured["usual"]["attack"]
+    assert measured["class_pair"]["threat"] == "linf"
+    assert "fab" not in measured["class_pair"]
+    assert "audited" not in measured
+    assert main(["evaluate", str(path), "--threat", "l2", "--only", "robust", "--images", "5", "--steps", "2"]) == 0
+    assert read_card(path)["evaluation"]["robust"]["epsilon"] == [2.0]
+
+
 def test_a_benign_network_is_measured_at_the_usual_budget(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     card = {"dataset": "mnist-5k", "training": {"method": "benign", "epsilon": 7.0}}

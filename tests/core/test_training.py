@@ -54,6 +54,10 @@ def test_a_tiny_run_beats_chance_and_resumes_bit_by_bit(method: str, tmp_path: P
     whole = train(spec, on_batch=lambda done, total: seen.append((done, total)))
     train(spec, checkpoint, stop_after=2)
     batches: list[int] = []
+    if method == "pgd":  # as it was kept before training had a norm
+        kept = torch.load(checkpoint, weights_only=True)
+        older = {name: value for name, value in json.loads(kept["spec"]).items() if name != "threat"}
+        torch.save({**kept, "spec": json.dumps(older)}, checkpoint)
     resumed = train(spec, checkpoint, on_batch=lambda done, total: batches.append(done))
 
     assert seen == [(i, 76) for i in range(1, 77)]  # 4 epochs of 19 batches
@@ -264,6 +268,15 @@ def test_the_command_writes_weights_and_card_and_goes_on_where_it_stopped(
     words = command.shlex.split(card["command"])
     assert words[:4] == ["python", "-m", "robustness_core", "train"]
     assert vars(arguments(words[3:])) == vars(arguments(command_words(whole, "--epsilon", "1")))
+
+
+def test_a_network_is_trained_in_linf_and_its_command_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "linf.safetensors"
+    words = command_words(path, "--method", "pgd", "--threat", "linf")
+    assert main(words) == 0
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert (card["training"]["threat"], card["training"]["epsilon"]) == ("linf", 0.3)
+    assert vars(arguments(command.shlex.split(card["command"])[3:])) == {**vars(arguments(words)), "epsilon": 0.3}
 
 
 @pytest.mark.parametrize("setting", ["epsilon", "learning_rate", "beta"])
