@@ -29,6 +29,7 @@ def main() -> None:
             st.Page(PAGES / "scaling.py", title="Scaling"),
             st.Page(PAGES / "audits.py", title="Audits"),
             st.Page(PAGES / "networks.py", title="Networks"),
+            st.Page(PAGES / "images.py", title="Images"),
             st.Page(PAGES / "learn.py", title="Learn"),
         ],
         position="top",

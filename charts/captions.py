@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from charts.curves import Curve
+from robustness_core.datasets import class_label
 from robustness_core.spec import PAPERS, AuditSpec
 
 
@@ -29,8 +30,8 @@ def images_of(spec: AuditSpec) -> str:
     numbers = ", ".join(str(number) for number in asked.left_out)
     without = f" without image{'s' if len(asked.left_out) > 1 else ''} {numbers}" if asked.left_out else ""
     threat = "" if spec.search.threat == PAPERS else f", in {spec.search.threat.words}"
-    one_by_one = ", ".join(map(str, asked.classes))
-    classes = "class {} against {}".format(*asked.classes) if len(asked.classes) == 2 else f"classes {one_by_one}"
+    named = [class_label(asked.dataset, number) for number in asked.classes]
+    classes = f"class {' against '.join(named)}" if len(named) == 2 else f"classes {', '.join(named)}"
     of = f"{asked.dataset} ({asked.split}), {classes}"
     return f"{of}, S = {asked.size} images a class{without}{threat}"
 

@@ -16,6 +16,7 @@ from charts.captions import Caption
 from charts.curves import Curve
 from pages.parts import asking, captions, data, export, known, progress, question, report, screen, take_away, words
 from pages.parts.known import Projection
+from robustness_core import datasets
 from robustness_core.found import Floats
 from robustness_core.optimal_loss import error_curve, loss_with_sets
 from robustness_core.spec import AuditSpec
@@ -58,7 +59,7 @@ class View:
 
     @property
     def names(self) -> list[str]:
-        return [words.class_label(self.spec.sample.dataset, label) for label in self.spec.sample.classes]
+        return [datasets.class_label(self.spec.sample.dataset, label) for label in self.spec.sample.classes]
 
     @property
     def exact_at_logits(self) -> bool:
@@ -242,9 +243,7 @@ def _click(view: View, figure: go.Figure) -> None:
     if (chosen := _chosen(view)) is not None:
         a, b = (view.spec.sample.classes[place] for place in sorted(chosen))
         two = view.spec.replace(classes=(a, b), sets=2)
-        label = (
-            f"{words.class_label(view.spec.sample.dataset, a)} against {words.class_label(view.spec.sample.dataset, b)}"
-        )
+        label = f"{datasets.class_label(view.spec.sample.dataset, a)} against {words.class_label(view.spec.sample.dataset, b)}"
         words.link_to_explore(f"Open {screen.escape(label)} in Explore →", words.address(two))
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 
 from charts import learn, sparkline, style
 from pages.parts import cards, known, progress, question, reading, screen, toy, words
+from robustness_core import datasets
 from robustness_core.errors import DatasetError
 from robustness_core.optimal_loss import loss_curve, optimal_loss
 from robustness_core.spec import AuditSpec
@@ -171,7 +172,7 @@ def _draw(network: NetworkRecord, shown: Bars, alike: list[Bars]) -> None:
     values = ", ".join(f"{name} {value:.2f}" for name, value in shown.halves.items())
     st.image(svg, alt=f"ε½ by layer on a scale from 0 to {top:.2f}: {values}")
     spec, search = shown.spec, shown.spec.search
-    one, other = (words.class_label(spec.sample.dataset, label) for label in spec.sample.classes)
+    one, other = (datasets.class_label(spec.sample.dataset, label) for label in spec.sample.classes)
     st.caption(
         f"ε½ of input and layers through m = {search.m[0]} mixtures, N = {search.projections}, S = {spec.sample.size}; "
         f"{spec.sample.dataset}, {one} against {other}. Full height {top:.2f}.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 ACCEPTED = "accepted are safetensors, a state_dict saved by torch.save (.pt, .pth, .th) and ONNX"
+PICTURES = "accepted are a zip of class folders with PNG and JPEG, and .npz"
 
 
 class StrataError(ValueError):

@@ -9,9 +9,9 @@ from datetime import datetime
 import numpy as np
 from sqlalchemy import Connection, func, select
 
-from robustness_core.found import Finding, Found
+from robustness_core.found import Finding, Found, FoundSet, Set
 from robustness_core.spec import AuditSpec, SeriesSpec
-from store import tables
+from store import sets, tables
 from store.database import Database, insert_ignoring
 from store.distances import Ids, rows_of
 from store.records import NetworkRecord
@@ -25,7 +25,8 @@ _LOCK = 7_243_651  # any number that no other lock of this database has
 class ShippedAudit:
     """A finished audit with what it found: one matrix (L, R) for each series, all of the same images.
 
-    `findings`: what the curve of each series rests on, None where nothing is noted.
+    `findings`: what the curve of each series rests on, None where nothing is noted. `sets`: what is found of sets of
+    images in each series, by the places of their images; none where it is left out.
     """
 
     spec: AuditSpec
@@ -38,6 +39,7 @@ class ShippedAudit:
     host: str = HOST
     note: str = "Shipped with Strata, computed on another machine; the command in its report computes it anew."
     tags: tuple[str, ...] = ("shipped",)
+    sets: tuple[Mapping[Set, FoundSet], ...] = ()
 
 
 def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: Ids, right_ids: Ids) -> bool:
@@ -75,7 +77,7 @@ def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: I
                 requested_by="",
             )
         )
-        for series, matrix in zip(audit.series, audit.found, strict=True):
+        for place, (series, matrix) in enumerate(zip(audit.series, audit.found, strict=True)):
             i, j = np.nonzero(matrix.known)
             left, right = np.asarray(left_ids)[i], np.asarray(right_ids)[j]
             connection.execute(
@@ -87,6 +89,9 @@ def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: I
             ).scalar_one()
             rows = rows_of(series_id, worker_id, left, right, matrix[i, j])
             connection.execute(insert_ignoring(db, tables.distances), rows)
+            found = audit.sets[place] if audit.sets else {}
+            known = {tuple(int(left_ids[at]) for at in places): one for places, one in found.items()}
+            sets.put(db, connection, series_id, known, worker_id)
         _keep_findings(connection, db, audit)
     return True
 

@@ -21,7 +21,18 @@ KEPT = {
     "Scaling": ("network", "one", "ms", *_FORM, *_BUDGETS),
 }
 MISSING = "missing"  # names the screen that an address asked for in vain, see `shell`
-SCREENS = ("home", "explore", "pairs", "compare", "classes", "scaling", "audits", "networks", "learn")  # in addresses
+SCREENS = (
+    "home",
+    "explore",
+    "pairs",
+    "compare",
+    "classes",
+    "scaling",
+    "audits",
+    "networks",
+    "images",
+    "learn",
+)  # in addresses
 PAIR = ("Explore", "Pairs")  # screens that open a pair, which stands in the address alone
 # What else an address may name, on one screen or another.
 _ELSE = (

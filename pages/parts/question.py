@@ -11,7 +11,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from pages.parts import screen, words
+from pages.parts import screen
 from robustness_core import datasets
 from robustness_core.errors import SpecError, StrataError
 from robustness_core.spec import PAPERS, AuditSpec, EpsilonGrid, Threat, too_large_words
@@ -347,7 +347,7 @@ def _choose_dataset(input_shape: tuple[int, ...]) -> str:
 
 def _choose_classes(dataset: str) -> tuple[int, ...]:
     """Three classes or more, all at first."""
-    names = [words.class_label(dataset, number) for number in range(len(datasets.get(dataset).class_names))]
+    names = [datasets.class_label(dataset, number) for number in range(len(datasets.get(dataset).class_names))]
     forget("classes", names)
     chosen = st.multiselect("Classes", names, names, key="classes", bind=BOUND, wrap=True, help=CLASSES_HELP)
     return tuple(number for number, name in enumerate(names) if name in chosen)
@@ -357,7 +357,7 @@ def _choose_pair(dataset: str) -> tuple[int, int]:
     classes, (a, b) = range(len(datasets.get(dataset).class_names)), datasets.get(dataset).pair
 
     def label(number: int) -> str:
-        return words.class_label(dataset, number)
+        return datasets.class_label(dataset, number)
 
     for key in ("a", "b"):
         forget(key, classes, label)

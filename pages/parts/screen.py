@@ -15,7 +15,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 import store
 from pages.parts import filters
-from store import audits, networks
+from store import audits, image_sets, networks
 from store.records import NetworkRecord
 from store.supervisor import elsewhere, ensure
 
@@ -82,7 +82,9 @@ def _connect(url: str | None) -> store.Database:
 def database() -> store.Database:
     """The open database; where it cannot be opened the screen says so in a sentence and ends."""
     try:
-        return _connect(None)
+        db = _connect(None)
+        image_sets.enter(db)  # those that somebody added meanwhile
+        return db
     except store.StoreError as error:
         st.error(escape(str(error)))
         st.stop()

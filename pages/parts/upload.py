@@ -8,12 +8,14 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from robustness_core.datasets.own import ImageSet
+from robustness_core.datasets.pictures import Fit
 from robustness_core.engine.tasks import NetworkFile
 from robustness_core.errors import CheckpointError
 from robustness_core.sandbox import parent as sandbox
@@ -21,7 +23,7 @@ from store import networks
 from store.database import Database
 from store.records import LayerRecord, NetworkRecord
 
-SUFFIXES = ("safetensors", "pt", "pth", "th", "ckpt", "bin", "tar", "onnx")
+SUFFIXES = ("zip", "safetensors", "pt", "pth", "th", "ckpt", "bin", "tar", "onnx")
 _BLOCK = 2**20
 
 
@@ -96,6 +98,11 @@ def on_disk(file: BinaryIO, suffix: str, beside: Mapping[str, BinaryIO] | None =
             with path.open("wb") as target:
                 shutil.copyfileobj(file, target, _BLOCK)
         yield path
+
+
+def images(path: Path, title: str, shape: Sequence[int] | None, fit: Fit) -> ImageSet:
+    """The images in a file, decoded in a confined process. Raises DatasetError."""
+    return sandbox.images(path, title=title, shape=shape, fit=fit)
 
 
 def inspect(path: Path, hints: Mapping[str, Any]) -> Inspected:

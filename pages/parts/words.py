@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pages.parts import data, screen
 from robustness_core import datasets
+from robustness_core.datasets import class_label
 from robustness_core.spec import PAPERS, AuditSpec
 from robustness_core.spec.fields import BUDGETS, FIELDS
 from store.records import AuditRecord, NetworkRecord
@@ -48,7 +49,7 @@ def _classes(spec: AuditSpec) -> str:
     """3 against 7; of more than two classes 10 classes, or their numbers where that is not all."""
     classes, every = spec.sample.classes, len(datasets.get(spec.sample.dataset).class_names)
     if len(classes) == 2:
-        return f"{classes[0]} against {classes[1]}"
+        return " against ".join(class_label(spec.sample.dataset, one) for one in classes)
     return f"all {every} classes" if len(classes) == every else f"classes {', '.join(map(str, classes))}"
 
 
@@ -58,12 +59,6 @@ def network_of(audit: AuditRecord, available: Sequence[NetworkRecord] = ()) -> s
         return audit.spec.network
     sha256 = audit.spec.series[0].network
     return next((network.name for network in available if network.sha256 == sha256), sha256[:8])
-
-
-def class_label(dataset: str, number: int) -> str:
-    """A class as widgets and addresses name it: `3`, `3 cat`."""
-    name = datasets.class_name(dataset, number)
-    return name if name == str(number) else f"{number} {name}"
 
 
 def address(spec: AuditSpec) -> dict[str, str | list[str]]:

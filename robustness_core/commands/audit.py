@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from robustness_core import datasets, zoo
 from robustness_core.checkpoints import sha256
+from robustness_core.datasets import own, pictures
 from robustness_core.engine.audit import Interrupted, run_audit
 from robustness_core.engine.result import AuditResult
 from robustness_core.errors import SpecError, StrataError
@@ -47,7 +48,9 @@ def run(args: argparse.Namespace) -> None:
     names = main_layers(network, network.input_shape)
     asked = {name: getattr(args, name) for name in FIELDS if name != "epsilon"}
     fitting = datasets.fitting(network.input_shape) or list(datasets.REGISTRY.values())
-    dataset = datasets.get(args.dataset or fitting[0].name)
+    dataset = _dataset(args.dataset or fitting[0].name)
+    if args.split not in dataset.sizes and len(dataset.sizes) == 1:
+        (asked["split"],) = dataset.sizes
     asked |= {"dataset": dataset.name, "classes": _classes(args.classes, dataset)}
     asked["layers"] = names if args.layers == "all" else [*filter(None, map(str.strip, args.layers.split(",")))]
     asked["m"] = [_dimension(text) for text in args.m]
@@ -109,6 +112,13 @@ def _classes(words: Sequence[str] | None, dataset: datasets.Entry) -> list[int]:
         return [int(word) for word in words]
     except ValueError:
         raise SpecError(f"The classes {' '.join(words)!r} must be two or more whole numbers, or all.") from None
+
+
+def _dataset(name: str) -> datasets.Entry:
+    """A data set by its name, or images of one's own from a folder or a file."""
+    if name in datasets.REGISTRY or not Path(name).exists():
+        return datasets.get(name)
+    return own.register(pictures.read(Path(name)))
 
 
 def _dimension(text: str) -> int | None:

@@ -23,8 +23,9 @@ from robustness_core.errors import DatasetError, shown
 SPLIT = "all"  # the one split that such a set has
 MOST_BYTES = 512 * 1024**2  # of its pixels
 MOST_CLASSES = 1000
-_CLASS_NAME = re.compile(r"[\w .,()+-]{1,60}")
+_CLASS_NAME = re.compile(r"[\w .,()&'+-]{1,60}")
 _EPSILON = 0.5
+_BESIDE = 16 * 1024**2  # bytes of all but the pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class ImageSet:
             if not _CLASS_NAME.fullmatch(name):
                 raise DatasetError(
                     f"The class name '{shown(name)}' cannot be used; a name has up to 60 letters, digits, spaces and "
-                    "any of . , ( ) + - _."
+                    "any of . , ( ) & ' + - _."
                 )
 
     @cached_property
@@ -107,8 +108,11 @@ class ImageSet:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> ImageSet:
-        """What `to_bytes` wrote. Raises DatasetError."""
+        """What `to_bytes` wrote, or somebody else may have written. Raises DatasetError."""
         try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                if sum(one.file_size for one in archive.infolist()) > MOST_BYTES + _BESIDE:
+                    raise DatasetError("The stored images are more than a set may hold.")
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 names = tuple(map(str, file["class_names"].tolist()))
                 return cls(str(file["title"]), file["images"], file["labels"].astype(np.int64), names)

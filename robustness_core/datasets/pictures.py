@@ -38,16 +38,24 @@ class _Picture:
     read: Any
 
 
-def read(path: Path, *, labels: Path | None = None, shape: Sequence[int] | None = None, fit: Fit = None) -> ImageSet:
+def read(
+    path: Path,
+    *,
+    labels: Path | None = None,
+    shape: Sequence[int] | None = None,
+    fit: Fit = None,
+    title: str | None = None,
+) -> ImageSet:
     """The images in a folder of class folders, in a zip of one, in an .npz, or in two .npy files with `labels`.
 
     `shape` (C, H, W) is what the network takes, by default that of the files. Pictures of another size are refused
     unless `fit` says what to do: resize scales each until it fills H×W, crop leaves its scale, and both keep the
     middle. Pictures are turned as their EXIF data say, and made grey or coloured as C wants. In an .npz one array holds
-    the images and one the labels; `class_names` may be a third. Raises DatasetError with one sentence.
+    the images and one the labels; `class_names` may be a third. `title` is by default the file's name. Raises
+    DatasetError with one sentence.
     """
     want = None if shape is None else tuple(int(size) for size in shape)
-    title = path.resolve().name if path.is_dir() else path.stem
+    title = title or (path.resolve().name if path.is_dir() else path.stem)
     try:
         if path.is_dir():
             return _of_pictures(title, _in_folder(path), want, fit)
@@ -80,18 +88,17 @@ def _of_arrays(title: str, path: Path, members: Sequence[zipfile.ZipInfo]) -> Im
         raise DatasetError(f"The arrays take more than {_LARGEST_ARRAYS // 1024**3} GB unpacked; give fewer images.")
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            held = {name: file[name] for name in file.files}
     except (ValueError, KeyError) as error:
         raise DatasetError("The arrays cannot be read; they are damaged, or hold Python objects.") from error
-    images = [one for one in arrays.values() if isinstance(one, np.ndarray) and one.ndim in (3, 4)]
-    labels = [
-        one for one in arrays.values() if isinstance(one, np.ndarray) and one.ndim == 1 and one.dtype.kind in "iu"
-    ]
+    arrays = {name: one for name, one in held.items() if isinstance(one, np.ndarray)}  # others are bytes
+    images = [one for one in arrays.values() if one.ndim in (3, 4)]
+    labels = [one for one in arrays.values() if one.ndim == 1 and one.dtype.kind in "iu"]
     if len(images) != 1 or len(labels) != 1:
-        held = ", ".join(f"{shown(name)} {one.shape}" for name, one in itertools.islice(arrays.items(), 5))
-        raise DatasetError(f"One array of images and one of labels are wanted; the file holds {held or 'none'}.")
-    names = arrays.get("class_names")
-    names = None if names is None else np.asarray(names).astype(str).ravel().tolist()
+        first = ", ".join(f"{shown(name)} {one.shape}" for name, one in itertools.islice(arrays.items(), 5))
+        raise DatasetError(f"One array of images and one of labels are wanted; the file holds {first or 'none'}.")
+    given = arrays.get("class_names")
+    names = None if given is None else given.astype(str).ravel().tolist()
     return own.of_arrays(images[0], labels[0], title=title, class_names=names)
 
 

@@ -225,6 +225,12 @@ def class_name(name: str, label: int) -> str:
     return names[label] if label < len(names) else str(label)
 
 
+def class_label(name: str, label: int) -> str:
+    """A class as widgets, addresses and captions name it: `3`, `3 cat`."""
+    called = class_name(name, label)
+    return called if called == str(label) else f"{label} {called}"
+
+
 def to_float(pixels: Pixels) -> npt.NDArray[np.float32]:
     """(N, H, W, C) uint8 -> (N, C, H, W) float32 in [0, 1]."""
     return np.ascontiguousarray(np.moveaxis(pixels, -1, 1), dtype=np.float32) / np.float32(255)

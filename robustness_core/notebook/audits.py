@@ -34,6 +34,7 @@ def audit(
     threat: str = "l2",
     box: bool = False,
     pairs: str = "needed",
+    sets: int = 2,
     device: str = "auto",
     cache: Path | str | None = None,
     quiet: bool = False,
@@ -42,18 +43,19 @@ def audit(
 
     `layers`: all, or names. `m`: mixtures of a layer's features, one number or several, None for all features as they
     are. `projections` (N) of each layer, drawn from `seed`, by default that of the images. `epsilon`: start, stop and
-    number of the budgets of the curves, which change nothing that is searched. `threat`: the norm of perturbations, l2
-    or linf; with `box` perturbed images stay in [0, 1]. `cache`: a database, a file or a URL;
-    what it knows is not searched again, what is found is kept, and a dashboard opens it (STRATA_DATABASE). A progress
-    bar unless `quiet`. Where it is interrupted the result holds what is known by then; with a `cache` the same call
-    goes on from there. Raises StrataError. Cost: see `run_audit`.
+    number of the budgets of the curves, or the command line's text of them, whose default is the default here; they
+    change nothing that is searched. `threat`: the norm, l2 or linf; `box`: images must stay in [0, 1]. `sets`: of three and more classes, collisions of
+    up to so many images. `cache`: a database, a file or a URL; what it knows is not searched again, what is found is
+    kept, and a dashboard opens it (STRATA_DATABASE). A progress bar unless `quiet`. Where it is interrupted the result
+    holds what is known by then; with a `cache` the same call goes on from there. Raises StrataError. Cost: see
+    `run_audit`.
     """
     if not isinstance(network, Loaded):
         raise NetworkError("Give a network that `load` or `wrap` made.")
     names = network.layers if layers == "all" else [layers] if isinstance(layers, str) else list(layers)
     dimensions = (m,) if m is None or isinstance(m, int) else tuple(m)
     first = images.seed if seed is None else seed
-    search = SearchSpec(tuple(names), dimensions, projections, first, method, preset, Threat(threat, box), pairs=pairs)
+    search = SearchSpec(tuple(names), dimensions, projections, first, method, preset, Threat(threat, box), pairs, sets)
     if epsilon is None:
         usual = datasets.REGISTRY.get(images.dataset)
         budgets = EpsilonGrid.usual(search.threat, 8 / 255 if usual is None else usual.epsilon_linf)

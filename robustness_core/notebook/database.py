@@ -25,9 +25,22 @@ from robustness_core.layers import cuts
 from robustness_core.notebook.loading import load
 from robustness_core.notebook.networks import Loaded
 from robustness_core.notebook.results import Result
-from robustness_core.optimal_loss import loss_curve
+from robustness_core.optimal_loss import curve_of, loss_curve
 from robustness_core.spec import AuditSpec
-from store import Database, Fenced, audits, connect, distances, findings, image_sets, images, networks, shipped, workers
+from store import (
+    Database,
+    Fenced,
+    audits,
+    connect,
+    distances,
+    findings,
+    image_sets,
+    images,
+    networks,
+    sets,
+    shipped,
+    workers,
+)
 from store.records import AuditRecord, LayerRecord, NetworkRecord, Source, WorkerRecord
 from worker.keeper import Keeper
 from worker.running import AuditRun, Settings
@@ -133,6 +146,7 @@ def publish(result: Result, url: str | None) -> str:
             versions=found.versions,
             finished=datetime.now(UTC),
             findings=tuple(one.finding for one in found.series),
+            sets=tuple(one.sets for one in found.series),
             host=shipped.PUBLISHED,
             note="Published from a notebook; the command in its report computes it anew.",
             tags=("published",),
@@ -204,7 +218,7 @@ def _known(db: Database, spec: AuditSpec, network: NetworkRecord, maker: Descrip
     rows = distances.find_all(db, series)
     row_ids = [one.id for one in rows.values()]
     matrices = distances.matrices(db, row_ids, left, right)
-    rests = findings.find(db, row_ids, asked)
+    rests, known_sets = findings.find(db, row_ids, asked), sets.find(db, row_ids, left)
     found = []
     for one in series:
         matrix = matrices[rows[one.key].id] if one.key in rows else Found.nothing(len(left), len(right))
@@ -222,11 +236,13 @@ def _known(db: Database, spec: AuditSpec, network: NetworkRecord, maker: Descrip
                 network.features[one.layer],
                 matrix,
                 asked.pairs,
-                loss_curve(asked.graph(matrix.distance), budgets),
+                curve_of(asked.graph(matrix.distance), {of: found.distance for of, found in joint.items()}, budgets),
                 rests.get(rows[one.key].id) if one.key in rows else None,
                 spec.needed,
+                joint,
             )
             for one, matrix in zip(series, nested, strict=True)
+            for joint in (known_sets[rows[one.key].id] if one.key in rows else {},)
         ),
         input_loss=loss_curve(input_graph(spec, sample), budgets),
         device="; ".join(sorted({device for one in found for device in one.devices})) or maker.device,

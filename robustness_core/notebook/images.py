@@ -41,7 +41,10 @@ def sample(
     if database is not None:
         from store import connect, image_sets
 
-        image_sets.enter(connect(database))
+        db = connect(database)
+        if str(images) in image_sets.enter(db):
+            datasets.get(str(images)).open(own.SPLIT)
+        db.close()
     entry = _entry(images, labels, class_names, name, shape, fit)
     chosen = tuple(_class(entry, one) for one in classes or entry.pair)
     first = next(iter(entry.sizes))

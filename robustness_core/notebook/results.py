@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from robustness_core import datasets
 from robustness_core.datasets import own
@@ -20,7 +21,7 @@ from robustness_core.engine.result import AuditResult, SeriesResult, from_text
 from robustness_core.errors import StrataError
 from robustness_core.files import write_whole
 from robustness_core.found import Floats
-from robustness_core.optimal_loss import loss_curve
+from robustness_core.optimal_loss import curve_of as loss_curve
 from robustness_core.optimal_loss.statistics import half_budget
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Result:
     def loss(self, epsilon: float, *, m: M = "first") -> dict[str, float]:
         """The optimal loss of each layer at a budget, in nats, mean over its projections; lower bounds."""
         return {
-            layer: float(np.mean([loss_curve(self._graph(one), [epsilon])[0] for one in self._group(layer, m)]))
+            layer: float(np.mean([self._curve(one, [epsilon])[0] for one in self._group(layer, m)]))
             for layer in self.layers
         }
 
@@ -121,18 +122,21 @@ class Result:
         from charts.compare import small_multiples
         from charts.document import curve_of, matrices_of
 
-        panels = {}
-        epsilon = self.found.spec.epsilon.values()
+        panels: dict[str, Any] = {}
+        own = self.found.spec
+        epsilon = own.epsilon.values()
         for one in (self, *others):
-            document = replace(one.found, spec=one.found.spec.replace(epsilon=self.found.spec.epsilon)).to_json()
-            first = document["layers"][0]["m"]
-            name = document["network"]
-            while name in panels:
-                name += " "
-            panels[name] = [
-                curve_of(layer, matrices_of(layer), epsilon) for layer in document["layers"] if layer["m"] == first
+            if one.found.spec.search.threat != own.search.threat:
+                raise StrataError("Audits under several norms have no axis in common; compare those of one norm.")
+            series = tuple(replace(each, loss=one._curve(each, epsilon)) for each in one.found.series)
+            document = replace(one.found, series=series).to_json()
+            name, same = document["network"], sum(key.startswith(document["network"]) for key in panels)
+            panels[f"{name} ({same + 1})" if name in panels else name] = [
+                curve_of(layer, matrices_of(layer), epsilon)
+                for layer in document["layers"]
+                if layer["m"] == document["layers"][0]["m"]
             ]
-        return small_multiples(epsilon, panels)
+        return small_multiples(epsilon, panels, threat=own.search.threat)
 
     def save(self, path: Path | str) -> None:
         """Write the audit into a file: as .json what `audit --json` writes, else with the network and own images too.
@@ -164,6 +168,11 @@ class Result:
     @property
     def _known(self) -> str:
         return f"{self.found.known:,} of {self.found.total:,} pairs known"
+
+    def _curve(self, one: SeriesResult, budgets: npt.ArrayLike) -> Floats:
+        """The loss of one series at these budgets."""
+        sets = {places: found.distance for places, found in one.sets.items()}
+        return loss_curve(self._graph(one), sets, budgets)
 
     def _graph(self, one: SeriesResult) -> Floats:
         return self.found.spec.sample.graph(one.found.distance)

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from robustness_core.errors import ACCEPTED, CheckpointError
+from robustness_core.errors import ACCEPTED, PICTURES, CheckpointError
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
     limits, folder = request["limits"], Path(request["folder"])
     _limit(limits)
     _confine(folder, Path(request["path"]))
-    answer = _look(request, limits, folder)
+    answer = (_read_images if "images" in request else _look)(request, limits, folder)
     (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
     return 0 if "report" in answer else 2
 
@@ -65,6 +65,23 @@ def _look(request: dict[str, Any], limits: dict[str, Any], folder: Path) -> dict
         return {"refusal": _unexpected(error)}
     except Exception as error:  # whatever an upload makes fail is a refusal
         return {"refusal": _unexpected(error)}
+
+
+def _read_images(request: dict[str, Any], limits: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Leaves the images in a file of the project's own; nothing to report but that, or a refusal of one sentence."""
+    from robustness_core.datasets import pictures
+    from robustness_core.errors import DatasetError
+
+    try:
+        found = pictures.read(Path(request["path"]), **request["images"])
+        (folder / "images.npz").write_bytes(found.to_bytes())
+        return {"report": {}}
+    except DatasetError as error:
+        return {"refusal": " ".join(str(error).split())}
+    except MemoryError:
+        return {"refusal": f"The images need more than {limits['memory'] / 1024**3:.1f} GB of memory; give fewer."}
+    except Exception as error:  # whatever an upload makes fail is a refusal
+        return {"refusal": f"The images could not be read ({type(error).__name__}); {PICTURES}."}
 
 
 def _too_large(limits: dict[str, Any]) -> str:

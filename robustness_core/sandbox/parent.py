@@ -10,18 +10,22 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from robustness_core.errors import ACCEPTED, CheckpointError
+from robustness_core.datasets.own import ImageSet
+from robustness_core.datasets.pictures import Fit
+from robustness_core.errors import ACCEPTED, PICTURES, CheckpointError, DatasetError
 from robustness_core.files import cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 _LARGEST_ANSWER = 16 * 1024**2
 _REPORT = "answer.json"
 _COPY = "copy.safetensors"
+_IMAGES = "images.npz"
+_IMAGE_SECONDS = 60.0  # of the processor, for decoding all pictures of an upload
 _UNDERSTOOD = "understood"  # the child leaves a file of this name once the upload is parsed
 
 
@@ -72,7 +76,26 @@ def inspect(
         return report
 
 
-def _check_file(path: Path, limits: Limits) -> None:
+def images(path: Path, *, title: str, shape: Sequence[int] | None = None, fit: Fit = None) -> ImageSet:
+    """The images in an upload, decoded in such a child; as `datasets.pictures.read`. Raises DatasetError."""
+    limits = Limits(parsing=_IMAGE_SECONDS, whole=_IMAGE_SECONDS)
+    with tempfile.TemporaryDirectory(prefix="strata-upload-") as folder:
+        place, made = Path(folder), Path(folder) / _IMAGES
+        asked = {"title": title, "shape": None if shape is None else list(shape), "fit": fit}
+        request = {"path": str(path.resolve()), "folder": folder, "images": asked, "limits": asdict(limits)}
+        try:
+            _check_file(path, limits, PICTURES)
+            answer = _answer(place, _run(request, place, limits), limits, PICTURES)
+        except CheckpointError as error:
+            raise DatasetError(str(error)) from error
+        if "refusal" in answer:
+            raise DatasetError(str(answer["refusal"]))
+        if made.is_symlink() or not made.is_file():
+            raise DatasetError("The images were not decoded; upload the file again.")
+        return ImageSet.from_bytes(made.read_bytes())
+
+
+def _check_file(path: Path, limits: Limits, accepted: str = ACCEPTED) -> None:
     try:
         about = path.stat()
     except OSError as error:
@@ -80,7 +103,7 @@ def _check_file(path: Path, limits: Limits) -> None:
     except ValueError:
         raise CheckpointError("The name of the file holds a zero byte; give it another name.") from None
     if not stat.S_ISREG(about.st_mode):
-        raise CheckpointError(f"This is not a file; {ACCEPTED}.")
+        raise CheckpointError(f"This is not a file; {accepted}.")
     if about.st_size > limits.largest:
         raise CheckpointError(
             f"The file has {about.st_size / 1024**2:.0f} MB; at most {limits.largest / 1024**2:.0f} MB are accepted."
@@ -142,11 +165,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _answer(folder: Path, status: int | None, limits: Limits) -> dict[str, Any]:
+def _answer(folder: Path, status: int | None, limits: Limits, accepted: str = ACCEPTED) -> dict[str, Any]:
     """What the child wrote; it is read as something that a hostile file may have written."""
     if status is None or status == -signal.SIGXCPU:
         long = limits.whole if (folder / _UNDERSTOOD).exists() else limits.parsing
-        return {"refusal": f"Looking at the file took over {long:.0f} seconds, so it was refused; {ACCEPTED}."}
+        return {"refusal": f"Looking at the file took over {long:.0f} seconds, so it was refused; {accepted}."}
     report = folder / _REPORT
     try:
         if report.is_symlink() or report.stat().st_size > _LARGEST_ANSWER:
@@ -158,8 +181,8 @@ def _answer(folder: Path, status: int | None, limits: Limits) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         pass
     if status == -signal.SIGKILL:
-        return {"refusal": f"Reading the file took too much memory or time, so it was refused; {ACCEPTED}."}
-    return {"refusal": f"The file made its reader crash, so it was refused; {ACCEPTED}."}
+        return {"refusal": f"Reading the file took too much memory or time, so it was refused; {accepted}."}
+    return {"refusal": f"The file made its reader crash, so it was refused; {accepted}."}
 
 
 def _move(made: Path, copy: Path) -> None:

@@ -55,7 +55,8 @@ FIELDS: Mapping[str, Field] = {
             keys=("dataset",),
             flag="--dataset",
             label="Data set",
-            help="The images. Without one, the bundled one that fits the network.",
+            help="The images: a data set; on the command line also a folder or zip of class folders, or an .npz. "
+            "Without one, the bundled one that fits the network.",
             words=lambda spec: [spec.sample.dataset],
         ),
         Field(

@@ -182,7 +182,7 @@ def test_filters_stay_whole_on_a_tour_of_all_screens(page: Page, made_up) -> Non
     start = f"{address}/{explore(ASKED, layer='fc1', projection='2', at='3.5', pair=f'{PAIR[0]}-{PAIR[1]}')}"
     page.goto(start)
     settled(page)
-    for screen in ("Pairs", "Compare", "Scaling", "Audits", "Networks", "Learn", "Home"):
+    for screen in ("Pairs", "Compare", "Scaling", "Audits", "Networks", "Images", "Learn", "Home"):
         walk(page, screen)
     walk(page, "Explore")
     shows_the_same(page, start)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from playwright.sync_api import Page, expect
 from safetensors.torch import load_file
 
 import store
+from robustness_core.datasets import REGISTRY
 from robustness_core.spec import AuditSpec
-from store import audits, networks
+from store import audits, image_sets, networks
 from store.database import PROJECT
 from testing import hostile_files as hostile
 from testing import synthetic
@@ -190,3 +194,32 @@ def test_a_network_is_renamed_annotated_and_removed_with_what_depends_on_it(page
     expect(page.get_by_text(re.compile("With it go 1 audits and 0 distances"))).to_be_visible()
     page.get_by_role("button", name="Remove it").click()
     until(lambda: networks.by_id(db, network.id) is None)
+
+
+def test_pictures_and_arrays_become_data_sets(page: Page, dashboard) -> None:
+    """A zip of a small folder, then an .npz whose images have another size than the network's."""
+    db, address = dashboard
+    synthetic.network(db, name="for digits")
+    pictures, arrays = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(pictures, "w") as archive:
+        for number, name in enumerate(("stop", "go")):
+            content = io.BytesIO()
+            Image.new("L", (28, 28), 200 * number).save(content, "PNG")
+            archive.writestr(f"signs/{name}/1.png", content.getvalue())
+    np.savez(arrays, x=np.zeros((4, 40, 30, 3), np.uint8), y=np.arange(4) % 2)
+    page.goto(f"{address}/images")
+    settled(page)
+    page.get_by_text("Add images of your own").click()
+    for name, content, says in (
+        ("signs.zip", pictures, "2 images of 2 classes, 1×28×28."),
+        ("arrays.npz", arrays, "No network here takes 3×40×30 images"),
+    ):
+        page.locator("input[type=file]").set_input_files(
+            {"name": name, "mimeType": "application/octet-stream", "buffer": content.getvalue()}
+        )
+        expect(page.get_by_text(says)).to_be_visible(timeout=60_000)
+        shoot(page, f"images-{PurePath(name).stem}")
+        page.get_by_role("button", name="Add these images").click()
+        expect(page.get_by_text("is added.")).to_be_visible()
+    assert [name.rpartition("-")[0] for name in image_sets.enter(db)] == ["signs", "arrays"]
+    assert REGISTRY[image_sets.enter(db)[0]].class_names == ("go", "stop")

@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import robustness_core as rc
-from robustness_core.checkpoints import load
+from robustness_core.__main__ import main
+from robustness_core.checkpoints import load, save
 from robustness_core.engine import compute
 from robustness_core.engine.tasks import Answer, Task
 from robustness_core.errors import DatasetError, NetworkError, StrataError
 from robustness_core.layers import cuts, dominators, extractor, hooks
+from robustness_core.networks import build
 from testing.oracles import program_distance
 
 torch.set_num_threads(1)
@@ -259,12 +262,27 @@ def test_a_result_is_saved_with_its_network_and_images_and_read_again(tmp_path: 
     assert len(table) == 3 * 2 + 3  # without projection there is one series a layer
     assert len(pairs) == 4 * len(table)
     assert set(table["known"]) == {4}
-    assert len(result.compare(again).layout.annotations) == 2
+    titles = [one.text for one in result.compare(again).layout.annotations]
+    assert titles == ["mine", "mine (2)"]
     x = torch.rand(2, 3, 12, 12)
     torch.testing.assert_close(extractor(again.network, "block")(x), extractor(network, "block")(x))
     (tmp_path / "cut").write_bytes((tmp_path / "mine.strata").read_bytes()[:-30])
     with pytest.raises(StrataError, match="is not the JSON of an audit"):
         rc.read(tmp_path / "cut")
+
+
+def test_audits_of_other_budgets_stand_on_one_axis_and_of_other_norms_do_not() -> None:
+    network, sample = rc.wrap(Residual(), (3, 12, 12)), rc.sample(*images(), size=2)
+    first, second = (
+        rc.audit(network, sample, layers="logits", m=3, epsilon=(0, stop, 11), quiet=True) for stop in (1, 2)
+    )
+    lines = [trace for trace in first.compare(second).data if trace.name == "logits"]
+    np.testing.assert_array_equal(lines[0].y, lines[1].y)
+    other = rc.audit(network, sample, layers="logits", m=3, threat="linf", quiet=True)
+    assert "ℓ∞" in other.plot().layout.xaxis.title.text
+    assert other.found.spec.epsilon.stop <= 0.5  # no ℓ∞ distance is larger
+    with pytest.raises(StrataError, match="no axis in common"):
+        first.compare(other)
 
 
 def test_what_a_result_has_not_is_said(tmp_path: Path) -> None:
@@ -278,3 +296,20 @@ def test_what_a_result_has_not_is_said(tmp_path: Path) -> None:
     ):
         with pytest.raises(StrataError, match=says):
             wrong()
+
+
+def test_the_command_line_takes_a_folder_of_pictures(tmp_path: Path) -> None:
+    pixels, labels = images(size=6, channels=1)
+    for number, (picture, label) in enumerate(zip(pixels, labels, strict=True)):
+        (tmp_path / "pets" / "abcde"[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture[..., 0]).save(tmp_path / "pets" / "abcde"[label] / f"{number:02}.png")
+    network = tmp_path / "net.safetensors"
+    save(build("conv 2 3x3, relu, flatten, fc 5", (1, 6, 6)), network, None)
+    out = str(tmp_path / "out.json")
+    arguments = ["--dataset", str(tmp_path / "pets"), "--samples", "2", "--m", "2", "--classes", "0", "1"]
+    assert main(["audit", "--network", str(network), *arguments, "--json", out]) == 0
+    result = rc.read(out)
+    assert result.found.spec.sample.split == "all"
+    assert rc.sample(tmp_path / "pets", size=2).dataset == result.found.spec.sample.dataset
+    again = rc.audit(rc.load(network), rc.sample(tmp_path / "pets", size=2), m=2, quiet=True)
+    np.testing.assert_array_equal(again.distances("conv1"), result.distances("conv1"))

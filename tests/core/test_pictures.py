@@ -15,6 +15,7 @@ from PIL import Image
 
 from robustness_core.datasets import own, pictures
 from robustness_core.errors import DatasetError
+from robustness_core.sandbox import parent as sandbox
 
 
 def picture(
@@ -198,6 +199,44 @@ def test_hostile_files_are_refused_in_one_sentence(tmp_path: Path, kind: str) ->
     assert "\n" not in str(refused.value)
     assert "<" not in str(refused.value)
     assert set(own.REGISTRY) == before
+
+
+def test_an_upload_is_decoded_by_a_child_as_a_file_is_here(tmp_path: Path) -> None:
+    path = packed(tmp_path / "upload.zip", TWO)
+    found = sandbox.images(path, title="Pets", shape=(3, 2, 2), fit="crop")
+    wanted = pictures.read(path, title="Pets", shape=(3, 2, 2), fit="crop")
+    assert (found.name, found.class_names) == (wanted.name, ("cat", "dog"))
+    np.testing.assert_array_equal(found.pixels, wanted.pixels)
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (TWO | {"dog/b.png": bomb(30_000)}, "far too many pixels"),
+        (TWO | {"<img src=x>/b.png": picture()}, "cannot be used"),
+        (TWO | {f"dog/{i}.npy": b"junk" for i in range(2)}, "one of labels are wanted"),
+        ({"readme": b"x"}, "lies in no class folder"),
+    ],
+)
+def test_a_hostile_upload_is_refused_in_one_sentence(tmp_path: Path, files: dict[str, bytes], says: str) -> None:
+    path = packed(tmp_path / "upload.zip", files)
+    with pytest.raises(DatasetError, match=says) as refused:
+        sandbox.images(path, title="Pets")
+    assert "<" not in str(refused.value)
+    assert [one.name for one in tmp_path.iterdir()] == ["upload.zip"]
+
+
+def test_an_upload_that_takes_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = packed(tmp_path / "upload.zip", TWO)
+    monkeypatch.setattr(sandbox, "_IMAGE_SECONDS", 0.02)  # on the clock six times as much: Python has hardly begun
+    with pytest.raises(
+        DatasetError, match="took over 0 seconds, so it was refused; accepted are a zip of class folders"
+    ):
+        sandbox.images(path, title="Pets")
+    with path.open("r+b") as file:
+        file.truncate(501 * 1024**2)  # sparse
+    with pytest.raises(DatasetError, match="has 501 MB; at most 500 MB are accepted"):
+        sandbox.images(path, title="Pets")
 
 
 def test_very_many_files_are_refused_before_one_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -269,7 +269,7 @@ def test_network_for_photographs_is_asked_about_the_bundled_ones(db, open_screen
     screen = open_screen("explore")
     assert not screen.exception
     (dataset,) = (box for box in screen.selectbox if box.label == "Data set")
-    assert dataset.options == ["cifar10-2k", "cifar10"]
+    assert dataset.options == ["cifar10-2k", "cifar10", "svhn", "cifar100"]
     screen.button[0].click().run()
     (asked,) = audits.recent(db)
     assert (asked.spec.sample.dataset, asked.spec.sample.classes, asked.spec.sample.split) == (

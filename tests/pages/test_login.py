@@ -21,7 +21,7 @@ AUTH = {
     "server_metadata_url": "http://localhost:1/.well-known/openid-configuration",
 }
 ANN = {"is_logged_in": True, "email": "ann@example.org", "name": "Ann", "sub": "1"}
-SCREENS = ("home", "explore", "pairs", "compare", "scaling", "audits", "networks", "learn")
+SCREENS = ("home", "explore", "pairs", "compare", "scaling", "audits", "networks", "images", "learn")
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ def test_a_set_is_kept_once_and_another_process_finds_it(url: str) -> None:
     assert image_sets.enter(db) == []
     assert name not in REGISTRY
     assert class_name(name, 2) == "2"  # audits of it stay
+    db.close()
 
 
 def test_a_set_that_was_removed_meanwhile_says_so(url: str) -> None:
@@ -43,3 +44,4 @@ def test_a_set_that_was_removed_meanwhile_says_so(url: str) -> None:
     image_sets.remove(db, name)
     with pytest.raises(StoreError, match="These images were removed"):
         entry.open(own.SPLIT)
+    db.close()
