@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from charts import paper
-from pages.parts import export, screen
+from pages.parts import export, python, screen
 
 MIME = {
     "csv": "text/csv",
@@ -65,6 +65,10 @@ def show(
             "One HTML file that works offline: figures, tables, settings, the command that repeats it",
         )
         for_papers(name, panels)
+        with st.popover("Copy as Python"):
+            st.caption("Computes the same in a notebook, or anywhere else that Strata is installed.")
+            asked = [(part.answer.spec, part.network) for part in shown]
+            st.code(python.lines(asked, screen.database().name), language="python", wrap_lines=True)
         screen.link_button(link)
     devices, versions = export.computed_on(shown)
     if devices:

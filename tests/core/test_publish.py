@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +12,14 @@ import torch
 from torch import nn
 
 import robustness_core as rc
+from pages.parts import python
 from robustness_core.datasets import REGISTRY
 from robustness_core.engine import compute
 from robustness_core.engine.tasks import Answer, Task
 from robustness_core.errors import StrataError
 from robustness_core.notebook.__main__ import main
 from robustness_core.notebook.networks import Loaded
-from robustness_core.spec import SampleSpec
+from robustness_core.spec import AuditSpec, SampleSpec
 from store import audits, connect, image_sets, networks
 
 torch.set_num_threads(1)
@@ -145,3 +148,40 @@ def test_a_json_is_enough_for_bundled_networks_alone(tmp_path: Path, capsys: pyt
     assert (kept.name, kept.source) == ("mnist-small-pgd2", "zoo")
     with pytest.raises(StrataError, match="no network 'mine' in"):
         rc.load("mine", database=url)
+
+
+@pytest.mark.parametrize("classes", [(0, 2), (0, 1, 2)])
+def test_what_a_screen_copies_as_python_gives_the_same_numbers(tmp_path: Path, classes: tuple[int, ...]) -> None:
+    """The lines of the dashboard run, on a network and images that only its database has."""
+    url = str(tmp_path / "dashboard.db")
+    settings = {"m": [2, None], "projections": 2, "seed": 5, "threat": "linf", "box": True, "epsilon": (0.0, 0.2, 5)}
+    shown = rc.audit(network(), sample(classes), layers=["logits"], cache=url, quiet=True, **settings)
+    db = connect(url)
+    (audit,), (record,) = audits.recent(db), networks.all(db)
+    program = python.lines([(audit.spec, record)], db.name)
+    assert program.startswith("import robustness_core as rc\n\nnetwork = rc.load('mine', database=")
+    db.close()
+    del REGISTRY[sample(classes).dataset]
+    names: dict[str, Any] = {}
+    exec(program, names)
+    assert names["result"].found.to_json() == shown.found.to_json()
+    assert names["result"].found.total == (27 if len(classes) == 2 else 81)
+
+
+def test_the_lines_of_a_bundled_network_are_five_and_name_what_is_not_usual() -> None:
+    spec = AuditSpec.of(
+        "mnist-small-pgd2", dataset="mnist-5k", classes=(3, 7), samples=10, layers=("conv1", "logits"), pairs="needed"
+    )
+    bundled = types.SimpleNamespace(name="mnist-small-pgd2", source="zoo")
+    assert python.lines([(spec, bundled)], "a.db") == (  # type: ignore[list-item]
+        "import robustness_core as rc\n\n"
+        "network = rc.load('mnist-small-pgd2')\n"
+        "images = rc.sample('mnist-5k', classes=(3, 7), size=10)\n"
+        "result = rc.audit(network, images, layers=['conv1', 'logits'], m=10, epsilon=(0.0, 8.0, 81))\n\n"
+        "result\n"
+    )
+    two = python.lines([(spec, bundled), (spec.replace(method="algorithm1"), bundled)], "a.db")  # type: ignore[list-item]
+    compile(two, "two", "exec")
+    assert two.count("results.append(rc.audit(") == 2
+    assert two.count("method='algorithm1'") == 1
+    assert two.endswith("results[0].compare(*results[1:])\n")
