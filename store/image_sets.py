@@ -7,9 +7,11 @@ from functools import partial
 from sqlalchemy import delete, select
 
 from robustness_core.datasets import REGISTRY, own
+from robustness_core.errors import DatasetError
 from store import tables
 from store.database import Database, insert_ignoring
-from store.errors import StoreError
+
+_entered: dict[str, frozenset[str]] = {}  # what the registry has of each database, by its URL
 
 
 def put(db: Database, images: own.ImageSet) -> str:
@@ -28,7 +30,10 @@ def put(db: Database, images: own.ImageSet) -> str:
 
 
 def enter(db: Database) -> list[str]:
-    """Enter every set of this database into the registry of this process; their names. One small query."""
+    """Enter every set of this database into the registry of this process, and drop those that are gone; their names.
+
+    One small query where nothing is new.
+    """
     row = tables.image_sets.c
     with db.read() as connection:
         names = connection.scalars(select(row.name).order_by(row.created, row.name)).all()
@@ -36,6 +41,9 @@ def enter(db: Database) -> list[str]:
         about = connection.execute(select(row.name, row.about).where(row.name.in_(new))).all() if new else []
     for name, said in about:
         own.enter(name, said, partial(_content, db, name))
+    for name in _entered.get(db.url, frozenset()).difference(names):
+        REGISTRY.pop(name, None)
+    _entered[db.url] = frozenset(names)
     return list(names)
 
 
@@ -43,7 +51,7 @@ def remove(db: Database, name: str) -> None:
     """Remove a set. What was found on it stays known, with the images that were asked."""
     with db.write() as connection:
         connection.execute(delete(tables.image_sets).where(tables.image_sets.c.name == name))
-    REGISTRY.pop(name, None)
+    enter(db)
 
 
 def _content(db: Database, name: str) -> own.ImageSet:
@@ -51,5 +59,5 @@ def _content(db: Database, name: str) -> own.ImageSet:
     with db.read() as connection:
         content = connection.execute(query).scalar_one_or_none()
     if content is None:
-        raise StoreError("These images were removed.")
+        raise DatasetError(f"The images {name} were removed; add them again for an audit of more of them.")
     return own.ImageSet.from_bytes(bytes(content))

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from robustness_core.datasets import REGISTRY
+from robustness_core.datasets.own import ImageSet
 from store import image_sets
 from testing import synthetic
 from testing.screens import words
@@ -89,3 +90,20 @@ def test_a_bad_file_is_one_sentence_and_leaves_nothing(db, open_screen, content:
     assert not any(button.label == "Add these images" for button in screen.button)
     assert image_sets.enter(db) == []
     assert set(REGISTRY) == before
+
+
+@pytest.mark.parametrize("name", ["home", "explore", "compare", "audits"])
+def test_screens_show_an_audit_of_own_images_also_once_they_are_removed(db, open_screen, name: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), dtype=np.uint8)
+    own = image_sets.put(db, ImageSet("Signs", pixels, np.arange(8) % 2, ("stop & go", "yield")))
+    network = synthetic.network(db)
+    spec = synthetic.question(samples=4).replace(dataset=own, classes=(0, 1), split="all")
+    synthetic.finish(db, spec)
+    query = {"network": network.name, "dataset": own, "split": "all", "S": "4"}
+    query = query if name == "explore" else {}
+    screen = open_screen(name, **query)
+    assert not screen.exception
+    if name == "audits":
+        assert "0 stop & go against 1 yield" in str(screen.dataframe[0].value.to_dict())
+    image_sets.remove(db, own)
+    assert not open_screen(name, **query).exception

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from robustness_core.datasets import REGISTRY, class_name, counts, own
-from store import StoreError, connect, image_sets
+from robustness_core.errors import DatasetError
+from store import connect, image_sets
 
 
 def made(first: int = 0) -> own.ImageSet:
@@ -42,6 +43,6 @@ def test_a_set_that_was_removed_meanwhile_says_so(url: str) -> None:
     image_sets.enter(db)
     entry = REGISTRY[name]
     image_sets.remove(db, name)
-    with pytest.raises(StoreError, match="These images were removed"):
+    with pytest.raises(DatasetError, match="were removed; add them again"):  # by a screen that has not looked since
         entry.open(own.SPLIT)
     db.close()
