@@ -44,11 +44,11 @@ def audit(
     `layers`: all, or names. `m`: mixtures of a layer's features, one number or several, None for all features as they
     are. `projections` (N) of each layer, drawn from `seed`, by default that of the images. `epsilon`: start, stop and
     number of the budgets of the curves, or the command line's text of them, whose default is the default here; they
-    change nothing that is searched. `threat`: the norm, l2 or linf; `box`: images must stay in [0, 1]. `sets`: of three and more classes, collisions of
-    up to so many images. `cache`: a database, a file or a URL; what it knows is not searched again, what is found is
-    kept, and a dashboard opens it (STRATA_DATABASE). A progress bar unless `quiet`. Where it is interrupted the result
-    holds what is known by then; with a `cache` the same call goes on from there. Raises StrataError. Cost: see
-    `run_audit`.
+    change nothing that is searched. `threat`: the norm, l2 or linf; `box`: images must stay in [0, 1]. `sets`: of
+    three and more classes, collisions of up to so many images. `cache`: a database, a file or a URL; what it knows is
+    not searched again, what is found is kept, and a dashboard opens it (STRATA_DATABASE). A progress bar unless
+    `quiet`. Where it is interrupted the result holds what is known by then; with a `cache` the same call goes on from
+    there. Raises StrataError. Cost: see `run_audit`.
     """
     if not isinstance(network, Loaded):
         raise NetworkError("Give a network that `load` or `wrap` made.")
