@@ -243,7 +243,7 @@ def _click(view: View, figure: go.Figure) -> None:
     if (chosen := _chosen(view)) is not None:
         a, b = (view.spec.sample.classes[place] for place in sorted(chosen))
         two = view.spec.replace(classes=(a, b), sets=2)
-        label = f"{datasets.class_label(view.spec.sample.dataset, a)} against {words.class_label(view.spec.sample.dataset, b)}"
+        label = " against ".join(view.names[place] for place in sorted(chosen))
         words.link_to_explore(f"Open {screen.escape(label)} in Explore →", words.address(two))
 
 
