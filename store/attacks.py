@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from robustness_core.found import Floats
 from store import tables
@@ -11,15 +11,20 @@ from store.database import Database, insert_ignoring
 from store.distances import Ids
 
 
-def put(db: Database, network_id: int, image_ids: Ids, epsilon: Floats) -> None:
+def record(db: Database, network_id: int, image_ids: Ids, epsilon: Floats) -> None:
     """Keep the least budgets of these images, (n,), infinite where the attack found nothing; known ones stay."""
+    with db.write() as connection:
+        put(db, connection, network_id, image_ids, epsilon)
+
+
+def put(db: Database, connection: Connection, network_id: int, image_ids: Ids, epsilon: Floats) -> None:
+    """As `record`, in a transaction of the caller's."""
     rows = [
         {"network_id": network_id, "image_id": int(image), "epsilon": float(one)}
         for image, one in zip(image_ids, epsilon, strict=True)
     ]
-    with db.write() as connection:
-        if rows:
-            connection.execute(insert_ignoring(db, tables.attacks), rows)
+    if rows:
+        connection.execute(insert_ignoring(db, tables.attacks), rows)
 
 
 def find(db: Database, network_id: int, image_ids: Ids) -> Floats:

@@ -9,9 +9,9 @@ from datetime import datetime
 import numpy as np
 from sqlalchemy import Connection, func, select
 
-from robustness_core.found import Finding, Found, FoundSet, Set
+from robustness_core.found import Finding, Floats, Found, FoundSet, Set
 from robustness_core.spec import AuditSpec, SeriesSpec
-from store import sets, tables
+from store import attacks, sets, tables
 from store.database import Database, insert_ignoring
 from store.distances import Ids, rows_of
 from store.records import NetworkRecord
@@ -26,7 +26,8 @@ class ShippedAudit:
     """A finished audit with what it found: one matrix (L, R) for each series, all of the same images.
 
     `findings`: what the curve of each series rests on, None where nothing is noted. `sets`: what is found of sets of
-    images in each series, by the places of their images; none where it is left out.
+    images in each series, by the places of their images; none where it is left out. `fooled` (n,): of those of all
+    classes the budgets at which PGD fools the network, where that is known.
     """
 
     spec: AuditSpec
@@ -40,6 +41,7 @@ class ShippedAudit:
     note: str = "Shipped with Strata, computed on another machine; the command in its report computes it anew."
     tags: tuple[str, ...] = ("shipped",)
     sets: tuple[Mapping[Set, FoundSet], ...] = ()
+    fooled: Floats | None = None
 
 
 def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: Ids, right_ids: Ids) -> bool:
@@ -56,6 +58,8 @@ def enter(db: Database, network: NetworkRecord, audit: ShippedAudit, left_ids: I
         if _known(connection, audit.series, left_ids, right_ids) >= pairs:
             _keep_findings(connection, db, audit)  # of an installation from before there were any
             return False
+        if audit.fooled is not None:
+            attacks.put(db, connection, network.id, left_ids, audit.fooled)
         worker_id = _worker(connection, audit)
         connection.execute(
             tables.audits.insert().values(

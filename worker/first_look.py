@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from numpy.typing import NDArray
 from robustness_core import datasets, zoo
 from robustness_core.engine import nesting
 from robustness_core.files import write_whole
-from robustness_core.found import COLUMNS, Finding, Found
+from robustness_core.found import COLUMNS, Finding, Found, FoundSet
 from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.spec import TOLERANCE, AuditSpec, SeriesSpec, sample_indices
-from store import Database, StoreError, audits, distances, findings, images, networks
+from store import Database, StoreError, attacks, audits, distances, findings, images, networks, sets
 from store.records import AuditRecord, NetworkRecord
 from store.shipped import ShippedAudit, enter
 
@@ -66,6 +67,7 @@ def pack(db: Database, path: Path = FILE) -> int:
                 "versions": audit.worker.versions,
                 "finished": audit.finished.isoformat(),
                 "findings": [None if one is None else one.to_json() for one in rests],
+                **_of_several(db, audit.spec, network),
             }
         )
     if not entries:
@@ -138,7 +140,15 @@ def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], found: F
     each = tuple(found[place] for place in range(len(series)))
     finished = datetime.fromisoformat(entry["finished"])
     findings = tuple(None if one is None else Finding.from_json(one) for one in entry["findings"])
-    audit = ShippedAudit(spec, series, each, entry["device"], entry["versions"], finished, findings)
+    sets_of = tuple(
+        {tuple(one["images"]): FoundSet(*(one[name] for name in COLUMNS)) for one in found_sets}
+        for found_sets in entry.get("sets", ())
+    )
+    fooled = np.array(entry["fooled"], dtype=float) if "fooled" in entry else None
+    audit = ShippedAudit(
+        spec, series, each, entry["device"], entry["versions"], finished, findings, sets=sets_of,
+        fooled=None if fooled is None else np.where(np.isnan(fooled), np.inf, fooled),
+    )  # fmt: skip
     left_ids, right_ids = _ids(db, spec)
     entered = enter(db, network, audit, left_ids, right_ids)
     if entered:
@@ -168,6 +178,20 @@ def _findings(db: Database, spec: AuditSpec, network: NetworkRecord) -> list[Fin
     ids = {one.key: distances.series(db, one).id for one in series}
     found = findings.find(db, list(ids.values()), spec.sample)
     return [found.get(ids[one.key]) for one in series]
+
+
+def _of_several(db: Database, spec: AuditSpec, network: NetworkRecord) -> dict[str, Any]:
+    """What an audit of more than two classes has besides: sets of each series, and what PGD does; null: nothing."""
+    if len(spec.sample.classes) == 2:
+        return {}
+    ids, _ = _ids(db, spec)
+    series = [distances.series(db, one).id for one in spec.search.series(network.sha256, network.features)]
+    known = sets.find(db, series, ids)
+    fooled = attacks.find(db, network.id, ids)
+    found = {"sets": [[{"images": list(places), **asdict(one)} for places, one in known[i].items()] for i in series]}
+    if np.isnan(fooled).any():
+        return found
+    return {**found, "fooled": [None if np.isinf(one) else one for one in fooled.tolist()]}
 
 
 def _found(db: Database, audit: AuditRecord, network: NetworkRecord) -> list[Found]:

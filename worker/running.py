@@ -130,7 +130,7 @@ class AuditRun:
         task = Task("attack", question.network, series, 0, pixels, pixels[:0], labels=tuple(labels), budgets=budgets)
         answer = self._with_content(task, question)
         if isinstance(answer, Fooled):
-            attacks.put(self._db, network.id, [ids[int(place)] for place in missing], answer.epsilon)
+            attacks.record(self._db, network.id, [ids[int(place)] for place in missing], answer.epsilon)
         else:
             log.warning("network=%s attack failed: %s", network.name, getattr(answer, "detail", answer))
 

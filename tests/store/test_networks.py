@@ -74,7 +74,7 @@ def test_removing_a_network_takes_all_that_depends_on_it_and_nothing_else(db: Da
         world.block(db, running, series.id, left, right)
         mine = {"audit_id": running.id, "attempt": running.attempt, "series_id": series.id}
         findings.put(db, **mine, sample=spec.sample, finding=Finding(9, 9))
-        attacks.put(db, network.id, left, np.ones(3))
+        attacks.record(db, network.id, left, np.ones(3))
         sets.record(db, **mine, found={(1, 2, 3): FoundSet(1.0, 0.0, True, 9.0)}, worker_id=worker.id)
     assert networks.dependents(db, gone.id) == Dependents(audits=1, series=1, distances=9)
     late = audits.recent(db, state="running")[-1]

@@ -10,7 +10,7 @@ import pytest
 
 from robustness_core import datasets
 from robustness_core.spec import METHODS
-from store import Database, StoreError, audits, connect, networks
+from store import Database, StoreError, attacks, audits, connect, distances, findings, images, networks, sets
 from store.shipped import HOST
 from testing import fakes
 from testing.fakes import Inline, matrix, series
@@ -47,6 +47,35 @@ def test_a_new_installation_knows_what_was_shipped(db: Database, fresh: Database
         assert record.worker is not None
         assert (record.worker.host, record.worker.device) == (HOST, "this process")
         assert "shipped" in record.tags
+
+
+def test_all_classes_come_with_their_sets_and_what_pgd_does(
+    db: Database, inline: Inline, fresh: Database, tmp_path: Path
+) -> None:
+    asked = audit(classes=(1, 3, 7), samples=3, sets=3, pairs="needed")
+    audits.submit(db, asked)
+    fakes.worker(db, inline).run(wanted=lambda: False)
+    assert first_look.pack(db, tmp_path / "look.npz") == 1
+    registered = network(fresh)
+    assert first_look.load(fresh, [registered], tmp_path / "look.npz") == 1
+    assert first_look.load(fresh, [registered], tmp_path / "look.npz") == 0
+    indices = np.concatenate(asked.sample.indices(datasets.load("mnist-5k").labels)).tolist()
+    for one in series(db, asked):
+        known = []
+        for database in (db, fresh):
+            by_index = images.ids(database, "mnist-5k", "train", indices)
+            ids = [by_index[index] for index in indices]
+            stored = distances.find(database, one)
+            assert stored is not None
+            known.append((
+                distances.matrix(database, stored.id, ids, ids).distance,
+                sets.find(database, [stored.id], ids)[stored.id],
+                findings.find(database, [stored.id], asked.sample)[stored.id],
+                attacks.find(database, registered.id, ids).tolist(),
+            ))  # fmt: skip
+        np.testing.assert_array_equal(known[0][0], known[1][0])
+        assert known[0][1:] == known[1][1:]
+        assert known[0][1]
 
 
 def test_audits_of_one_layer_are_entered_before_whole_curves(
