@@ -47,10 +47,12 @@ def describe(audit: AuditRecord, main: Layers | None = None) -> str:
 
 def _classes(spec: AuditSpec) -> str:
     """3 against 7; of more than two classes 10 classes, or their numbers where that is not all."""
-    classes, every = spec.sample.classes, len(datasets.get(spec.sample.dataset).class_names)
+    classes, known = spec.sample.classes, datasets.REGISTRY.get(spec.sample.dataset)  # own images may be removed
     if len(classes) == 2:
         return " against ".join(class_label(spec.sample.dataset, one) for one in classes)
-    return f"all {every} classes" if len(classes) == every else f"classes {', '.join(map(str, classes))}"
+    if known is not None and len(classes) == len(known.class_names):
+        return f"all {len(classes)} classes"
+    return f"classes {', '.join(map(str, classes))}"
 
 
 def network_of(audit: AuditRecord, available: Sequence[NetworkRecord] = ()) -> str:
