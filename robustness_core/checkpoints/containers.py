@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustness_core.checkpoints.pickle_reader import WANTED, Inert, Storage, TensorSpec, read_pickle
+from robustness_core.checkpoints.pickle_reader import WANTED, Inert, Opaque, Storage, TensorSpec, read_pickle
 from robustness_core.errors import ACCEPTED, CheckpointError, shown
 from robustness_core.files import MOST_TENSORS, check_count, read_header
 
@@ -141,7 +141,7 @@ def _guess(data: bytes) -> str:
         if data.startswith(magic):
             return what
     if data[257:262] == b"ustar":
-        return "a tar archive"
+        return "a tar archive, which may hold one"
     if data[4:8] == b"TFL3":
         return "a TensorFlow Lite model, which tf2onnx converts to ONNX (python -m tf2onnx.convert --tflite FILE)"
     if re.match(rb"(?:[(\]}cI]|cos\n|cposix\n|cbuiltins\n)", data) and data.rstrip(b"\n").endswith(b"."):
@@ -274,6 +274,9 @@ def _root(names: set[str]) -> str:
         raise CheckpointError(f"This is TorchScript, which carries code, and is not read; {WANTED}.")
     if any(re.search(r"(^|/)(archive_format|serialized_exported_program\.json|models/.*\.json)$", n) for n in names):
         raise CheckpointError(f"This is an exported program (.pt2), which carries code, and is not read; {WANTED}.")
+    inside = next((n for n in sorted(names) if n.endswith((".pt", ".pth", ".th", ".ckpt", ".safetensors"))), None)
+    if not roots and inside is not None:
+        raise CheckpointError(f"This is a zip archive with {shown(inside)} in it; unpack it and upload that.")
     if len(roots) != 1 or "/" in roots[0]:
         raise CheckpointError(f"This is a zip archive, not a network; {ACCEPTED}.")
     return roots[0]
@@ -466,7 +469,9 @@ def _states(tree: Any, storage: Any) -> list[tuple[dict[str, Tensor], str]]:
             found.append((_likelihood(path), path, named))
         waiting.extend((value, f"{path}.{key}" if path else str(key), depth + 1) for key, value in items)
     if not found:
-        reason = "its dictionaries are nested too deeply" if too_deep else "it holds no named weights"
+        arrays = any(isinstance(node, Opaque) and node.kind.endswith("._reconstruct") for node in _nodes(tree))
+        reason = "its numbers are NumPy arrays" if arrays else "it holds no named weights"
+        reason = "its dictionaries are nested too deeply" if too_deep else reason
         raise CheckpointError(f"No state_dict was found in the file, since {reason}; {WANTED}.")
     budget = _Budget(LARGEST_FILE)
     first = sorted(found, key=lambda item: item[0])[:16]

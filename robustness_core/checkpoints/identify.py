@@ -373,6 +373,7 @@ def _restyled(
     firsts: dict[str, Trial] = {}
     for trial in ranked:
         firsts.setdefault(trial.candidate.architecture, trial)
+    likeliest = sorted(firsts.values(), key=lambda trial: trial.candidate.cost)[:1]  # whatever it answers with ReLU
     ways: dict[str, Callable[[str], str]] = {"": lambda text: text}
     for word in USUAL:
         ways[word] = lambda text, word=word: re.sub(r"\brelu\b", word, text)  # type: ignore[misc]
@@ -382,7 +383,7 @@ def _restyled(
         ways[str(place)] = lambda text, place=place: chain.variant(text, place)  # type: ignore[misc]
     found: list[tuple[str, Trial]] = []
     for way, rewrite in ways.items():
-        for trial in list(firsts.values())[:_FEW_ARCHITECTURES]:
+        for trial in dict.fromkeys([*list(firsts.values())[:_FEW_ARCHITECTURES], *likeliest]):
             text = rewrite(trial.candidate.architecture)
             if time.process_time() > deadline or (way and text == trial.candidate.architecture):
                 continue

@@ -48,8 +48,11 @@ class TensorSpec:
     stride: tuple[int, ...]
 
 
+@dataclass(frozen=True)
 class Opaque:
-    """A value that is no weight and is left unread, such as the training arguments."""
+    """A value that is no weight and is left unread, such as a date; `kind` is the name of what would make it."""
+
+    kind: str = ""
 
 
 @dataclass(eq=False)
@@ -218,7 +221,7 @@ def _call(machine: _Machine, function: Any, arguments: Any) -> Any:
     if full in _RECONSTRUCTORS and arguments and isinstance(arguments[0], Global):
         return Inert(arguments[0])
     if full in _UNREAD or full.startswith("numpy.dtypes."):
-        return Opaque()
+        return Opaque(full)
     if not arguments and _of_class(function):  # an object to be filled with attributes; anything more is a call
         return Inert(function)
     raise CheckpointError(
@@ -234,7 +237,7 @@ def _tensor(name: str, arguments: tuple[Any, ...]) -> TensorSpec:
     if name == "_rebuild_tensor_v3":
         kind = arguments[6].name
     if kind not in _DTYPES:
-        raise TypeError("not a kind of number")
+        raise CheckpointError(f"The file holds numbers of the kind {shown(kind)}, which is not read; {WANTED}.")
     numbers = (offset, *size, *stride)
     if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 or n >= 2**40 for n in numbers):
         raise CheckpointError(f"A tensor in the file has an impossible shape; {WANTED}.")

@@ -324,4 +324,8 @@ def _warnings(chosen: Choice, network: Network, rival: dict[str, Any] | None, fl
 def _several(kind: str, names: Sequence[str], used: str) -> list[str]:
     """What to say of a file with several sets of weights, or of a graph with several outputs."""
     what = "The graph has {} outputs" if kind == "onnx" else "The file holds {} state_dicts"
-    return [f"{what.format(len(names))} ({', '.join(names)}); {used} is used."] if len(names) > 1 else []
+    return (
+        [f"{what.format(len(names))} ({', '.join(names)}); {used} is used, and the others can be chosen."]
+        if len(names) > 1
+        else []
+    )

@@ -6,6 +6,7 @@ import argparse
 import gzip
 import io
 import json
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,24 @@ from torch.nn.utils import parametrizations, prune
 from robustness_core.checkpoints import containers
 from robustness_core.checkpoints.containers import CheckpointError, natural, read, shown
 
+
+def stored(value: Any) -> bytes:
+    target = io.BytesIO()
+    torch.save(value, target)
+    return target.getvalue()
+
+
+def archive(name: str) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as made:
+        made.writestr(name, b"x")
+    return target.getvalue()
+
+
 PLACEHOLDERS = {
+    "a zip archive with runs/model.pth in it; unpack it": archive("runs/model.pth"),
+    "its numbers are NumPy arrays": stored({"fc.weight": np.zeros((10, 784), np.float32)}),
+    "numbers of the kind float8_e4m3fn, which is not read": stored({"a": torch.zeros(2, 2).to(torch.float8_e4m3fn)}),
     "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n",
     "a web page, so the download failed": b"\n<!DOCTYPE html><html><head><title>Quota exceeded</title></html>",
     "a web page, so the": b"<html><body>Sign in</body></html>",

@@ -428,6 +428,13 @@ def test_what_is_refused_is_named(sentence: str) -> None:
     assert len(str(refusal.value)) < 200
 
 
+def test_an_attribute_that_no_activation_has_is_named() -> None:
+    made = linear(helper.make_node("Gelu", ["x"], ["g"], approximate="tanj"), source="g")
+    made.opset_import[0].version = 20
+    with pytest.raises(CheckpointError, match=r"Gelu \(giving g\) cannot be computed"):
+        importer.convert(made.SerializeToString())
+
+
 def test_one_of_several_outputs_is_chosen(tmp_path: Path) -> None:
     """Nodes that it does not need, here a class, matter to nothing."""
     made = linear(helper.make_node("ArgMax", ["x"], ["top"]))
@@ -442,7 +449,10 @@ def test_one_of_several_outputs_is_chosen(tmp_path: Path) -> None:
     assert torch.equal(first, -negative)
     report, _ = inspect(path, Hints(dataset="mnist-5k", stage="negative", **given))
     assert (report["stage"], report["stages"]) == ("negative", ["y", "negative", "top"])
-    assert "The graph has 3 outputs (y, negative, top); negative is used." in report["warnings"]
+    assert (
+        "The graph has 3 outputs (y, negative, top); negative is used, and the others can be chosen."
+        in report["warnings"]
+    )
     with pytest.raises(CheckpointError, match=r"ends in a class and not in scores \(ArgMax\)"):
         load(path, stage="top", **given)
     with pytest.raises(CheckpointError, match="has no output other; it has y, negative, top"):

@@ -60,6 +60,7 @@ def _elementwise(c: Builder, node: Node, inputs: Inputs) -> Value:
         key: node.text(key, usual) if isinstance(usual, str) else node.number(key, usual)
         for key, usual in WORDS[node.word].settings.items()
     }
+    WORDS[node.word].module(settings)(torch.zeros(1, 1))  # raises what torch says of settings that are none
     return c.emit(node.word, [as_features(inputs[0])], settings)
 
 
