@@ -38,6 +38,7 @@ class ImageSet:
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "title", " ".join(self.title.split())[:100])
         pixels, classes = self.pixels, len(self.class_names)
         if pixels.ndim != 4 or pixels.dtype != np.uint8 or pixels.shape[3] not in (1, 3):
             raise DatasetError("The images must be pictures with one channel or three.")
