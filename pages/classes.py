@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from robustness_core import datasets
 from robustness_core.found import Floats
 from robustness_core.optimal_loss import error_curve, loss_with_sets
 from robustness_core.spec import AuditSpec
-from store import attacks
+from store import attacks, audits
 from store.database import Database
 from store.records import NetworkRecord
 
@@ -99,10 +99,10 @@ def main() -> None:
         if asked is None:
             return
         running = progress.active(db, {asked.network.name})
-        progress.follow(db, running, [asked.spec], lambda _, own: _draw(db, asked, idle=not own))
+        progress.follow(db, running, [asked.spec], lambda _, own: _draw(db, asked, available, idle=not own))
 
 
-def _draw(db: Database, asked: question.Question, *, idle: bool) -> None:
+def _draw(db: Database, asked: question.Question, available: list[NetworkRecord], *, idle: bool) -> None:
     answer = known.answer(db, asked.spec, asked.network)
     st.caption("All classes at once: the network is asked which of them an image shows, as it is in use.")
     if idle and answer.lacking:
@@ -131,6 +131,11 @@ def _draw(db: Database, asked: question.Question, *, idle: bool) -> None:
             screen.show(figure, f"classes_{key}", f"strata-classes-{key}", f"{heading} of {view.spec.network}")
         for words_ in _words(view, key):
             captions.show(words_)
+    beside = _side_by_side(db, view, available)
+    if len(beside) > 1 and view.exact_at_logits:
+        st.subheader("Networks side by side", anchor=False)
+        st.dataframe(beside, hide_index=True, width="stretch")
+        st.caption(f"The same question at ε = {view.at:g}: what the images, the features and the head take.")
     st.subheader(HEADINGS[3], anchor=False)
     table = _table(view)
     st.dataframe(table, hide_index=True, width="stretch")
@@ -287,28 +292,72 @@ def _up_to(view: View) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Costs:
+    """Shares of the images that are lost at a budget: to any classifier at all, to any on the last layer, and to the
+    network under PGD. Each is a lower bound: pairs and sets that were not searched could add, and so could an attack.
+    """
+
+    images: float
+    features: float
+    network: float
+
+
+def costs(answer: known.Answer, attacked: Floats, at: float) -> Costs | None:
+    """None before the last layer and the attack are known."""
+    group = [one for one in next(reversed(answer.groups.values())) if one.known]
+    if not group or np.isnan(attacked).any():
+        return None
+    budget, images = np.array([at]), data.input_distances(data.key(answer.spec))
+    features = np.mean([_error_of(one, budget)[0] for one in group])
+    return Costs(float(_error(images, answer.spec, budget)[0]), float(features), float((attacked <= at).mean()))
+
+
 def decomposition(view: View) -> str:
     """What the images, the features and the head cost at the chosen budget, in a sentence or two."""
-    optimal = {name: float(curves.value_at(view.spec.epsilon.values(), y[None], view.at)[0])
-               for name, y in view.panels.items()}  # fmt: skip
-    last = next(reversed(view.answer.groups))[0]
-    if view.network_errors is None or last not in optimal:
+    cost, last = costs(view.answer, view.attacked, view.at), next(reversed(view.answer.groups))[0]
+    if cost is None:
         return "PGD was not tried on these images yet: Start does, and the errors then come apart."
-    network = float((view.attacked <= view.at).mean())
-    images, features = optimal["images"], optimal[last]
     said = (
-        f"At ε = {view.at:g} PGD fools the network on {network:.1%} of these {len(view.attacked)} images. The images "
-        f"themselves cost {images:.1%}"
+        f"At ε = {view.at:g} PGD fools the network on {cost.network:.1%} of these {len(view.attacked)} images. The "
+        f"images alone cost any classifier {cost.images:.1%}"
     )
     if not view.exact_at_logits:
         return (
-            f"{said}. At {last} some random readout of m mixtures costs {features:.1%} and more: the network reads all "
-            "features there, so the two do not add up. With m = the number of logits they would."
+            f"{said}; {last}, seen through m random mixtures, {cost.features:.1%}. The network reads all of its "
+            "features, so the two are of different things; with m = the number of logits they are not."
         )
     return (
-        f"{said}, its features up to {last} {max(0.0, features - images):.1%} and more, its last step from there at "
-        f"most {max(0.0, network - features):.1%}: any classifier on {last} errs on {features:.1%} at least."
+        f"{said}, and {last} cost any classifier on them {cost.features:.1%}: what images, features and head take is "
+        f"{cost.images:.1%}, {cost.features - cost.images:.1%} and {cost.network - cost.features:.1%}. Each of the "
+        "three errors is a lower bound, so the differences are estimates."
     )
+
+
+def _side_by_side(db: Database, view: View, available: list[NetworkRecord]) -> pd.DataFrame:
+    """The same of every network that has answered this question: what images, features and head cost."""
+    by_name = {network.name: network for network in available}
+    asked: dict[str, AuditSpec] = {}
+    for audit in audits.recent(db, 200, "done", kind="audit"):
+        spec = audit.spec
+        if isinstance(spec, AuditSpec) and spec.network in by_name and _alike(spec, view.spec):
+            asked.setdefault(spec.network, spec)
+    rows = []
+    for name, spec in sorted(asked.items()):
+        last = list(by_name[name].features)[-1]
+        if last not in spec.search.layers:
+            continue
+        answer = known.answer(db, spec.replace(layers=(last,)), by_name[name])
+        cost = costs(answer, _attacked(db, spec, by_name[name]), view.at)
+        if cost is not None:
+            parts = (cost.images, cost.features - cost.images, cost.network - cost.features, cost.network)
+            rows.append([name, *(f"{part:.1%}" for part in parts)])
+    return pd.DataFrame(rows, columns=["network", "images", "features", "head", "fooled by PGD"])
+
+
+def _alike(one: AuditSpec, other: AuditSpec) -> bool:
+    """Whether two audits ask the same of their networks, but for the layers."""
+    return one.sample == other.sample and replace(one.search, layers=("any",)) == replace(other.search, layers=("any",))
 
 
 def _table(view: View) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pytest
 
 from charts import classes as figures
 from pages.parts import words
-from robustness_core.optimal_loss import loss_curve
+from robustness_core.optimal_loss import error_curve, loss_curve
 from robustness_core.spec import AuditSpec
 from store import Database, attacks, audits, images, networks
 from testing import fakes, world
@@ -43,7 +43,7 @@ def test_a_finished_question_is_drawn_and_said(db: Database, finished: AuditSpec
     assert "no screen knows" not in said
     assert "classes 1, 3, 7" in said
     assert "sets of up to 3 images" in said
-    assert "the network on" in said  # what PGD does
+    assert "PGD fools the network on" in said
     assert "Open" not in said
     assert list(screen.dataframe[0].value["class"]) == ["1", "3", "7"]
     assert "fooled by PGD" in screen.dataframe[0].value
@@ -117,6 +117,25 @@ def test_numbers_of_two_classes(db: Database, finished: AuditSpec) -> None:
     assert none is None
     assert losses[0, 1] == pytest.approx(loss_curve(matrix[:4, 4:8], [12.0])[0])
     assert np.isnan(np.diag(values)).all()
+
+
+def test_what_images_features_and_head_cost(db: Database, finished: AuditSpec) -> None:
+    from pages import classes as page
+    from pages.parts import data, known
+
+    network = networks.by_name(db, "tiny")
+    assert network is not None
+    answer = known.answer(db, finished, network)
+    attacked = attacks.find(db, network.id, known.image_ids(db, finished)[0])
+    distance = answer.groups["logits", 5][0].graph
+    at = float(np.nanmedian(distance))
+    cost = page.costs(answer, attacked, at)
+    assert cost is not None
+    images = finished.sample.graph(data.input_distances(data.key(finished)))
+    assert cost.images == pytest.approx(error_curve(images, [at])[0])
+    assert cost.features >= error_curve(distance, [at])[0] - 1e-12
+    assert cost.network == np.mean(attacked <= at)
+    assert page.costs(answer, np.full_like(attacked, np.nan), at) is None
 
 
 def test_audits_of_all_classes_are_listed_and_linked(db: Database, finished: AuditSpec, open_screen) -> None:
