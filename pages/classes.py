@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -231,6 +232,14 @@ def numbers_of(group: list[Projection], mean: bool, at: float) -> tuple[Floats, 
     return values, spread if mean else None, np.nan_to_num(counts)
 
 
+def _clicked_cell() -> None:
+    points = st.session_state["figure_classes_map"].selection.points
+    if points:
+        said: Any = points[0]["customdata"]  # a list, or a mapping of its places
+        row, column, *_ = said.values() if isinstance(said, Mapping) else said
+        st.session_state["classes_chosen"] = (int(row), int(column))
+
+
 def _chosen(view: View) -> tuple[int, int] | None:
     kept = st.session_state.get("classes_chosen")
     return kept if kept is not None and max(kept) < len(view.spec.sample.classes) else None
@@ -238,13 +247,8 @@ def _chosen(view: View) -> tuple[int, int] | None:
 
 def _click(view: View, figure: go.Figure) -> None:
     """The heat map; a click on a cell offers the two-class views of its pair."""
-    event: Any = screen.show(
-        figure, "classes_map", "strata-classes-map", "A number of each two classes", on_select="rerun"
-    )
-    points = event.selection.points if event is not None else []
-    if points:
-        row, column = (int(value) for value in points[0]["customdata"][:2])
-        st.session_state["classes_chosen"] = (row, column)
+    about = "A number of each two classes"
+    screen.show(figure, "classes_map", "strata-classes-map", about, on_select=_clicked_cell, selection_mode="points")
     if (chosen := _chosen(view)) is not None:
         a, b = (view.spec.sample.classes[place] for place in sorted(chosen))
         two = view.spec.replace(classes=(a, b), sets=2)
