@@ -114,7 +114,9 @@ class Result:
         document["layers"] = [one for one in document["layers"] if one["m"] == chosen]
         ((title, figure), *_) = panels_of(document)
         caption = html.escape(f"{title}{'' if not self.found.missing else f' ({self._known})'}")
-        return figure.update_layout(title={"text": caption, "font": {"size": 14}}, margin={"t": 48})
+        return figure.update_layout(
+            title={"text": caption, "font": {"size": 14}, "y": 0.98, "yanchor": "top"}, margin={"t": 84}
+        )
 
     def compare(self, *others: Result) -> Any:
         """The curves of several audits side by side, on the same axes: the figure of the screen Compare."""

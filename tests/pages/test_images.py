@@ -92,7 +92,7 @@ def test_a_bad_file_is_one_sentence_and_leaves_nothing(db, open_screen, content:
     assert set(REGISTRY) == before
 
 
-@pytest.mark.parametrize("name", ["home", "explore", "compare", "audits"])
+@pytest.mark.parametrize("name", ["home", "explore", "compare", "classes", "audits"])
 def test_screens_show_an_audit_of_own_images_also_once_they_are_removed(db, open_screen, name: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), dtype=np.uint8)
     own = image_sets.put(db, ImageSet("Signs", pixels, np.arange(8) % 2, ("stop & go", "yield")))
