@@ -73,9 +73,12 @@ def _part(owner: str, group: dict[str, Tensor]) -> Part:
     weight = group.get("weight")
     if set(group) == {"bias"}:
         raise CheckpointError(f"The layer {shown(owner)} has a bias but no weight; save the whole state_dict again.")
+    other = next((key for key in group if key not in known), "bias")
+    if other.startswith("lora_") or owner.rpartition(".")[2].startswith("lora_"):
+        raise CheckpointError("The file holds an adapter (LoRA) of a network, not the network; merge it and save that.")
     if not set(group) <= known or (weight is None and "running_mean" not in group):
         raise CheckpointError(
-            f"The tensor {shown(owner)}.{shown(next(iter(set(group) - known), 'bias'))} belongs to no layer that is "
+            f"The tensor {shown(f'{owner}.{other}'.removeprefix('.'))} belongs to no layer that is "
             f"known (convolution, full connection, batch norm); export the network as ONNX instead."
         )
     if weight is not None and weight.dim() == 4:

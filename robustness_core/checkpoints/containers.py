@@ -142,6 +142,8 @@ def _guess(data: bytes) -> str:
             return what
     if data[257:262] == b"ustar":
         return "a tar archive, which may hold one"
+    if data[4:8] == b"ORTM":
+        return "a model of ONNX Runtime (.ort), which it made of an ONNX file: upload that"
     if data[4:8] == b"TFL3":
         return "a TensorFlow Lite model, which tf2onnx converts to ONNX (python -m tf2onnx.convert --tflite FILE)"
     if re.match(rb"(?:[(\]}cI]|cos\n|cposix\n|cbuiltins\n)", data) and data.rstrip(b"\n").endswith(b"."):

@@ -112,7 +112,7 @@ class Trial:
                 logits, labels = network(data.pixels[part]), data.labels[part]
                 sound = logits.isfinite().all(1)
                 self.correct += int(((logits.argmax(1) == labels) & sound).sum())
-                self.surprise += float(F.cross_entropy(logits, labels, reduction="sum"))
+                self.surprise += float(F.cross_entropy(_scores(logits), labels, reduction="sum"))
                 self.broken += int((~sound).sum())
                 if int(sound.sum()) > 1:
                     self.spread = max(self.spread, float(logits[sound].std(0).max()))
@@ -120,6 +120,12 @@ class Trial:
                 if self.images == _FIRST:
                     self.history[self.images] = self.accuracy
         self.history[self.images] = self.accuracy
+
+
+def _scores(answers: Tensor) -> Tensor:
+    """Answers (N, K) as logits: the logarithms of those that are shares of 1, as a softmax at the end gives."""
+    shares = bool((answers >= 0).all()) and bool((answers.sum(1) - 1).abs().max() < 1e-3)
+    return answers.clamp_min(1e-30).log() if shares else answers
 
 
 @dataclass(frozen=True, eq=False)

@@ -203,6 +203,8 @@ def test_an_architecture_that_does_not_fit_is_refused_with_the_layer(text: str, 
         ),
         ({"a.weight": torch.zeros(10, 784, 3)}, "none of those that are known"),
         ({"a.in_proj_weight": torch.zeros(10, 784)}, "belongs to no layer"),
+        ({"cls_token": torch.zeros(1, 1, 8), "a.weight": torch.zeros(10, 784)}, "The tensor cls_token belongs"),
+        ({"a.lora_A.weight": torch.zeros(4, 784), "a.lora_B.weight": torch.zeros(10, 4)}, "an adapter .LoRA. of a"),
     ],
 )
 def test_weights_of_no_chain_are_refused_with_the_reason(tensors: dict[str, Tensor], says: str) -> None:

@@ -47,6 +47,7 @@ PLACEHOLDERS = {
     "a web page, so the": b"<html><body>Sign in</body></html>",
     "the data beside an ONNX file": torch.linspace(-1, 1, 500).numpy().tobytes(),
     "tf2onnx.convert --keras FILE": b"\x89HDF\r\n\x1a\n" + bytes(100),
+    "a model of ONNX Runtime": b"\x20\0\0\0ORTM" + bytes(100),
     "tf2onnx.convert --tflite FILE": b"\x1c\0\0\0TFL3" + bytes(100),
     "the description of a Keras model": b'{"class_name": "Sequential", "config": {}}',
     "Three bytes of a text mark": b"\xef\xbb\xbf\x08\x08\x12\x04onnx",

@@ -310,6 +310,13 @@ def test_transposed_images_and_another_order_of_the_classes_are_seen(
     assert any(warning.startswith(said) for warning in report["warnings"]), report["warnings"]
 
 
+def test_a_softmax_at_the_end_changes_no_loss() -> None:
+    logits = torch.randn(50, 10, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(50) % 10
+    losses = [float(F.cross_entropy(identify._scores(one), labels)) for one in (logits, logits.softmax(1))]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 def test_a_network_of_inverted_images_is_told_so(tmp_path: Path) -> None:
     """w (1 - x) + b of a linear network that answers well on x, whose normalisation is put into w and b first."""
     learnt_state = learnt(nn.Sequential(nn.Flatten(), nn.Linear(784, 10))).state_dict()

@@ -455,6 +455,11 @@ def test_one_of_several_outputs_is_chosen(tmp_path: Path) -> None:
     )
     with pytest.raises(CheckpointError, match=r"ends in a class and not in scores \(ArgMax\)"):
         load(path, stage="top", **given)
+    made.graph.output.insert(0, made.graph.output[2])  # a class before the scores
+    del made.graph.output[3]
+    path.write_bytes(made.SerializeToString())
+    with torch.no_grad():
+        assert torch.equal(load(path, **given)(images), first)
     with pytest.raises(CheckpointError, match="has no output other; it has y, negative, top"):
         load(path, stage="other", **given)
 

@@ -15,6 +15,7 @@ from robustness_core.operations import ONNX
 _MOST_NODES = 2_000  # torch's export of ResNet-110 has some 400
 _OLDEST, _NEWEST = 7, 30  # opsets
 _IR = 8  # version of the format in which nodes are checked: it matters to none of the operations
+CLASSES = ("ArgMax", "ArgMin", "TopK", "Hardmax")  # what gives classes in place of scores
 STANDARD = ("", "ai.onnx")  # domains
 
 
@@ -35,7 +36,7 @@ def check_model(model: Any) -> None:
         if met := next((node for node in graph.node if re.search(kinds, f"{node.domain}.{node.op_type}")), None):
             raise CheckpointError(f"The ONNX graph is {what} (it uses {shown(met.op_type)}).")
     end = next((node for node in graph.node if graph.output[0].name in node.output), None)
-    if end is not None and end.op_type in ("ArgMax", "ArgMin", "TopK", "Hardmax"):
+    if end is not None and end.op_type in CLASSES:
         raise CheckpointError(
             f"The ONNX graph ends in a class and not in scores ({end.op_type}); export it without that last step."
         )

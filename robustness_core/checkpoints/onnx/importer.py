@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustness_core.checkpoints.chain import FLAT, IMAGES
 from robustness_core.checkpoints.containers import shown
-from robustness_core.checkpoints.onnx.checks import UINT8, check_model, dims, graph_input, opset
+from robustness_core.checkpoints.onnx.checks import CLASSES, UINT8, check_model, dims, graph_input, opset
 from robustness_core.checkpoints.onnx.constants import FOLDED, fold
 from robustness_core.checkpoints.onnx.operations import OPERATIONS
 from robustness_core.checkpoints.onnx.prepare import prepare
@@ -72,8 +72,7 @@ def convert(data: bytes, output: str | None = None) -> list[Imported]:
     CheckpointError with one sentence.
     """
     model = _parse(data)
-    outputs = tuple(value.name for value in model.graph.output)
-    _take_output(model, output)
+    outputs = _take_output(model, output)
     check_model(model)
     prepare(model)
     layouts = _layouts(model)
@@ -84,15 +83,22 @@ def convert(data: bytes, output: str | None = None) -> list[Imported]:
     return [replace(imported, outputs=outputs) for imported in found]
 
 
-def _take_output(model: Any, name: str | None) -> None:
-    """Leave of several outputs the one of that name, the first without, and the nodes that it needs."""
+def _take_output(model: Any, name: str | None) -> tuple[str, ...]:
+    """Leave of several outputs the one of that name, the first of scores without, and the nodes that it needs.
+
+    Gives the names of all, those of scores first.
+    """
     graph = model.graph
-    if name is None and len(graph.output) < 2:
-        return
-    chosen = next((value for value in graph.output if name in (None, value.name, shown(value.name))), None)
+    classes = {made for node in graph.node if node.op_type in CLASSES for made in node.output}
+    outputs = sorted(graph.output, key=lambda value: value.name in classes)
+    names = tuple(value.name for value in outputs)
+    if name is None and len(outputs) < 2:
+        return names
+    chosen = next((value for value in outputs if name in (None, value.name, shown(value.name))), None)
     if chosen is None:
-        names = ", ".join(shown(value.name) for value in graph.output)
-        raise CheckpointError(f"The ONNX graph has no output {shown(str(name))}; it has {names}.")
+        raise CheckpointError(
+            f"The ONNX graph has no output {shown(str(name))}; it has {', '.join(map(shown, names))}."
+        )
     kept = type(chosen)()
     kept.CopyFrom(chosen)
     del graph.output[:]
@@ -107,6 +113,7 @@ def _take_output(model: Any, name: str | None) -> None:
     for place in reversed(range(len(graph.node))):
         if place not in needed:
             del graph.node[place]
+    return names
 
 
 def _parse(data: bytes) -> Any:
