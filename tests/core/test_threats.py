@@ -241,6 +241,14 @@ def test_more_effort_finds_closer_collisions_of_a_trained_network(box: bool) -> 
     assert thorough.distance.mean() < fast.distance.mean()
 
 
+@pytest.mark.parametrize("box", [False, True])
+def test_many_rows_are_searched_and_not_left_at_the_midpoint(box: bool) -> None:
+    f, (left, right) = convolutional("conv1", m=40), pairs(4)
+    found = find_collisions(f, left, right, threat=Threat("linf", box), preset="fast")
+    half = (left - right).flatten(1).abs().amax(dim=1) / 2
+    assert (found.distance / half).mean() < 0.85
+
+
 def test_more_freedom_is_nearer() -> None:
     f, images = convolutional("fc1"), pairs(12)
     mean = {threat: float(find_collisions(f, *images, threat=threat).distance.mean()) for threat in THREATS}
