@@ -42,6 +42,7 @@ _FINAL = 4e10  # and the last measurement
 _BATCH = 250
 _AT_ONCE = 1e10  # multiplications in one batch
 _MOST_COMPARED = 5000  # images that the last few trials are compared on, if they are cheap
+_SMALL = 2e6  # multiplications of networks up to which the likeliest is tried in all styles and normalisations
 _LARGE = 5e7  # multiplications of networks beyond which ReLU is taken for granted
 _TIE = 8e10  # multiplications that telling tied normalisations apart may cost: some seconds
 _ALIKE = 0.5  # over the root of the number of images: accuracies nearer than this are those of a tie
@@ -379,7 +380,8 @@ def _restyled(
     firsts: dict[str, Trial] = {}
     for trial in ranked:
         firsts.setdefault(trial.candidate.architecture, trial)
-    likeliest = sorted(firsts.values(), key=lambda trial: trial.candidate.cost)[:1]  # whatever it answers with ReLU
+    plain = min(ranked, key=lambda trial: trial.candidate.cost).candidate  # whatever it answers with ReLU
+    likeliest = [trial for trial in ranked if trial.candidate is plain and best.cost <= _SMALL]
     ways: dict[str, Callable[[str], str]] = {"": lambda text: text}
     for word in USUAL:
         ways[word] = lambda text, word=word: re.sub(r"\brelu\b", word, text)  # type: ignore[misc]
