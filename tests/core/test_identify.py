@@ -381,10 +381,16 @@ def test_norms_without_statistics_are_named_and_group_norms_built_where_told(tmp
     network = nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1), nn.GroupNorm(4, 8), nn.ReLU(), nn.Flatten(), nn.Linear(1568, 10))
     path = tmp_path / "upload.pt"
     path.write_bytes(hostile.zipped(network.state_dict()))
-    with pytest.raises(CheckpointError, match=r"gn and its number of groups, or export"):
+    with pytest.raises(CheckpointError, match=r"gn and its number of groups \(1 for a layer norm\)"):
         inspect(path)
     _, found = inspect(path, Hints(architecture="conv 8 4x4/2 p1, gn 4, relu, flatten, fc 10", mean=[0.0], std=[1.0]))
     images = torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(found(images), network(images))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.LayerNorm(16), nn.ReLU(), nn.Linear(16, 10))
+    nn.init.uniform_(network[2].weight)
+    path.write_bytes(hostile.zipped(network.state_dict()))
+    _, found = inspect(path, Hints(architecture="flatten, fc 16, gn 1, relu, fc 10", mean=[0.0], std=[1.0]))
     with torch.no_grad():
         torch.testing.assert_close(found(images), network(images))
 
