@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from robustness_core.spec import Threat
 # A correction may leave the largest pixel change so many times as large as it was; the first that will do is taken.
 CAPS = (1.002, 1.007, 1.02, 1.05)
 LONG = 4.0  # times the shortest step a capped one may be: in longer ones the linearisation cannot be trusted
+# Of the mismatch of the originals, whitened: a pair that ends with more of it has not settled, and is searched once
+# more with steps half as long.
+OPEN = 0.2
 CAPPED = 12  # steps of Newton's method for a capped correction, which may not exist
 
 
@@ -84,16 +87,26 @@ def search(
 
 
 def proximal(
-    constraint: Constraint, originals: Tensor, settings: Settings, starts: Starts, *, box: bool = False
+    constraint: Constraint,
+    originals: Tensor,
+    settings: Settings,
+    starts: Starts,
+    rows: Tensor | None = None,
+    *,
+    box: bool = False,
+    calm: bool = False,
 ) -> Tensor:
     """Nearly colliding images of each pair, (B, 2, n), near `originals`, (B, 2, n) in [0, 1], and with `box` in there.
 
     Minimises 2n ‖δ‖∞², δ the perturbations of both images, subject to g = 0, as METHOD.md section 6 says: the
     constraint is whitened by the Jacobian at the centre of each start, as in the balanced search; the augmented
     Lagrangian multipliers W g + penalty / 2 ‖W g‖² is descended by gradient steps, the norm by its prox, which also
-    keeps the box. The multipliers move at every step. Cost: (1 + m) / 2 + 2 steps passes.
+    keeps the box. The multipliers move at every step. Pairs that have not settled in the end are searched once more,
+    with shorter steps, unless `calm`. `rows` (B,): the places of these pairs in the count of passes. Cost: (1 + m) / 2
+    + 2 steps passes, twice that for pairs that did not settle.
     """
-    rows = torch.arange(len(originals), device=originals.device)
+    if rows is None:
+        rows = torch.arange(len(originals), device=originals.device)
     x = originals.flatten(1)
     bounds = room(x, True) if box else (None, None)
     low, high = room(x, box)
@@ -125,7 +138,14 @@ def proximal(
         v = z - x + momentum * (z - before) - eta * gradient.flatten(1)
         before, z = z, x + prox_of_max(v, eta * weight, *bounds)
         multipliers = multipliers + penalty * _apply(W, g)
-    return keep_finite(z.view_as(originals), start.view_as(originals))
+    z = keep_finite(z.view_as(originals), start.view_as(originals))
+    open_ = rows_where(~(_apply(W, g).norm(dim=1) <= OPEN * r.norm(dim=1)))
+    if calm or len(open_) == 0:
+        return z
+    calmer = replace(settings, step=settings.step / 2)
+    begin = Starts(starts.centres[open_], starts.pulls[open_])
+    z[open_] = proximal(constraint, originals[open_], calmer, begin, rows[open_], box=box, calm=True)
+    return z
 
 
 def capped_step(z: Tensor, originals: Tensor, g: Tensor, J: Tensor, *, box: bool) -> Tensor:
