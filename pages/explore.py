@@ -452,8 +452,8 @@ def _caption(view: View, shown: Shown, one: reading.Reading) -> Caption:
         sentences.append(f"Dotted: the images themselves{mixtures}; exact." if drawn_images else reading.NO_INPUT)
     if one.m is None and spec.search.threat.norm != "l2":
         sentences.append(
-            "Layers of more than 1,024 features are searched here for what is small in ℓ2: their ℓ∞ distances are upper "
-            "bounds that can be far too large."
+            "Layers of more than 1,024 features are searched here for what is small in ℓ2: their ℓ∞ distances are "
+            "upper bounds that can be far too large."
         )
     if shown.attacks and _fab(view):
         count = words.fab_images(network, spec)
