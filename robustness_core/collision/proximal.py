@@ -18,7 +18,7 @@ from robustness_core.spec import Threat
 CAPS = (1.002, 1.007, 1.02, 1.05)
 LONG = 4.0  # times the shortest step a capped one may be: in longer ones the linearisation cannot be trusted
 # Of the mismatch of the originals, whitened: a pair that ends with more of it has not settled, and is searched once
-# more with steps half as long.
+# more, with half as many steps half as long.
 OPEN = 0.2
 CAPPED = 12  # steps of Newton's method for a capped correction, which may not exist
 
@@ -102,8 +102,8 @@ def proximal(
     constraint is whitened by the Jacobian at the centre of each start, as in the balanced search; the augmented
     Lagrangian multipliers W g + penalty / 2 ‖W g‖² is descended by gradient steps, the norm by its prox, which also
     keeps the box. The multipliers move at every step. Pairs that have not settled in the end are searched once more,
-    with shorter steps, unless `calm`. `rows` (B,): the places of these pairs in the count of passes. Cost: (1 + m) / 2
-    + 2 steps passes, twice that for pairs that did not settle.
+    with fewer and shorter steps, unless `calm`. `rows` (B,): the places of these pairs in the count of passes. Cost:
+    (1 + m) / 2 + 2 steps passes, half as much again for pairs that did not settle.
     """
     if rows is None:
         rows = torch.arange(len(originals), device=originals.device)
@@ -142,7 +142,7 @@ def proximal(
     open_ = rows_where(~(_apply(W, g).norm(dim=1) <= OPEN * r.norm(dim=1)))
     if calm or len(open_) == 0:
         return z
-    calmer = replace(settings, step=settings.step / 2)
+    calmer = replace(settings, steps=settings.steps // 2, step=settings.step / 2)
     begin = Starts(starts.centres[open_], starts.pulls[open_])
     z[open_] = proximal(constraint, originals[open_], calmer, begin, rows[open_], box=box, calm=True)
     return z
