@@ -92,7 +92,8 @@ def check(path: Path = FILE) -> list[str]:
             found = Found(*(file[f"{name}_{number}"] for name in COLUMNS))
             distance = found.distance  # NaN where a pair is not needed: no comparison with it holds
             data = datasets.load(spec.sample.dataset, spec.sample.split)
-            half = input_distances(*spec.sample.sides([data.pixels[chosen] for chosen in entry["indices"]]))
+            sides = spec.sample.sides([data.pixels[chosen] for chosen in entry["indices"]])
+            half = input_distances(*sides, spec.search.threat.order)
             nested = nesting.nested(
                 series, [found[place] for place in range(len(series))], dict.fromkeys(spec.search.layers, 0)
             )
