@@ -311,8 +311,8 @@ def test_the_budget_unless_given_is_the_papers(
         (["--out", "/proc/net.safetensors"], "strata: '/proc/net.safetensors' cannot be written: "),
         (["--limit", "7000"], "strata: The limit is 7,000 images, but mnist-5k has 4,000 training images."),
         (
-            ["--dataset", "svhn"],
-            "strata: There is no data set 'svhn': give one of mnist-5k, mnist, ",
+            ["--dataset", "emnist"],
+            "strata: There is no data set 'emnist': give one of mnist-5k, mnist, ",
         ),
         (["--dataset", "mnist"], "strata: The data folder STRATA_DATA=/nowhere does not exist."),
     ],
