@@ -27,7 +27,7 @@ READ = {
 SAID = {
     "DLCV_2021_hw2__svhn.pth": r"whole module \(__main__.DANN\), whose tensors \(main.0.weight 28×3×4×4",
     "bn_no_running_stats.pt": "depends on the batch",
-    "groupnorm.pt": "group norm",
+    "groupnorm.pt": "group (or layer )?norm",
     "argmax_output.onnx": "ends in a class and not in scores",
     "bn_training_mode.onnx": "evaluation mode",
     "gdrive_quota.pt": "web page, so the download failed",
