@@ -170,10 +170,13 @@ def _standing(db: Database, answer: known.Answer, network: NetworkRecord) -> Non
 
 def _look(answer: known.Answer, drawn: list[Curve], network: NetworkRecord, attacked: Floats) -> View:
     """The widgets above the figures."""
-    names = [layer for layer, _ in answer.groups]
+    names = [layer for (layer, _), group in answer.groups.items() if any(one.known for one in group)]
     question.forget("layer", names)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        layer = st.select_slider("Layer", names, names[-1], key="layer", bind=question.BOUND)
+        if len(names) > 1:  # a slider wants two places
+            layer = st.select_slider("Layer", names, names[-1], key="layer", bind=question.BOUND)
+        else:
+            layer = names[0]
         at = question.choose_epsilon(answer.spec.epsilon.values())
         number = st.segmented_control(
             "Number of two classes", list(NUMBERS), default=MEAN, required=True, key="number", bind=question.BOUND

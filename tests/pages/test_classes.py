@@ -56,6 +56,17 @@ def test_what_is_not_known_is_said(db: Database, open_screen) -> None:
     assert "Nothing is known of this question yet" in said
 
 
+def test_a_layer_of_which_nothing_is_known_is_not_offered(db: Database, open_screen) -> None:
+    """What two classes know of one layer is drawn; the other layers wait."""
+    world.network(db)
+    audits.submit(db, world.audit(samples=4, layers=("conv1",)))
+    fakes.worker(db, Inline()).run(wanted=lambda: False)
+    screen = open_screen("classes", **ADDRESS)
+    assert not screen.exception
+    assert "16 pairs are known" in text_of(screen)
+    assert "At conv1, class by class" in text_of(screen)
+
+
 def test_two_classes_are_sent_to_explore(db: Database, open_screen) -> None:
     world.network(db)
     said = text_of(open_screen("classes", **{**ADDRESS, "classes": ["3", "7"]}))
