@@ -123,10 +123,6 @@ class SearchSpec:
             is_int(self.sets) and self.sets >= 2,
             f"Sets are of 2 or more images, a whole number; {self.sets} is none.",
         )
-        require(
-            self.sets == 2 or self.threat == PAPERS,
-            f"Sets of three and more images are searched under l2 without the pixel range, not under {self.threat}.",
-        )
         require(self.pairs in PAIRS, f"The pairs {self.pairs!r} are not one of {', '.join(PAIRS)}.")
         check_method(self.method, self.preset, self.threat)
 
