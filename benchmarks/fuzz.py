@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from onnx.reference import ReferenceEvaluator
 
 from robustness_core.checkpoints import CheckpointError, containers
 from robustness_core.checkpoints.candidates import candidates
@@ -133,6 +134,13 @@ def mutations(kind: str, count: int, seed: int, path: Path) -> Counter[str]:
     return found
 
 
+def alike(got: torch.Tensor, answers: list[np.ndarray]) -> bool:
+    """Whether the outputs on all images agree to 1e-3 of the largest of each."""
+    wanted = torch.from_numpy(np.concatenate(answers).astype(np.float32))
+    near = (got - wanted).abs() <= 1e-3 * wanted.abs().amax(1, keepdim=True).clamp_min(1e-6)
+    return bool((near | ((got == wanted) | (got.isnan() & wanted.isnan()))).all())
+
+
 def compared(count: int, seed: int) -> Counter[str]:
     import onnxruntime
 
@@ -156,10 +164,16 @@ def compared(count: int, seed: int) -> Counter[str]:
             found["accepted, not run by onnxruntime"] += 1
             continue
         with torch.no_grad():
-            got, wanted = imported.body()(images), torch.from_numpy(np.concatenate(answers).astype(np.float32))
-        near = (got - wanted).abs() <= 1e-3 * wanted.abs().amax(1, keepdim=True).clamp_min(1e-6)
-        right = bool((near | ((got == wanted) | (got.isnan() & wanted.isnan()))).all())
-        found["accepted, alike" if right else "accepted, different"] += 1
+            got = imported.body()(images)
+        if alike(got, answers):
+            found["accepted, alike"] += 1
+            continue
+        # onnxruntime loses digits where a norm nearly cancels (seed 101, place 2616): the other evaluator decides.
+        reference = ReferenceEvaluator(made)
+        runs: list[Any] = [reference.run(None, {"x": image[None].numpy()}) for image in images]
+        answers = [np.asarray(run[0]).reshape(1, -1) for run in runs]
+        right = alike(got, answers)
+        found["accepted, as onnx's reference and not as onnxruntime" if right else "accepted, different"] += 1
         if not right:
             print(f"different: seed {seed} {place}, {[node.op_type for node in made.graph.node]}")
     return found
