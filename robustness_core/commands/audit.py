@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,9 +150,11 @@ def _table(result: AuditResult) -> str:
         line += f"{r.found.collided[known].mean():>10.1%}{gap:>8}"
         lines.append(line + "".join(f"{r.loss[i]:>10.4f}" for i in places))
     lines.append(f"{'input space':<74}" + "".join(f"{result.input_loss[i]:>10.4f}" for i in places))
+    sets = result.spec.search.sets
+    most = f"log {sets} = {math.log(sets):.4f} with sets of up to {sets} images" if sets > 2 else "log 2 = 0.6931"
     lines.append(
         f"Distances, in {result.spec.search.threat.words}, are upper bounds found by search; "
-        "losses are lower bounds, in nats (at most log 2 = 0.6931, as far as pairs tell)."
+        f"losses are lower bounds, in nats (at most {most})."
     )
     if any(not one.found.collided[one.found.known].all() for one in result.series):
         lines.append("Pairs that did not collide stand at their midpoints: nothing was found, no robustness is shown.")

@@ -40,6 +40,10 @@ class AuditSpec:
             self.search.sets == 2 or self.search.threat == PAPERS,
             "Sets of three and more images are searched in ℓ2 without the box alone; ask for pairs, or for l2.",
         )
+        require(
+            self.search.sets == 2 or self.search.method == "balanced",
+            f"Sets of three and more images are searched by balanced alone; {self.search.method} knows pairs.",
+        )
 
     @classmethod
     def of(cls, network: str, **named: Any) -> Self:

@@ -309,6 +309,8 @@ def test_sets_of_three_and_more_are_asked_in_the_papers_threat_model_alone() -> 
     assert audit(sets=3, box=True).search.sets == 2  # of two classes a set is a pair
     with pytest.raises(SpecError, match="in ℓ2 without the box alone"):
         audit(classes=(1, 3, 7), sets=3, box=True)
+    with pytest.raises(SpecError, match="by balanced alone"):
+        audit(classes=(1, 3, 7), sets=3, method="algorithm1")
 
 
 def test_the_usual_range_of_budgets_is_that_of_the_norm() -> None:
