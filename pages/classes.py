@@ -170,7 +170,8 @@ def _standing(db: Database, answer: known.Answer, network: NetworkRecord) -> Non
 
 def _look(answer: known.Answer, drawn: list[Curve], network: NetworkRecord, attacked: Floats) -> View:
     """The widgets above the figures."""
-    names = [layer for (layer, _), group in answer.groups.items() if any(one.known for one in group)]
+    names = [layer for layer, _ in answer.groups]
+    begun = [layer for (layer, _), group in answer.groups.items() if any(one.known for one in group)]
     question.forget("layer", names)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         if len(names) > 1:  # a slider wants two places
@@ -181,6 +182,9 @@ def _look(answer: known.Answer, drawn: list[Curve], network: NetworkRecord, atta
         number = st.segmented_control(
             "Number of two classes", list(NUMBERS), default=MEAN, required=True, key="number", bind=question.BOUND
         )
+    if layer not in begun:
+        st.caption(screen.escape(f"Nothing is known of {layer} yet; {begun[-1]} is drawn."))
+        layer = begun[-1]
     return View(network, answer, drawn, str(layer), at, str(number), attacked)
 
 

@@ -56,7 +56,7 @@ def test_what_is_not_known_is_said(db: Database, open_screen) -> None:
     assert "Nothing is known of this question yet" in said
 
 
-def test_a_layer_of_which_nothing_is_known_is_not_offered(db: Database, open_screen) -> None:
+def test_a_layer_of_which_nothing_is_known_is_said(db: Database, open_screen) -> None:
     """What two classes know of one layer is drawn; the other layers wait."""
     world.network(db)
     audits.submit(db, world.audit(samples=4, layers=("conv1",)))
@@ -64,6 +64,7 @@ def test_a_layer_of_which_nothing_is_known_is_not_offered(db: Database, open_scr
     screen = open_screen("classes", **ADDRESS)
     assert not screen.exception
     assert "16 pairs are known" in text_of(screen)
+    assert "Nothing is known of logits yet; conv1 is drawn" in text_of(screen).replace("\\", "")
     assert "At conv1, class by class" in text_of(screen).replace("\\", "")
 
 

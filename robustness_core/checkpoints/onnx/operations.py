@@ -78,7 +78,12 @@ def _window(node: Node, kernel: Sequence[int], shape: Sequence[int]) -> tuple[li
     if same in ("SAME_UPPER", "SAME_LOWER"):
         before, after = [], []
         for size, k, stride, dilation in zip(shape[2:], kernel, strides, dilations, strict=True):
-            total = max((-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
+            total = (-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size
+            if total < 0:  # the standard's sum is negative then, and programs read it in different ways
+                raise CheckpointError(
+                    f"The ONNX operation {node.op} pads by {same} with steps of {stride} that leap over pixels, which "
+                    "programs read differently; export it with pads."
+                )
             first = total // 2 if same == "SAME_UPPER" else total - total // 2
             before.append(first)
             after.append(total - first)
