@@ -485,3 +485,12 @@ def test_real_files_answer_as_onnxruntime_does(path: Path) -> None:
         fed = image.permute(1, 2, 0) if sizes[-1] == 3 else image
         wanted = session.run(None, {place.name: fed.reshape(sizes).numpy()})[0]
         np.testing.assert_allclose(answer.numpy(), wanted[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("pads", ["SAME_UPPER", "SAME_LOWER"])
+def test_pads_that_programs_read_differently_are_refused(pads: str) -> None:
+    """Steps of 3 by a kernel of 1 on 6 pixels: the standard's sum of pads is -2."""
+    pool = helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[1, 1], strides=[3, 3], auto_pad=pads)
+    flat = helper.make_node("Flatten", ["p"], ["y"])
+    with pytest.raises(CheckpointError, match="leap over pixels"):
+        importer.convert(model([pool, flat], input_shape=(1, 1, 6, 6)).SerializeToString())
