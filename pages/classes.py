@@ -132,8 +132,8 @@ def _draw(db: Database, asked: question.Question, available: list[NetworkRecord]
             screen.show(figure, f"classes_{key}", f"strata-classes-{key}", f"{heading} of {view.spec.network}")
         for words_ in _words(view, key):
             captions.show(words_)
-    beside = _side_by_side(db, view, available)
-    if len(beside) > 1 and view.exact_at_logits:
+    beside = _side_by_side(db, view, available) if view.exact_at_logits else pd.DataFrame()
+    if len(beside) > 1:
         st.subheader("Networks side by side", anchor=False)
         st.dataframe(beside, hide_index=True, width="stretch")
         st.caption(f"The same question at ε = {view.at:g}: what the images, the features and the head take.")

@@ -72,6 +72,11 @@ class Found:
             object.__setattr__(self, name, makers)
 
 
+def mirrored(matrix: Floats) -> Floats:
+    """A square matrix that has each pair once, NaN elsewhere, with each pair twice."""
+    return np.fmin(matrix, matrix.T)
+
+
 def _makers(parts: Sequence[Found]) -> dict[str, Any]:
     """What computed any of these."""
     return {name: tuple(sorted({one for part in parts for one in getattr(part, name)})) for name in MAKERS}

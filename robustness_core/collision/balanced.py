@@ -16,12 +16,10 @@ from robustness_core.collision.geometry import (
     rows_where,
     whitening,
 )
-from robustness_core.collision.starts import Several, Starts, closest
+from robustness_core.collision.starts import Several, Starts, closest, fitting
 from robustness_core.collision.threat import shortest_in_box, shortest_step
 from robustness_core.spec import PAPERS, Threat
 
-FEW_PIXELS = 64  # below this, more starts find closer collisions; above, more steps of one start do (measured)
-MANY_ROWS = 32  # above this, Jacobians cost more passes than steps, so that more steps are worth it (measured)
 LOST = 1.1  # of the midpoint's distance: a pair that ends farther away was driven off
 RIDGE = 0.2  # of a second search, and the largest step there (measured on mnist-medium-trades2, m = 20 to 512)
 
@@ -66,9 +64,7 @@ TINY = {
 
 def settings_for(preset: str, pixels: int, rows: int) -> Settings:
     """The settings of a preset for inputs of n = `pixels` numbers and a constraint of m = `rows`."""
-    if pixels < FEW_PIXELS:
-        return TINY[preset]
-    return WIDE[preset] if rows > MANY_ROWS else IMAGES[preset]
+    return fitting(pixels, rows, tiny=TINY, wide=WIDE, images=IMAGES)[preset]
 
 
 def search(

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from robustness_core.collision import matrix_free
 from robustness_core.collision.affine import affine_collision
-from robustness_core.collision.balanced import FEW_PIXELS, MANY_ROWS
 from robustness_core.collision.constraint import Constraint
 from robustness_core.collision.geometry import max_norm, midpoints, rows_where
 from robustness_core.collision.memory import pairs_within
 from robustness_core.collision.precision import Descent, tensor_cores
+from robustness_core.collision.starts import FEW_PIXELS, MANY_ROWS
 from robustness_core.collision.verification import LEAST, Verified, judged, verify
 from robustness_core.errors import StrataError
 from robustness_core.found import COLUMNS, Found

@@ -23,7 +23,7 @@ def hints(extractor: nn.Module, left: Tensor, right: Tensor, threat: Threat = PA
     """Logarithms of three numbers a pair that grow with its distance: (3, L, R).
 
     `extractor`: (B, C, H, W) -> (B, ...) of m <= MOST_ROWS features. `left` (L, C, H, W), `right` (R, C, H, W): all
-    images of both classes, floats in [0, 1].
+    images of both classes, floats in [0, 1]; of more classes both are one tensor, looked at once.
 
     With D = A f(x) - A f(x'), and G, G' the Gram matrices J J^T of the Jacobians at x and x': the linearisation with
     the mean of both, (D^T (G + G')^-1 D / 2)^(1/2), which is the distance where the extractor is affine; the geometric
@@ -34,7 +34,8 @@ def hints(extractor: nn.Module, left: Tensor, right: Tensor, threat: Threat = PA
     once, that of a few searches for the whole matrix. A Jacobian at the midpoint of every pair foretells less at
     convolutions and costs a twelfth of a search a pair (benchmarks/RESULTS.md).
     """
-    (f, G, J), (g, H, K) = (_ends(extractor, images) for images in (left, right))
+    f, G, J = ends = _ends(extractor, left)
+    g, H, K = ends if right is left else _ends(extractor, right)
     values, in_linf = np.empty((3, len(f), len(g))), np.empty((len(f), len(g)))
     inverse = np.linalg.inv(H)
     for row in range(len(f)):

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from robustness_core.collision.balanced import FEW_PIXELS, MANY_ROWS
 from robustness_core.collision.constraint import Constraint
 from robustness_core.collision.geometry import keep_finite, rows_where, whitening
-from robustness_core.collision.starts import Several, Starts, closest
+from robustness_core.collision.starts import Several, Starts, closest, fitting
 from robustness_core.collision.threat import prox_of_max, room, shortest, whitened
 from robustness_core.spec import Threat
 
@@ -57,9 +56,7 @@ TINY = {
 
 def settings_for(preset: str, pixels: int, rows: int) -> Settings:
     """The settings of a preset for inputs of n = `pixels` numbers and a constraint of m = `rows`."""
-    if pixels < FEW_PIXELS:
-        return TINY[preset]
-    return WIDE[preset] if rows > MANY_ROWS else IMAGES[preset]
+    return fitting(pixels, rows, tiny=TINY, wide=WIDE, images=IMAGES)[preset]
 
 
 def search(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,11 @@ from robustness_core.collision.geometry import max_norm, midpoints
 from robustness_core.collision.polish import polish
 from robustness_core.collision.threat import Correct, shortest_step
 from robustness_core.spec import PAPERS, Threat
+
+FEW_PIXELS = 64  # below this, more starts find closer collisions; above, more steps of one start do (measured)
+MANY_ROWS = 32  # above this, Jacobians cost more passes than steps, so that more steps are worth it (measured)
+
+Table = TypeVar("Table")  # of settings
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,13 @@ class Starts:
 
     centres: Tensor
     pulls: Tensor
+
+
+def fitting(pixels: int, rows: int, *, tiny: Table, wide: Table, images: Table) -> Table:
+    """The settings, by preset, for inputs of n = `pixels` numbers and a constraint of m = `rows`."""
+    if pixels < FEW_PIXELS:
+        return tiny
+    return wide if rows > MANY_ROWS else images
 
 
 def draw_starts(originals: Tensor, settings: Several, seed: int, first: int = 0, box: bool = False) -> Starts:

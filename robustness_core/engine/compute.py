@@ -146,7 +146,9 @@ class Computer:
             search = project(extractor(network, series.layer), features, MOST_ROWS, series.seed)
         else:
             search = self._search(task, network)
-        return hints(search, _tensor(task.left, self._device), _tensor(task.right, self._device), series.threat)
+        left = _tensor(task.left, self._device)
+        right = left if np.array_equal(task.left, task.right) else _tensor(task.right, self._device)
+        return hints(search, left, right, series.threat)
 
     def _norms(self, task: Task, network: Network) -> Norms:
         layer = extractor(network, task.series.layer)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness_core.engine.guess import Guess, fit
-from robustness_core.found import LOW, Finding, Floats, Gap
+from robustness_core.found import LOW, Finding, Floats, Gap, mirrored
 from robustness_core.optimal_loss import loss_curve, stakes
 
 Places = NDArray[np.intp]
@@ -194,7 +194,7 @@ class Plan:
 
     def _graph(self, distance: Floats) -> Floats:
         """As SampleSpec.graph."""
-        return np.fmin(distance, distance.T) if self._several else distance
+        return mirrored(distance) if self._several else distance
 
     def _ordered(self, by: Floats) -> Places:
         """Places that were not handed out, the least of `by` first."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustness_core.errors import StrataError
-from robustness_core.found import Finding, Floats, Found, FoundSet, Set
+from robustness_core.found import Finding, Floats, Found, FoundSet, Set, mirrored
 from robustness_core.spec import AuditSpec, SeriesSpec
 
 NOTE = "Distances are upper bounds found by search; losses are lower bounds, in nats, on the optimal loss."
@@ -176,22 +176,22 @@ def from_text(text: bytes, path: Path) -> AuditResult:
         raise StrataError(f"{path} is not the JSON of an audit; `audit --json` writes one.") from error
 
 
-def _layer(layer: str, m: int | None, group: list[SeriesResult], mirrored: bool) -> dict[str, Any]:
+def _layer(layer: str, m: int | None, group: list[SeriesResult], several: bool) -> dict[str, Any]:
     """The mean is that of the projections wholly known, or while there is none of those begun."""
     averaged = [one for one in group if not one.missing] or [one for one in group if one.found.known.any()]
     return {
         "layer": layer,
         "features": group[0].features,
         "m": m,
-        "projections": [_projection(one, mirrored) for one in group],
+        "projections": [_projection(one, several) for one in group],
         "mean_loss": np.mean([one.loss for one in averaged], axis=0).tolist() if averaged else None,
     }
 
 
-def _projection(one: SeriesResult, mirrored: bool) -> dict[str, Any]:
+def _projection(one: SeriesResult, several: bool) -> dict[str, Any]:
     found, known = one.found, one.found.known
     matrices = [found.distance, found.residual, np.where(known, found.collided.astype(float), np.nan)]
-    distance, residual, collided = (np.fmin(each, each.T) if mirrored else each for each in matrices)
+    distance, residual, collided = (mirrored(each) if several else each for each in matrices)
     return {
         "seed": one.series.seed,
         "distances": _nullable(distance),
@@ -202,9 +202,7 @@ def _projection(one: SeriesResult, mirrored: bool) -> dict[str, Any]:
         "mean_passes": float(found.passes[known].mean()) if known.any() else None,
         "precisions": list(found.precisions),
         **(
-            {"sets": [{"images": list(places), **asdict(each)} for places, each in one.sets.items()]}
-            if mirrored
-            else {}
+            {"sets": [{"images": list(places), **asdict(each)} for places, each in one.sets.items()]} if several else {}
         ),
     }
 

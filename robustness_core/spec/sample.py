@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness_core.found import mirrored
 from robustness_core.spec.checks import check_seed, is_int, key_of, require
 
 MOST_IMAGES = 2_000  # of more than two classes: all that is known of their pairs takes 100 MB a series
@@ -118,7 +119,7 @@ class SampleSpec:
 
         METHOD.md section 7: the loss on a graph of K classes is that of its bipartite double cover.
         """
-        return distance if len(self.classes) == 2 else np.fmin(distance, distance.T)
+        return distance if len(self.classes) == 2 else mirrored(distance)
 
     @property
     def key(self) -> str:
