@@ -27,8 +27,8 @@ from store.records import NetworkRecord
 
 MEAN, LOSS = "mean distance", "loss of the pair at ε"
 NUMBERS = {
-    MEAN: "distance (ℓ2 norm), mean of pairs drawn at random",
-    LOSS: "optimal loss of the two classes (nats), lower bound",
+    MEAN: "mean distance (ℓ2 norm)",
+    LOSS: "loss of the two (nats), lower bound",
 }
 HEADINGS = ("Loss over the budget", "Which classes are near each other", "Who loses the images", "Class by class")
 
@@ -298,7 +298,7 @@ def _up_to(view: View) -> str:
     until = min(one.sets_until for one in found)
     sets = sum(len(one.sets) for group in view.answer.groups.values() for one in group)
     return (
-        f"From pairs and {sets:,} sets of up to {largest} images, looked for up to ε = {until:.2f}; above it the curve "
+        f"From pairs and {sets:,} sets of up to {largest} images, looked for up to ε = {until:.2f} or more, layer by layer; above it a curve "
         "stays a lower bound."
     )
 
