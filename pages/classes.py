@@ -298,8 +298,8 @@ def _up_to(view: View) -> str:
     until = min(one.sets_until for one in found)
     sets = sum(len(one.sets) for group in view.answer.groups.values() for one in group)
     return (
-        f"From pairs and {sets:,} sets of up to {largest} images, looked for up to ε = {until:.2f} or more, layer by layer; above it a curve "
-        "stays a lower bound."
+        f"From pairs and {sets:,} sets of up to {largest} images, looked for up to ε = {until:.2f} or more, layer by "
+        "layer; above it a curve stays a lower bound."
     )
 
 
