@@ -68,6 +68,15 @@ def _administer(url: str, statement: str) -> None:
     engine.dispose()
 
 
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[None]:
+    """Sets of images that a test enters are gone after it, so that no test depends on the order of them all."""
+    before = dict(datasets.REGISTRY)
+    yield
+    datasets.REGISTRY.clear()
+    datasets.REGISTRY.update(before)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
