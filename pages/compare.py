@@ -1,4 +1,4 @@
-"""Compare: two to six networks on the same axes, layer by layer."""
+"""Compare: up to six networks on the same axes, layer by layer, or up to three with and without the pixel range."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pages.parts import (
     words,
 )
 from robustness_core.found import Floats
-from robustness_core.spec import AuditSpec
+from robustness_core.spec import AuditSpec, Threat
 from store.database import Database
 from store.records import NetworkRecord
 
@@ -37,14 +37,15 @@ FORMATS = {"loss of first layer": "%.4f", "loss of logits": "%.4f", "PGD accurac
 
 @dataclass(frozen=True)
 class Side:
-    """One network of the comparison and what is asked of it."""
+    """One network of the comparison, what is asked of it, and what it is called if its name does not say enough."""
 
     network: NetworkRecord
     spec: AuditSpec
+    label: str = ""
 
 
 def main() -> None:
-    db, found = screen.begin_with_networks("Compare", 2, "A comparison needs two networks.")
+    db, found = screen.begin_with_networks("Compare")
     available = {network.name: network for network in found}
     left, right = st.columns([1, 2.8], gap="large")
     with left:
@@ -84,19 +85,29 @@ def _ask(available: dict[str, NetworkRecord]) -> list[Side]:
         st.error("Choose two to six networks.")
         return []
     shapes = {available[name].input_shape for name in chosen}
-    if len(chosen) == 1:
-        st.info("A comparison needs a second network.")
     if len(shapes) > 1:
         st.error("These networks take images of different shapes; choose networks of one data set.")
         return []
-    form = question.Form(shapes.pop())
+    form = question.Form(shapes.pop(), both=True)
+    if form.both and 2 * len(chosen) > MOST:
+        st.error(f"Choose at most {MOST // 2} networks, for each is drawn twice.")
+        return []
+    if len(chosen) == 1 and not form.both:
+        st.info("A comparison needs a second network, or any and valid images side by side.")
     sides = []
     for name in chosen:
         layers = tuple(layer.name for layer in available[name].layers if layer.main)
         spec = form.spec(available[name], layers)
         if spec is None:
             return []
-        sides.append(Side(available[name], spec))
+        if form.both:
+            norm = spec.search.threat.norm
+            sides += [
+                Side(available[name], spec.replace(threat=Threat(norm, box=box)), f"{name}, {which}")
+                for box, which in ((False, "any images"), (True, "valid images"))
+            ]
+        else:
+            sides.append(Side(available[name], spec))
     return sides
 
 
@@ -121,7 +132,12 @@ class View:
 
     @property
     def names(self) -> list[str]:
-        return [part.network.name for part in self.parts]
+        return [part.name for part in self.parts]
+
+    @property
+    def both(self) -> bool:
+        """Whether each network is drawn with and without the pixel range."""
+        return len({part.answer.spec.search.threat for part in self.parts}) > 1
 
     @property
     def images(self) -> reading.Layer:
@@ -164,7 +180,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> list[reading.Readin
     st.subheader("Without projection" if m is None else f"Through m = {m} mixtures", anchor=False)
     st.caption(screen.escape(reading.ABOUT[m is None]))
     view = _look(readings, parts)
-    accuracies = {part.network.name: words.pgd_accuracy(part.network, part.answer.spec) for part in parts}
+    accuracies = {part.name: _accuracy(view, part) for part in parts}
     measured = any(accuracies.values())
 
     def figures(*, dark: bool) -> tuple[go.Figure, go.Figure, go.Figure | None]:
@@ -172,7 +188,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> list[reading.Readin
             _by_depth(view, dark=dark),
             compare.small_multiples(
                 view.spec.epsilon.values(),
-                {part.network.name: part.curves for part in parts},
+                {part.name: part.curves for part in parts},
                 columns=2 if len(parts) in (2, 4) else 3,
                 images=view.readings[0].images_curve,
                 threat=view.spec.search.threat,
@@ -186,6 +202,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> list[reading.Readin
         return [(name, one) for name, one in zip(headings, figures(dark=False), strict=True) if one is not None]
 
     table, halves = _table(parts, accuracies, view.at), _halves(view)
+    in_rows = _in_rows(view, halves)
     means = ", means over projections" if view.most > 1 else ""
     by_depth, multiples, accuracy = figures(dark=screen.dark())
     left, right = st.columns([3, 2])
@@ -201,12 +218,12 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> list[reading.Readin
     # Cells of these tables break into lines: a table of streamlit's other kind cuts its last columns.
     st.table(report.in_text(table, formats).map(screen.escape), hide_index=True, alt="Networks, loss and accuracies")
     st.subheader("ε½ of each layer", anchor=False)
-    st.table(_in_rows(view, halves).map(screen.escape), hide_index=True, alt="ε½ of each layer with its interval")
+    st.table(in_rows.map(screen.escape), hide_index=True, alt="ε½ of each layer with its interval")
     st.subheader("Curves", anchor=False)
     screen.show(multiples, "multiples", "strata-compare", f"Layer curves of each network on the same axes{means}")
-    caption = _caption(view, [part.network for part in parts if accuracies[part.network.name]])
+    caption = _caption(view, [part.network for part in parts if accuracies[part.name]])
     captions.show(caption)
-    tables = {"Half budgets": lambda: halves}
+    tables = {"Half budgets": lambda: pd.concat(halves)}
     if view.taken is not None:
         tables["Differences"] = lambda: _differences(view)
     take_away.show(
@@ -216,12 +233,12 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> list[reading.Readin
             f"Robustness layer by layer: {', '.join(view.names)}",
             parts,
             [figure for _, figure in panels()],
-            {"Networks": table, "ε½ of each layer": _in_rows(view, halves)},
+            {"Networks": table, "ε½ of each layer": in_rows},
             str(caption),
             formats,
         ),
         panels,
-        {"networks": view.names},
+        {"networks": list(dict.fromkeys(part.network.name for part in parts))},
         tables,
     )
     return readings
@@ -229,7 +246,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> list[reading.Readin
 
 def _look(readings: list[reading.Reading], parts: list[export.Part]) -> View:
     """The widgets above the figures: which number of each layer, at which budget, aligned and subtracted how."""
-    names = [part.network.name for part in parts]
+    names = [part.name for part in parts]
     number = question.choose_number()
     at = question.choose_epsilon(parts[0].answer.spec.epsilon.values(), parts[0].answer.spec.search.threat)
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -244,7 +261,7 @@ def _look(readings: list[reading.Reading], parts: list[export.Part]) -> View:
             "relative depth, interpolated. Both are bounds, so that their difference is none.",
         )  # fmt: skip
     # Differences are drawn once a layer of the network that is taken away is known for good, see `differences`.
-    taken = next((part.network.name for part in parts if part.network.name == minus and _has_base(part)), None)
+    taken = next((part.name for part in parts if part.name == minus and _has_base(part)), None)
     return View(readings, parts, at, number, relative, taken)
 
 
@@ -272,11 +289,17 @@ def _part(side: Side, one: reading.Reading) -> export.Part:
     curve = one.images_curve
     images = () if curve is None else (export.of_images(side.spec.epsilon.values(), curve),)
     accuracy = export.of_card("PGD accuracy", words.pgd_accuracy(side.network, side.spec))
-    return export.Part(side.network, one.answer, one.curves, (*images, *accuracy))
+    return export.Part(side.network, one.answer, one.curves, (*images, *accuracy), side.label)
 
 
-def _halves(view: View) -> pd.DataFrame:
-    """A row a layer of each network, the images first: ε½ with its interval, of one projection over the images."""
+def _accuracy(view: View, part: export.Part) -> words.Line | None:
+    """What the card states of PGD, whose images are valid; of a network that is drawn twice only beside such."""
+    spec = part.answer.spec
+    return None if view.both and not spec.search.threat.box else words.pgd_accuracy(part.network, spec)
+
+
+def _halves(view: View) -> list[pd.DataFrame]:
+    """Of each network a row a layer, the images first: ε½ with its interval, of one projection over the images."""
     tables = []
     for one, part in zip(view.readings, view.parts, strict=True):
         bars, digits = reading.half_bars(one), 2 if view.spec.search.threat.norm == "l2" else 3
@@ -295,12 +318,12 @@ def _halves(view: View) -> pd.DataFrame:
             }
         )
         tables.append(export.with_settings(table, part))
-    return pd.concat(tables)
+    return tables
 
 
-def _in_rows(view: View, halves: pd.DataFrame) -> pd.DataFrame:
+def _in_rows(view: View, halves: list[pd.DataFrame]) -> pd.DataFrame:
     """ε½ in words, a row a layer by order and a column a network; the images stand in the first row."""
-    columns = {name: halves[halves["network"] == export.plain(name)] for name in view.names}
+    columns = dict(zip(view.names, halves, strict=True))
     layers = {tuple(column["layer"]) for column in columns.values()}
     most = max(len(column) for column in columns.values())
     same = len(layers) == 1
@@ -332,9 +355,9 @@ def _differences(view: View) -> pd.DataFrame:
                 "features": [curve.features for curve in part.curves],
                 "number": "half budget" if view.number == question.HALF else "loss",
                 "epsilon": "" if view.number == question.HALF else view.at,
-                "difference": [one.value for one in apart[part.network.name]],
-                "low": [one.low for one in apart[part.network.name]],
-                "high": [one.high for one in apart[part.network.name]],
+                "difference": [one.value for one in apart[part.name]],
+                "low": [one.low for one in apart[part.name]],
+                "high": [one.high for one in apart[part.name]],
                 "to": export.plain(taken),
                 "aligned by": "relative depth" if view.relative else "layer order",
             }
@@ -371,7 +394,7 @@ def _caption(view: View, measured: list[NetworkRecord]) -> Caption:
         "Distances are of collisions that were found, and unknown pairs count as no edge: every loss is a lower bound, "
         "every ε½ an upper bound, and a difference of two bounds is none. Thin lines and hollow markers lack pairs"
         f"{'; layers of which no projection is wholly known have no difference' if view.taken else ''}.",
-        f"{range_of(view.spec)}; those of PGD {'do too' if view.spec.search.threat.box else 'do not'}.",
+        f"{_range(view)}.",
     ]
     if view.most > 1:
         whiskers = "Student's 95 % intervals of two stand in the table only"
@@ -386,6 +409,16 @@ def _caption(view: View, measured: list[NetworkRecord]) -> Caption:
     return Caption(first + captions.doubts([part.network for part in view.parts]), " ".join(sentences))
 
 
+def _range(view: View) -> str:
+    """Where the images that collide lie, and those of PGD."""
+    if view.both:
+        return (
+            "The images that collide stay in the pixel range [0, 1] where a name says valid images and may leave it "
+            "where it says any images; those of PGD stay in it"
+        )
+    return f"{range_of(view.spec)}; those of PGD {'do too' if view.spec.search.threat.box else 'do not'}"
+
+
 def _layers(parts: list[export.Part]) -> str:
     """The layers with their sizes and how many pairs are known, network by network where they differ."""
     said = []
@@ -395,7 +428,7 @@ def _layers(parts: list[export.Part]) -> str:
         said.append(f"{sizes}; {answer.known:,} of {answer.total:,} pairs are known" if answer.missing else sizes)
     if len(set(said)) == 1:
         return said[0]
-    return ". ".join(f"{part.network.name}: {one}" for part, one in zip(parts, said, strict=True))
+    return ". ".join(f"{part.name}: {one}" for part, one in zip(parts, said, strict=True))
 
 
 def _tested(measured: list[NetworkRecord]) -> str:
@@ -423,11 +456,11 @@ def _table(parts: list[export.Part], accuracies: dict[str, words.Line | None], a
 
     rows = []
     for part in parts:
-        line = accuracies[part.network.name]
+        line = accuracies[part.name]
         epsilon = part.answer.spec.epsilon.values()
         rows.append(
             {
-                "network": part.network.name,
+                "network": part.name,
                 "training": words.training(part.network),
                 "pairs known": f"{part.answer.known:,} of {part.answer.total:,}",
                 f"loss of first layer at ε = {at:g}": loss(part.curves[0], epsilon),

@@ -38,12 +38,20 @@ class Overlay:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What a screen shows of one network: what is known of its question, the curves drawn from it, and overlays."""
+    """What a screen shows of one network: what is known of its question, the curves drawn from it, and overlays.
+
+    `label` is what the screen calls it where the network's name alone would not tell it from another part.
+    """
 
     network: NetworkRecord
     answer: Answer
     curves: Sequence[Curve]
     overlays: tuple[Overlay, ...] = ()
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.label or self.network.name
 
 
 def of_images(epsilon: Floats, curve: Curve) -> Overlay:
@@ -251,6 +259,8 @@ def _columns(part: Part, answer: Answer | None = None) -> dict[str, object]:
         "classes": " ".join(str(label) for label in spec.sample.classes),
         "samples": spec.sample.size,
         "left_out": " ".join(str(number) for number in spec.sample.left_out),
+        "norm": spec.search.threat.norm,
+        "valid_images_only": spec.search.threat.box,
         "seed": spec.sample.seed,
         "first_projection": spec.search.seed,
         "method": spec.search.method,

@@ -38,7 +38,7 @@ PAIR = ("Explore", "Pairs")  # screens that open a pair, which stands in the add
 _ELSE = (
     MISSING,
     "pair", "amplification", "single", "input", "whole", "attacks", "gap",
-    "bars", "relative", "minus", "audit", "state", "pairs", "show",
+    "bars", "relative", "minus", "both", "audit", "state", "pairs", "show",
     "idea", "weak", "mix", "kind", "degrees", "moves", "steps", "gamma", "budget", "points",
     "x1", "x2", "y1", "y2",
 )  # fmt: skip

@@ -28,6 +28,7 @@ ALONE_HELP = (
     "Leaves out collisions of three and more images at once. Pairs alone tell of a loss of at most log 2, sets of up "
     "to K images of log K."
 )
+BOTH_HELP = "Draws each network twice: where colliding images may leave the pixel range [0, 1], and where they may not."
 CLASSES_HELP = "Each image is an example of one of these; the network is asked among them all."
 HALF, LOSS = "ε½", "loss at ε"  # a number of each layer
 
@@ -154,15 +155,23 @@ class Form:
     """The settings that every question has; `spec` makes a question of them or says why not, beside the widgets."""
 
     def __init__(
-        self, input_shape: tuple[int, ...], *, one_m: bool = True, budgets: bool = True, several: bool = False
+        self,
+        input_shape: tuple[int, ...],
+        *,
+        one_m: bool = True,
+        budgets: bool = True,
+        several: bool = False,
+        both: bool = False,
     ):
         """Show the widgets, for images of this shape; `one_m` also asks for m, `budgets` for the range of ε.
 
-        `several`: of more than two classes, in ℓ2 without the box, and for sets of their images.
+        `several`: of more than two classes, in ℓ2 without the box, and for sets of their images. `both`: offer to ask
+        with and without the pixel range; then `both` says so, and the questions of `spec` have one of the two.
         """
         _say_if_no_number()
         self.several = several
         self.dataset = _choose_dataset(input_shape)
+        self.both = False
         self.classes = _choose_classes(self.dataset) if several else _choose_pair(self.dataset)
         with st.container(horizontal=True, gap="small"):
             samples = _number(FIELDS["samples"], width=88)
@@ -175,7 +184,11 @@ class Form:
         else:
             with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
                 norm = _choice(FIELDS["threat"], width=88)
-                self.threat = Threat(norm, box=_toggle(FIELDS["box"]))
+                box = st.container()
+            if both:
+                self.both = st.toggle("Any and valid images side by side", key="both", bind=BOUND, help=BOTH_HELP)
+            with box:
+                self.threat = Threat(norm, box=_toggle(FIELDS["box"], disabled=self.both))
             self.sets = 2
         self._trouble = st.empty()
         with st.expander("Method, seed, ε range" if budgets else "Method, seed"):
@@ -264,8 +277,8 @@ def _text(field: Field, placeholder: str) -> str:
     return st.text_input(field.label, key=field.keys[0], bind=BOUND, placeholder=placeholder, help=field.help)
 
 
-def _toggle(field: Field) -> bool:
-    return st.toggle(field.label, key=field.keys[0], bind=BOUND, help=field.help)
+def _toggle(field: Field, *, disabled: bool = False) -> bool:
+    return st.toggle(field.label, key=field.keys[0], bind=BOUND, help=field.help, disabled=disabled)
 
 
 def _choose_range(dataset: str, threat: Threat) -> tuple[Any, Any, Any]:

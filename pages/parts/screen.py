@@ -141,20 +141,18 @@ def number_columns(formats: Mapping[str, str]) -> dict[str, Any]:
     return {**explained, **numbers}
 
 
-def begin_with_networks(
-    title: str, least: int = 1, why: str = "There is no network yet."
-) -> tuple[store.Database, list[NetworkRecord]]:
+def begin_with_networks(title: str) -> tuple[store.Database, list[NetworkRecord]]:
     """The start of a screen that shows networks.
 
-    Where there are fewer than `least` it says so and how they come, and ends; `begin` starts over when they are there.
+    Where there is none it says so and how they come, and ends; `begin` starts over when they are there.
     """
     begin(title)
     db = database()
     available = networks.all(db)
-    if len(available) < least:
+    if not available:
         st.info(
-            f"{why} The worker puts the bundled ones there when it starts, which takes a few seconds; or add your own "
-            "under Networks."
+            "There is no network yet. The worker puts the bundled ones there when it starts, which takes a few "
+            "seconds; or add your own under Networks."
         )
         st.page_link("pages/networks.py", label="Add a network →")
         st.stop()

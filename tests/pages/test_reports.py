@@ -176,6 +176,40 @@ def test_a_comparison_shows_the_accuracies_that_cards_state(db, open_screen, mon
     assert "<td>–</td>" in second
 
 
+def test_a_comparison_draws_a_network_with_and_without_the_pixel_range(db, open_screen, monkeypatch) -> None:
+    pair = {"classes": [3, 7], "clean": 0.9, "epsilon": [1.0, 3.0], "pgd": [0.6, 0.2]}
+    synthetic.network(db, "measured", {"evaluation": {"class_pair": pair}})
+    asked = synthetic.question("measured", samples=4)
+    synthetic.finish(db, asked)
+    synthetic.finish(db, asked.replace(box=True), seed=1)
+    found = downloads(monkeypatch)
+    screen = open_screen("compare", networks=["measured"], S="4", at="2", both="true", minus="measured, any images")
+    assert not screen.exception
+    assert screen.toggle(key="box").disabled
+    networks_shown, halves = screen.table
+    names = ["measured, any images", "measured, valid images"]
+    assert [cell.replace("\\", "") for cell in networks_shown.value["network"]] == names
+    assert list(halves.value) == ["layer", *names]
+    assert [cell.replace("\\", "") for cell in networks_shown.value["PGD accuracy at ε = 2"]] == ["–", "40.0 %"]
+    curves = pd.read_csv(StringIO(found["CSV"]))
+    assert set(curves.groupby("valid_images_only").groups) == {False, True}
+    assert set(curves["norm"]) == {"l2"}
+    free, valid = json.loads(found["JSON"])
+    assert "threat" not in free["spec"]
+    assert valid["spec"]["threat"] == {"norm": "l2", "box": True}
+    apart = pd.read_csv(StringIO(found["Differences as CSV"]))
+    assert (apart.loc[~apart["valid_images_only"], "difference"] == 0).all()
+    assert (apart.loc[apart["valid_images_only"], "difference"] != 0).any()
+    assert "where a name says valid images" in found["Report"]
+
+
+def test_too_many_networks_to_draw_twice_are_refused(db, open_screen) -> None:
+    for name in "abcd":
+        synthetic.network(db, name)
+    screen = open_screen("compare", networks=list("abcd"), both="true")
+    assert [one.value for one in screen.error] == ["Choose at most 3 networks, for each is drawn twice."]
+
+
 def test_report_of_explore_shows_what_the_screen_shows(db, open_screen, monkeypatch) -> None:
     pair = {"classes": [3, 7], "clean": 0.9, "epsilon": [1.0, 3.0], "pgd": [0.6, 0.2]}
     synthetic.network(db, "measured", {"evaluation": {"class_pair": pair}})
