@@ -14,18 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness_core import datasets, zoo
+from robustness_core import datasets, shipped
 from robustness_core.engine import nesting
 from robustness_core.files import write_whole
-from robustness_core.found import COLUMNS, Finding, Found, FoundSet
+from robustness_core.found import COLUMNS, Finding, Found
 from robustness_core.optimal_loss.conflict_graph import input_distances
-from robustness_core.spec import TOLERANCE, AuditSpec, SeriesSpec, sample_indices
+from robustness_core.shipped import Shipped
+from robustness_core.spec import TOLERANCE, AuditSpec, sample_indices
 from store import Database, StoreError, attacks, audits, distances, findings, images, networks, sets
 from store.records import AuditRecord, NetworkRecord
 from store.shipped import ShippedAudit, enter
 
 log = logging.getLogger("worker")
-FILE = zoo.ZOO / "first-look.npz"
+FILE = shipped.FIRST_LOOK
 
 
 def pack(db: Database, path: Path = FILE) -> int:
@@ -85,29 +86,26 @@ def check(path: Path = FILE) -> list[str]:
     with depth without projection (METHOD.md section 2; beyond 1e-6 of themselves).
     """
     broken: list[str] = []
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-        for number, entry in enumerate(json.loads(str(file["audits"]))):
-            spec = AuditSpec.from_json(entry["spec"])
-            series = [SeriesSpec.from_json(one) for one in entry["series"]]
-            found = Found(*(file[f"{name}_{number}"] for name in COLUMNS))
-            distance = found.distance  # NaN where a pair is not needed: no comparison with it holds
-            data = datasets.load(spec.sample.dataset, spec.sample.split)
-            sides = spec.sample.sides([data.pixels[chosen] for chosen in entry["indices"]])
-            half = input_distances(*sides, spec.search.threat.order)
-            nested = nesting.nested(
-                series, [found[place] for place in range(len(series))], dict.fromkeys(spec.search.layers, 0)
-            )
-            nearest = np.stack([one.distance for one in nested])
-            kinds = {
-                "collided with a residual above the tolerance": found.collided & (found.residual > TOLERANCE),
-                "farther than the midpoint": distance > half * (1 + 1e-6),
-                "farther than another series of the audit says": distance > nearest * (1 + 1e-6),
-            }
-            broken += [
-                f"{spec.network}, {len(series)} series, S = {spec.sample.size}: {pairs.sum():,} pairs {kind}."
-                for kind, pairs in kinds.items()
-                if pairs.any()
-            ]
+    for audit in shipped.read(path):
+        spec, series, found = audit.spec, audit.series, audit.found
+        distance = found.distance  # NaN where a pair is not needed: no comparison with it holds
+        data = datasets.load(spec.sample.dataset, spec.sample.split)
+        sides = spec.sample.sides([data.pixels[list(chosen)] for chosen in audit.indices])
+        half = input_distances(*sides, spec.search.threat.order)
+        nested = nesting.nested(
+            series, [found[place] for place in range(len(series))], dict.fromkeys(spec.search.layers, 0)
+        )
+        nearest = np.stack([one.distance for one in nested])
+        kinds = {
+            "collided with a residual above the tolerance": found.collided & (found.residual > TOLERANCE),
+            "farther than the midpoint": distance > half * (1 + 1e-6),
+            "farther than another series of the audit says": distance > nearest * (1 + 1e-6),
+        }
+        broken += [
+            f"{spec.network}, {len(series)} series, S = {spec.sample.size}: {pairs.sum():,} pairs {kind}."
+            for kind, pairs in kinds.items()
+            if pairs.any()
+        ]
     return broken
 
 
@@ -119,41 +117,39 @@ def load(db: Database, bundled: Sequence[NetworkRecord], path: Path = FILE) -> i
     if not path.is_file():
         return 0
     by_sha256 = {network.sha256: network for network in bundled}
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-        return sum(
-            _enter(db, by_sha256[entry["network"]], entry, Found(*(file[f"{name}_{number}"] for name in COLUMNS)))
-            for number, entry in enumerate(json.loads(str(file["audits"])))
-            if entry["network"] in by_sha256
-        )
+    return sum(_enter(db, by_sha256[audit.network], audit) for audit in shipped.read(path, by_sha256))
 
 
-def _enter(db: Database, network: NetworkRecord, entry: dict[str, Any], found: Found) -> bool:
-    spec = AuditSpec.from_json(entry["spec"])
-    series = tuple(SeriesSpec.from_json(one) for one in entry["series"])
-    if series != tuple(spec.search.series(network.sha256, network.features)):
+def _enter(db: Database, network: NetworkRecord, audit: Shipped) -> bool:
+    spec = audit.spec
+    if audit.series != tuple(spec.search.series(network.sha256, network.features)):
         return False  # of a version of the method that is not asked for any more
     if not datasets.get(spec.sample.dataset).present(spec.sample.split):
         log.info("network=%s has shipped audits of %s, which is not on this machine", network.name, spec.sample.dataset)
         return False
-    if [_sample(spec, label) for label in spec.sample.classes] != entry["indices"]:
+    if tuple(tuple(_sample(spec, label)) for label in spec.sample.classes) != audit.indices:
         log.info("network=%s has shipped audits of another part of %s", network.name, spec.sample.dataset)
         return False
-    each = tuple(found[place] for place in range(len(series)))
-    finished = datetime.fromisoformat(entry["finished"])
-    findings = tuple(None if one is None else Finding.from_json(one) for one in entry["findings"])
-    sets_of = tuple(
-        {tuple(one["images"]): FoundSet(*(one[name] for name in COLUMNS)) for one in found_sets}
-        for found_sets in entry.get("sets", ())
-    )
-    fooled = np.array(entry["fooled"], dtype=float) if "fooled" in entry else None
-    audit = ShippedAudit(
-        spec, series, each, entry["device"], entry["versions"], finished, findings, sets=sets_of,
-        fooled=None if fooled is None else np.where(np.isnan(fooled), np.inf, fooled),
-    )  # fmt: skip
     left_ids, right_ids = _ids(db, spec)
-    entered = enter(db, network, audit, left_ids, right_ids)
+    entered = enter(
+        db,
+        network,
+        ShippedAudit(
+            spec,
+            audit.series,
+            tuple(audit.found[place] for place in range(len(audit.series))),
+            audit.device,
+            audit.versions,
+            datetime.fromisoformat(audit.finished),
+            audit.findings,
+            sets=audit.sets,
+            fooled=audit.fooled,
+        ),
+        left_ids,
+        right_ids,
+    )
     if entered:
-        log.info("network=%s comes with %d distances", network.name, found.known.sum())
+        log.info("network=%s comes with %d distances", network.name, audit.found.known.sum())
     return entered
 
 
