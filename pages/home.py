@@ -19,7 +19,7 @@ from store.database import Database
 from store.records import AuditRecord, NetworkRecord
 
 RECENT = 8
-FINISHED = 300  # audits among which the bars of the cards are looked for
+LISTED = 300  # audits among which the recent ones and the bars of the cards are looked for
 
 
 CARD = 305  # pixels; four stand side by side in a window of 1440
@@ -29,7 +29,9 @@ def main() -> None:
     screen.begin("Strata")
     db = screen.database()
     available = networks.all(db)
-    recent = [audit for audit in audits.recent(db, 50, kind="audit") if isinstance(audit.spec, AuditSpec)]
+    recent = [audit for audit in audits.recent(db, LISTED, kind="audit") if isinstance(audit.spec, AuditSpec)]
+    own = [audit for audit in recent if audit.worker is None or audit.worker.host != shipped.HOST]
+    recent = own + [audit for audit in recent[::-1] if audit not in own]  # of the shipped ones the curves came first
     left, right = st.columns([1, 1.1], gap="large")
     with left:
         st.markdown(
@@ -39,7 +41,8 @@ def main() -> None:
         )
         st.page_link("pages/learn.py", label="How this works, step by step →")
         if available:
-            _next_step(available, recent)
+            if not own:  # what came with Strata was asked by nobody here
+                _next_step(available)
     with right:
         _picture()
     if not available:
@@ -48,7 +51,7 @@ def main() -> None:
     _running(db)
     st.subheader("Networks", anchor=False)
     with st.container(horizontal=True, gap="small"):
-        bars = _all_bars(db, available, audits.recent(db, FINISHED, "done", kind="audit"))
+        bars = _all_bars(db, available, audits.recent(db, LISTED, "done", kind="audit"))
         for network in sorted(available, key=lambda network: (network.id not in bars, cards.natural(network.name))):
             _card(network, bars)
     if recent:
@@ -95,9 +98,7 @@ def _empty(db: Database) -> None:
     st.page_link("pages/networks.py", label="Or add a network of your own")
 
 
-def _next_step(available: list[NetworkRecord], recent: list[AuditRecord]) -> None:
-    if any(audit.worker is None or audit.worker.host != shipped.HOST for audit in recent):
-        return  # somebody has asked something; what came with Strata was asked by nobody here
+def _next_step(available: list[NetworkRecord]) -> None:
     with st.container(border=True):
         st.markdown("**Start here.** Ask how robust each layer is; the first answer takes under a minute.")
         (name,) = question.shown_first([network.name for network in available], 1)

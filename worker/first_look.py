@@ -6,7 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from robustness_core.files import write_whole
 from robustness_core.found import COLUMNS, Finding, Found
 from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.shipped import Shipped
-from robustness_core.spec import TOLERANCE, AuditSpec, sample_indices
+from robustness_core.spec import TOLERANCE, AuditSpec, fields, sample_indices
 from store import Database, StoreError, attacks, audits, distances, findings, images, networks, sets
 from store.records import AuditRecord, NetworkRecord
 from store.shipped import ShippedAudit, enter
@@ -32,43 +32,41 @@ FILE = shipped.FIRST_LOOK
 def pack(db: Database, path: Path = FILE) -> int:
     """Write every finished audit of a bundled network into `path`; returns how many.
 
-    Those of one layer come first, then the oldest, so that the last ones entered, which screens show first, are whole
-    curves. An audit by a version of its method that is not asked for any more is left out. Raises StoreError if there
-    is none, or if the file cannot be written.
+    The whole curves come first that screens show unasked, so that a new installation has them as early as can be, then
+    the oldest. An audit that is a part of another one, and one by a version of its method that is not asked for any
+    more, are left out. Raises StoreError if there is none, or if the file cannot be written.
     """
-    finished = [a for a in audits.recent(db, 1_000_000, "done", kind="audit")[::-1] if isinstance(a.spec, AuditSpec)]
-    finished.sort(key=lambda audit: isinstance(audit.spec, AuditSpec) and len(audit.spec.search.layers) > 1)
+    candidates = _candidates(db)
     entries: list[dict[str, Any]] = []
     arrays: dict[str, Any] = {}
-    for audit in finished:
-        assert isinstance(audit.spec, AuditSpec)
-        network = networks.by_name(db, audit.spec.network)
-        if network is None or network.source != "zoo":
+    for one in sorted(candidates, key=lambda one: not one.unasked):
+        if any(other.holds(one) for other in candidates):
             continue
-        found = _found(db, audit, network)
-        rests = _findings(db, audit.spec, network)
-        pairs = audit.spec.sample.pairs
+        audit, spec, network = one.audit, one.spec, one.network
+        found = _found(db, one)
+        rests = _findings(db, spec, network)
+        pairs = spec.sample.pairs
         if not all(
-            int(one.known.sum()) == pairs or (audit.spec.needed and rest)
-            for one, rest in zip(found, rests, strict=True)
+            int(matrix.known.sum()) == pairs or (spec.needed and rest)
+            for matrix, rest in zip(found, rests, strict=True)
         ):
             log.info("audit=%d is of another version of its method and is left out", audit.id)
             continue
-        nested = nesting.nested(audit.spec.search.series(network.sha256, network.features), found, network.features)
-        arrays |= {f"{name}_{len(entries)}": np.stack([getattr(one, name) for one in nested]) for name in COLUMNS}
+        nested = nesting.nested(spec.search.series(network.sha256, network.features), found, network.features)
+        arrays |= {f"{name}_{len(entries)}": np.stack([getattr(matrix, name) for matrix in nested]) for name in COLUMNS}
         assert audit.worker is not None
         assert audit.finished is not None
         entries.append(
             {
                 "network": network.sha256,
-                "spec": audit.spec.to_json(),
-                "series": [series.identity() for series in audit.spec.search.series(network.sha256, network.features)],
-                "indices": [_sample(audit.spec, label) for label in audit.spec.sample.classes],
+                "spec": spec.to_json(),
+                "series": [series.identity() for series in spec.search.series(network.sha256, network.features)],
+                "indices": [_sample(spec, label) for label in spec.sample.classes],
                 "device": audit.worker.device,
                 "versions": audit.worker.versions,
                 "finished": audit.finished.isoformat(),
                 "findings": [None if one is None else one.to_json() for one in rests],
-                **_of_several(db, audit.spec, network),
+                **_of_several(db, spec, network),
             }
         )
     if not entries:
@@ -77,6 +75,40 @@ def pack(db: Database, path: Path = FILE) -> int:
     np.savez_compressed(content, audits=np.array(json.dumps(entries)), **arrays)
     write_whole(path, content.getvalue())
     return len(entries)
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A finished audit of a bundled network, the keys of its `series`, and whether screens show it `unasked`."""
+
+    audit: AuditRecord
+    spec: AuditSpec
+    network: NetworkRecord
+    series: frozenset[str]
+    unasked: bool
+
+    def holds(self, other: _Finished) -> bool:
+        """Whether all of the other one is in this one, and this one is larger, or newer if both are the same."""
+        if self.spec.sample != other.spec.sample or not other.series <= self.series:
+            return False
+        if self.spec.needed and not other.spec.needed:
+            return False
+        same = self.series == other.series and self.spec.needed == other.spec.needed
+        return self.audit.id > other.audit.id if same else True
+
+
+def _candidates(db: Database) -> list[_Finished]:
+    """Those that may be packed, the oldest first."""
+    found = []
+    for audit in audits.recent(db, 1_000_000, "done", kind="audit")[::-1]:
+        spec = audit.spec
+        network = networks.by_name(db, spec.network) if isinstance(spec, AuditSpec) else None
+        if isinstance(spec, AuditSpec) and network is not None and network.source == "zoo":
+            keys = frozenset(one.key for one in spec.search.series(network.sha256, network.features))
+            pair = datasets.get(spec.sample.dataset).pair
+            unasked = len(spec.search.layers) > 1 and fields.is_usual(spec, pair)
+            found.append(_Finished(audit, spec, network, keys, unasked))
+    return found
 
 
 def check(path: Path = FILE) -> list[str]:
@@ -191,10 +223,9 @@ def _of_several(db: Database, spec: AuditSpec, network: NetworkRecord) -> dict[s
     return {**found, "fooled": [None if np.isinf(one) else one for one in fooled.tolist()]}
 
 
-def _found(db: Database, audit: AuditRecord, network: NetworkRecord) -> list[Found]:
+def _found(db: Database, finished: _Finished) -> list[Found]:
     """What is known of an audit's series, (L, R) each."""
-    spec = audit.spec
-    assert isinstance(spec, AuditSpec)
+    spec, network = finished.spec, finished.network
     left_ids, right_ids = _ids(db, spec)
     series = [distances.series(db, one).id for one in spec.search.series(network.sha256, network.features)]
     found = distances.matrices(db, series, left_ids, right_ids)

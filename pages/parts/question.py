@@ -15,7 +15,7 @@ from pages.parts import screen
 from robustness_core import datasets
 from robustness_core.errors import SpecError, StrataError
 from robustness_core.spec import PAPERS, AuditSpec, EpsilonGrid, Threat, too_large_words
-from robustness_core.spec.fields import BUDGETS, FIELDS, Field
+from robustness_core.spec.fields import BUDGETS, FIELDS, Field, is_usual
 from store import audits
 from store.database import Database
 from store.records import NetworkRecord
@@ -117,17 +117,17 @@ def ask_classes(available: Sequence[NetworkRecord]) -> Question | None:
 
 
 def _open_with_known_projections(db: Database, network: NetworkRecord) -> None:
-    """At first N is that of the finished audits of all layers of this network, unless the address asks something."""
+    """At first N is that of the finished curves that are otherwise shown, unless the address asks something."""
     (key,) = FIELDS["projections"].keys
     if key in st.session_state or not set(st.query_params) <= {"network"}:
         return
     known = [
         audit.spec.search.projections
-        for audit in audits.recent(db, 100, "done", kind="audit")
+        for audit in audits.recent(db, 300, "done", kind="audit")
         if isinstance(audit.spec, AuditSpec)
         and audit.spec.network == network.name
         and len(audit.spec.search.layers) > 1
-        and len(audit.spec.sample.classes) == 2
+        and is_usual(audit.spec, datasets.get(audit.spec.sample.dataset).pair)
     ]
     if (most := max(known, default=1)) > FIELDS["projections"].default:
         st.session_state[key] = most

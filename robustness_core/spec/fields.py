@@ -258,3 +258,16 @@ BUDGETS: Mapping[str, Field] = {
         ),
     )
 }
+
+
+def is_usual(spec: AuditSpec, pair: tuple[int, int]) -> bool:
+    """Whether screens ask this of a network and its data set unasked, but for the layers and N; `pair`: its classes."""
+    usual = AuditSpec.of(
+        spec.network,
+        dataset=spec.sample.dataset,
+        classes=pair,
+        samples=FIELDS["samples"].default,
+        layers=spec.search.layers,
+        projections=spec.search.projections,
+    )
+    return spec == usual

@@ -78,16 +78,25 @@ def test_all_classes_come_with_their_sets_and_what_pgd_does(
         assert known[0][1]
 
 
-def test_audits_of_one_layer_are_entered_before_whole_curves(
+def test_what_is_shown_unasked_is_entered_first_and_no_part_of_another_audit(
     db: Database, inline: Inline, fresh: Database, tmp_path: Path
 ) -> None:
-    """So that what a new installation shows as recent are curves."""
-    for layers in (("conv1", "logits"), ("logits",)):
-        audits.submit(db, audit(samples=2, layers=layers))
+    """A layer alone, other samples and threat models come after the usual curves; a smaller N is a part of them."""
+    for asked in (
+        audit(samples=2, layers=("logits",)),
+        audit(samples=20, layers=("conv1", "logits"), m=(10,), seed=1),
+        audit(samples=20, layers=("conv1", "logits"), m=(10,)),
+        audit(samples=20, layers=("conv1", "logits"), m=(10,), projections=2),
+        audit(samples=20, layers=("logits",), m=(10,)),
+    ):
+        audits.submit(db, asked)
     fakes.worker(db, inline).run(wanted=lambda: False)
-    assert first_look.pack(db, tmp_path / "look.npz") == 2
-    assert first_look.load(fresh, [network(fresh)], tmp_path / "look.npz") == 2
-    assert [len(one.spec.search.layers) for one in audits.recent(fresh)] == [2, 1]  # type: ignore[union-attr]
+    assert first_look.pack(db, tmp_path / "look.npz") == 3
+    assert first_look.load(fresh, [network(fresh)], tmp_path / "look.npz") == 3
+    entered = [record.spec for record in audits.recent(fresh)[::-1]]
+    assert [(one.sample.size, one.sample.seed, one.search.projections) for one in entered] == [  # type: ignore[union-attr]
+        (20, 0, 2), (2, 0, 1), (20, 1, 1)
+    ]  # fmt: skip
 
 
 def test_what_is_packed_holds_what_theory_says(packed: Path) -> None:
