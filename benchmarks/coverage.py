@@ -1,0 +1,74 @@
+"""How often the intervals of claims hold the truth: `python -m benchmarks.coverage`.
+
+Samples and projections are drawn anew from a population with closed forms (`testing.population`). The truth, a mean
+over many fresh samples and projections, is held against the 95 % interval of each audit. 92 to 97 % shall hold it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from robustness_core.claims.resampling import estimate
+from robustness_core.optimal_loss.statistics import half_budget
+from testing.population import Population, halves, means
+
+NAMES = ("mean distance", "ε½", "difference of ε½", "ratio of ε½")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--audits", type=int, default=600, help="of each S and N")
+    parser.add_argument("--truth", type=int, default=20_000, help="samples, each of one projection, for the truth")
+    parser.add_argument("--sizes", nargs="+", default=["20:3", "20:5", "20:10"], metavar="S:N")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    population = Population.of(args.seed)
+    print(
+        f"{'S':>5}{'N':>4}{'audits':>8}  {'':<18}{'truth':>9}{'covered':>9}{'± mean':>9}{'too low':>9}{'too high':>10}"
+    )
+    truths: dict[int, list[float]] = {}
+    for size in args.sizes:
+        S, N = (int(part) for part in size.split(":"))
+        if S not in truths:
+            truths[S] = truth(population, S, max(500, args.truth * 20 // S), args.seed)
+        began = time.perf_counter()
+        random = np.random.default_rng([args.seed, S, N])
+        ends = np.array([intervals(population, S, N, random) for _ in range(args.audits)])  # (audits, statistic, 2)
+        for number, name in enumerate(NAMES):
+            low, high, known = *ends[:, number].T, truths[S][number]
+            below, above = (high < known).mean(), (low > known).mean()
+            print(
+                f"{S:>5}{N:>4}{len(ends):>8}  {name:<18}{known:>9.4f}{1 - below - above:>9.1%}"
+                f"{(high - low).mean() / 2:>9.4f}{below:>9.1%}{above:>10.1%}",
+                flush=True,
+            )
+        print(f"# {time.perf_counter() - began:.0f} s", flush=True)
+
+
+def truth(population: Population, S: int, samples: int, seed: int) -> list[float]:
+    random = np.random.default_rng([seed, S])
+    drawn = []
+    for _ in range(samples):
+        (one,), (other,) = population.audit(S, 1, random)
+        drawn.append((one.mean(), half_budget(one), half_budget(other)))
+    mean, first, second = np.mean(drawn, axis=0)
+    return [float(mean), float(first), float(second - first), float(np.log(second / first))]
+
+
+def intervals(population: Population, S: int, N: int, random: np.random.Generator) -> list[tuple[float, float]]:
+    one, other = population.audit(S, N, random)
+    first, second = halves(one), halves(other)
+    found = [
+        estimate(lambda x: x, means(one)),
+        estimate(lambda x: x, first),
+        estimate(lambda x, y: y - x, first, second),
+        estimate(lambda x, y: np.log(y / x), first, second),
+    ]
+    return [(interval.low, interval.high) for interval in (one.interval() for one in found)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""How sure a number is that was made of several layers and networks, when both images and projections were drawn.
+
+**Units.** What was drawn independently is the unit: the images of each class, and the projections. Pairs are none,
+since all pairs of an image share it. Every number of an audit hangs on its images (S of each class) and its projections
+(N), crossed: each projection reads every pair.
+
+**Replicates.** A bootstrap would draw images with repeats, and pairs of doubles collide together, as in no sample. So
+units are left out in turn (the delete-a-group jackknife): one projection, one image of a class (of more than 25 a class
+a 25th of them), and one of each together. A number made of several layers, networks or m is computed anew for each
+replicate, out of layers that lack the same images and the same projection: whatever they share cancels there, as it
+does in the number.
+
+**Variance.** With V_A, V_L, V_R the jackknife variances over projections, left and right images, the variance is
+V_A + V_L + V_R - V_AL - V_AR, where V_AL is that of the interaction of projections and left images, which V_A and V_L
+both hold (as for errors clustered in two ways: Cameron, Gelbach & Miller 2011). The interaction of left and right
+images is of order 1/S² and stays counted twice, on the safe side. **Interval.** Student's, with Satterthwaite's degrees
+of freedom of V_A, V_L and V_R. The images of different samples are independent: each sample has terms of its own.
+
+What is interval and what is estimated is the number at these S and N: what other images and projections would give.
+`python -m benchmarks.coverage` measures how often the intervals hold a known truth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtr
+
+from robustness_core.found import Floats
+from robustness_core.optimal_loss.statistics import Interval, LeftOut, quantile
+
+Side = tuple[object, ...]  # what tells the images of one class and sample from all others
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A number of one layer for each projection, with what it is without each part of its images.
+
+    `seeds`: of the projections, in the order of `values`; one value and None where no projection is drawn, so that the
+    number is the same for all. `left`, `right`: which images were at the rows and columns.
+    """
+
+    values: Sequence[LeftOut]
+    seeds: tuple[int, ...] | None
+    left: Side
+    right: Side
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, its standard error and the degrees of freedom of that; NaN where nothing says how sure it is.
+
+    `projections` and `images` (of each class) are behind it; no projections where none is drawn.
+    """
+
+    value: float
+    error: float
+    freedom: float
+    projections: int
+    images: int
+
+    @property
+    def known(self) -> bool:
+        return math.isfinite(self.value) and math.isfinite(self.error)
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        if not self.known:
+            return Interval(self.value, math.nan, math.nan, self.images)
+        half = quantile(self.freedom, confidence, 1) * self.error
+        return Interval(self.value, self.value - half, self.value + half, self.images)
+
+    def p(self, away: float) -> float:
+        """One minus the confidence of the interval that ends `away` from the value, 0 ... 1; 1 where there is none."""
+        if not self.known or away <= 0:
+            return 1.0
+        return 0.0 if self.error == 0 else float(2 * stdtr(self.freedom, -away / self.error))
+
+
+def estimate(function: Callable[..., Floats], *measured: Measured) -> Estimate:
+    """`function` of the means over projections of each of `measured`, with its standard error.
+
+    The function takes arrays of one shape, one for each, and works element by element. Projections are those that all
+    share, by their seeds. Of one projection, or one image in a class, there is no error.
+    """
+    drawn = [set(one.seeds) for one in measured if one.seeds is not None]
+    seeds = sorted(set.intersection(*drawn)) if drawn else []
+    images = min(min(len(one.values[0].left), len(one.values[0].right)) for one in measured)
+    sides = list(dict.fromkeys(side for one in measured for side in (one.left, one.right)))
+    if drawn and not seeds:
+        raise ValueError("What is compared shares no projection.")
+    columns = [_table(one, seeds, sides) for one in measured]
+    widths = [next(len(_of(one, side)) for one in measured if side in (one.left, one.right)) for side in sides]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        table = np.asarray(
+            function(
+                *(
+                    np.concatenate([_wide(part, w) for part, w in zip(one, [1, *widths], strict=True)], axis=1)
+                    for one in columns
+                )
+            )
+        )
+    return _judged(table, widths, len(seeds), images)
+
+
+def _judged(table: Floats, widths: Sequence[int], projections: int, images: int) -> Estimate:
+    """Of a statistic's replicates (1 + N, 1 + G + ...): first row and column whole, others without one unit each."""
+    value = float(table[0, 0])
+    terms = []  # variance, degrees of freedom
+    twice = 0.0
+    N = len(table) - 1
+    if N:
+        terms.append((_jackknife(table[1:, 0]) if N > 1 else math.nan, N - 1))
+    start = 1
+    for G in widths:
+        terms.append((_jackknife(table[0, start : start + G]) if G > 1 else math.nan, G - 1))
+        if N > 1 and G > 1:
+            both = table[1:, start : start + G] - table[1:, :1] - table[:1, start : start + G] + value
+            twice += (N - 1) * (G - 1) / (N * G) * float((both**2).sum())
+        start += G
+    whole = sum(variance for variance, _ in terms)
+    if not (math.isfinite(value) and math.isfinite(whole)):
+        return Estimate(value, math.nan, math.nan, projections, images)
+    if whole == 0:
+        return Estimate(value, 0.0, math.inf, projections, images)
+    freedom = whole**2 / sum(variance**2 / f for variance, f in terms if variance)
+    largest = max(variance for variance, _ in terms)
+    return Estimate(value, math.sqrt(max(whole - twice, largest)), freedom, projections, images)
+
+
+def _jackknife(replicates: Floats) -> float:
+    n = len(replicates)
+    return float((n - 1) / n * ((replicates - replicates.mean()) ** 2).sum())
+
+
+def _of(one: Measured, side: Side) -> Floats:
+    return one.values[0].left if side == one.left else one.values[0].right
+
+
+def _table(one: Measured, seeds: Sequence[int], sides: Sequence[Side]) -> list[Floats]:
+    """Means over projections: (1 + N, 1) of all images; without each part of a side (1 + N, G), or 1 if not its own."""
+    places = [0] * len(seeds) if one.seeds is None else [one.seeds.index(seed) for seed in seeds]
+    chosen = [one.values[place] for place in places] or [one.values[0]]
+    whole = np.array([[value.value] for value in chosen])
+    parts = [whole]
+    for side in sides:
+        if side == one.left:
+            parts.append(np.stack([value.left for value in chosen]))
+        elif side == one.right:
+            parts.append(np.stack([value.right for value in chosen]))
+        else:
+            parts.append(whole)
+    return [_without_each(part, len(seeds)) for part in parts]
+
+
+def _without_each(values: Floats, N: int) -> Floats:
+    """Means over the first axis of all, then without each: (N, K) -> (1 + N, K); (1, K) where nothing is drawn."""
+    mean = values.mean(axis=0, keepdims=True)
+    if N == 0:
+        return mean
+    if N == 1:
+        return np.concatenate([mean, np.full_like(mean, np.nan)])
+    return np.concatenate([mean, (values.sum(axis=0) - values) / (N - 1)])
+
+
+def _wide(part: Floats, width: int) -> Floats:
+    return part + np.zeros((1, width))
