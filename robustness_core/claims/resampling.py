@@ -157,12 +157,9 @@ def _table(one: Measured, seeds: Sequence[int], sides: Sequence[Side]) -> list[F
 
 def _without_each(values: Floats, N: int) -> Floats:
     """Means over the first axis of all, then without each: (N, K) -> (1 + N, K); (1, K) where nothing is drawn."""
-    mean = values.mean(axis=0, keepdims=True)
-    if N == 0:
-        return mean
-    if N == 1:
-        return np.concatenate([mean, np.full_like(mean, np.nan)])
-    return np.concatenate([mean, (values.sum(axis=0) - values) / (N - 1)])
+    rest = (values.sum(axis=0) - values) / (N - 1) if N > 1 else np.full((N, values.shape[1]), np.nan)
+    table: Floats = np.concatenate([values.mean(axis=0, keepdims=True), rest])
+    return table
 
 
 def _wide(part: Floats, width: int) -> Floats:

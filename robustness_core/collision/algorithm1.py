@@ -54,9 +54,10 @@ def search(
     return polish(constraint, algorithm1(constraint, originals, SCHEDULES[preset]), originals, features, goal)[:2]
 
 
-def algorithm1(constraint: Constraint, originals: Tensor, schedule: Schedule) -> Tensor:
+def algorithm1(constraint: Constraint, originals: Tensor, schedule: Schedule, start: Tensor | None = None) -> Tensor:
     """Nearly colliding images of each pair, (B, 2, n), near `originals`, (B, 2, n) in [0, 1].
 
+    `start` (B, 2, n): where it starts, by default the midpoints, as printed.
     Algorithm 1 of the paper, batched over pairs. It minimises the sum of squares of both perturbations, a relaxation
     of the distance (section 5). Differs from the print in three things: thresholds are relative; line 5 judges the
     features of the iterate where a step began instead of where it ended, which costs no pass of its own (the objective
@@ -65,14 +66,14 @@ def algorithm1(constraint: Constraint, originals: Tensor, schedule: Schedule) ->
     [0, 1]. Cost: a pass for the originals, then 1 + m an iteration, half of that for the first, which is at the
     midpoint. A pair that has converged is left alone and costs nothing more.
     """
-    z = midpoints(originals)  # line 1
+    z = midpoints(originals) if start is None else start.clone()  # line 1
     rows = torch.arange(len(z), device=z.device)  # the pairs still searched
     scale = (originals[:, 0] - originals[:, 1]).square().sum(dim=1).clamp_min(torch.finfo(z.dtype).tiny)
     mismatch = constraint.values(originals, rows).norm(dim=1)
     alpha = 1.0
     for i in range(schedule.iterations):  # line 2
         here, x = z[rows], originals[rows]
-        if i == 0:
+        if i == 0 and start is None:
             J = constraint.jacobian_at_midpoint(here, rows)  # line 3; both sides are one image
             g = torch.zeros(J.shape[:2], dtype=J.dtype, device=J.device)
         else:

@@ -24,7 +24,7 @@ from robustness_core.found import COLUMNS, Found
 from robustness_core.layers import is_affine, widths
 from robustness_core.spec import METHODS, PAPERS, TOLERANCE, Threat, check_method, check_precision
 
-_GOAL = 0.2 * TOLERANCE  # what the float32 search aims at, so that the float64 verification agrees
+GOAL = 0.2 * TOLERANCE  # what the float32 search aims at, so that the float64 verification agrees
 # Of a found distance: what the originals promise below this is tried from there too. For ℓ∞ they promise too much.
 NEARER = {"l2": 0.4, "linf": 0.2}
 _APART = 1e-3  # of the originals' features: float32 knows a mismatch above this share to four digits
@@ -229,13 +229,13 @@ def _search(
         points = affine_collision(exact, exact_originals, threat).to(originals.dtype).double()
         found = judged(exact.features(points, rows), start, points, exact_originals, torch.zeros_like(points), threat)
     elif problem.rows > matrix_free.MANY_ROWS:
-        goal = (_GOAL * mismatch).to(originals.device, torch.float32)
+        goal = (GOAL * mismatch).to(originals.device, torch.float32)
         points = matrix_free.search(search, originals.float(), goal, preset, threat).to(originals.dtype)
         found = matrix_free.verify(exact, problem.exactly(points), exact_originals, start, threat)
     else:
         features = start.float().to(originals.device)
         find = METHODS[method].load(threat)
-        points, J = find(search, originals.float(), features, preset, seed, _GOAL, first, threat)
+        points, J = find(search, originals.float(), features, preset, seed, GOAL, first, threat)
         points = problem.exactly(points.to(originals.dtype))
         found = verify(exact, points, exact_originals, start, originals.dtype, search, J, threat)
         found = _nearer(exact, found, exact_originals, start, originals.dtype, threat)

@@ -1,0 +1,201 @@
+"""Claims on the method itself: its loss beside FAB's, where its search starts, other samples (5, 6.1, Appendix C)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from robustness_core.claims.claim import Claim, Part
+from robustness_core.claims.evidence import Audit, Evidence
+from robustness_core.claims.parts import ABOVE_0, BASELINES, usual
+from robustness_core.claims.resampling import Estimate, Measured, estimate
+from robustness_core.found import Floats
+from robustness_core.optimal_loss import loss_curve
+from robustness_core.optimal_loss.statistics import mean_distance_without_one
+
+BASE = BASELINES[0]
+OTHER_PAIRS = ((4, 9), (0, 8))
+LARGE = 200  # images of each class, in Appendix C
+STARTS = "python -m benchmarks.starts --out zoo/starts.json"
+
+
+def _shared(*layers: Floats) -> Floats:
+    """How much of the ups and downs of log ε½ over the layers two audits share: 1 all of them, 0 none."""
+    half = len(layers) // 2
+    one, other = (np.log(np.stack(part)) for part in (layers[:half], layers[half:]))
+    one, other = one - one.mean(axis=0), other - other.mean(axis=0)
+    return np.asarray(2 * (one * other).sum(axis=0) / ((one**2).sum(axis=0) + (other**2).sum(axis=0)))
+
+
+def _same_shape(evidence: Evidence, name: str, audits: Sequence[Audit], wanted: str) -> Part:
+    """How alike two audits are, layer by layer."""
+    if len(audits) < 2:
+        return Part(name, None, wanted=(wanted,))
+    layers = evidence.layers(BASE)
+    found = estimate(_shared, *(evidence.half(audit, layer) for audit in audits[:2] for layer in layers))
+    return Part(name, found, tuple(audits[:2]), wanted=() if found.known else (wanted,))
+
+
+def _other_pairs(evidence: Evidence) -> list[Part]:
+    layers, parts = evidence.layers(BASE), []
+    for classes in OTHER_PAIRS:
+        audits = _beside(evidence, evidence.find(BASE, layers, classes=classes))
+        name = f"{BASE}: {classes[0]} against {classes[1]} beside 3 against 7"
+        parts.append(_same_shape(evidence, name, audits, usual(evidence, BASE, layers, 10, classes=classes)))
+    return parts
+
+
+def _other_samples(evidence: Evidence) -> list[Part]:
+    layers, parts = evidence.layers(BASE), []
+    for seed in (1, 2):
+        audits = _beside(evidence, evidence.find(BASE, layers, seed=seed))
+        wanted = usual(evidence, BASE, layers, 10, seed=seed)
+        parts.append(_same_shape(evidence, f"{BASE}: the images of seed {seed} beside those of seed 0", audits, wanted))
+    return parts
+
+
+def _beside(evidence: Evidence, found: Sequence[Audit]) -> list[Audit]:
+    """The best of these with the usual audit of as many images."""
+    for audit in found:
+        usual_ones = evidence.find(BASE, evidence.layers(BASE), size=audit.spec.sample.size)
+        if usual_ones:
+            return [audit, usual_ones[0]]
+    return []
+
+
+def _larger(evidence: Evidence) -> list[Part]:
+    """Layers at S = 200 beside the largest usual audit, each for itself."""
+    parts = []
+    layers = evidence.layers(BASE)
+    usual_ones = [one for one in evidence.find(BASE, layers) if one.spec.sample.size < LARGE]
+    for layer in layers:
+        large = evidence.find(BASE, [layer], size=LARGE)
+        if large and usual_ones:
+            found = estimate(
+                lambda one, other: np.log(one / other),
+                evidence.half(large[0], layer),
+                evidence.half(usual_ones[0], layer),
+            )
+            name = f"{BASE}: {layer}, S = {LARGE} beside {usual_ones[0].spec.sample.size}"
+            parts.append(Part(name, found, (large[0], usual_ones[0])))
+    wanted = usual(evidence, BASE, ["conv2", layers[-1]], 10, size=LARGE)
+    return parts or [Part(f"{BASE}: S = {LARGE} beside fewer", None, wanted=(wanted,))]
+
+
+def _fab(evidence: Evidence) -> list[tuple[str, Audit, Floats, Floats]]:
+    """Networks whose logits are audited, with FAB's loss on the card and ours at the same budgets."""
+    found = []
+    for name, card in evidence.cards.items():
+        measured = card.get("evaluation", {}).get("audited", {})
+        audits = evidence.find(name, evidence.layers(name)[-1:], whole=True)
+        if "fab_loss" in measured and audits:
+            (distances, *_) = audits[0].matrices(evidence.layers(name)[-1], 10).values()
+            ours = loss_curve(distances, measured["epsilon"])
+            found.append((name, audits[0], np.asarray(measured["fab_loss"]), ours))
+    return found
+
+
+def _stays_above(evidence: Evidence) -> list[Part]:
+    found = _fab(evidence)
+    return [_over_networks("the smallest difference", [float((fab - ours).min()) for _, _, fab, ours in found], found)]
+
+
+def _rises(evidence: Evidence) -> list[Part]:
+    found = _fab(evidence)
+    return [_over_networks("at the largest ε", [float(fab[-1] / math.log(2)) for _, _, fab, _ in found], found)]
+
+
+def _over_networks(name: str, values: Sequence[float], of: Sequence[tuple[str, Audit, Floats, Floats]]) -> Part:
+    """The mean over networks, which are the unit here: cards hold FAB's loss as a mean over images."""
+    if len(values) < 2:
+        return Part(f"{name}, mean over networks", None)
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    audits = tuple(audit for _, audit, _, _ in of)
+    images = min(audit.spec.sample.size for audit in audits)
+    made = Estimate(float(np.mean(values)), error, len(values) - 1, 0, images)
+    return Part(f"{name}, mean over {len(values)} networks", made, audits, tuple(one for one, *_ in of))
+
+
+def _starts(evidence: Evidence) -> list[Part]:
+    if evidence.starts is None:
+        return [Part(f"{BASE}: both starts", None, wanted=(STARTS,))]
+    starts, parts = evidence.starts, []
+    sides = (("left", *starts["indices"][0]), ("right", *starts["indices"][1]))
+    for layer in dict.fromkeys(one["layer"] for one in starts["series"]):
+        series = [one for one in starts["series"] if one["layer"] == layer]
+        images, midpoint = (
+            Measured(
+                [mean_distance_without_one(one[start]) for one in series],
+                tuple(one["seed"] for one in series),
+                *sides,
+            )
+            for start in ("images", "midpoint")
+        )
+        found = estimate(lambda one, other: one / other, images, midpoint)
+        parts.append(Part(f"{starts['network']}: {layer}", found, cards=(starts["network"],), wanted=()))
+    return parts
+
+
+CLAIMS = (
+    Claim(
+        "midpoint-is-the-better-start",
+        "5",
+        "Algorithm 1 ends nearer if it starts at the midpoint than at the images.",
+        "mean distance from the images over mean distance from the midpoint, m = 10",
+        "a mean distance from the images that is not larger",
+        (1.0, math.inf),
+        _starts,
+        "pairs",
+    ),
+    Claim(
+        "fab-stays-above",
+        "6.1, Figure 5",
+        "FAB's loss stays above the optimal loss at the logits at every budget.",
+        "the smallest difference of the two losses over the budgets of the card",
+        "a budget at which FAB's loss is lower",
+        ABOVE_0,
+        _stays_above,
+        unit="nats",
+    ),
+    Claim(
+        "fab-passes-log-2",
+        "6.1, Figure 5",
+        "FAB's loss rises past log 2, where the optimal loss of two classes ends.",
+        "FAB's loss at the largest budget of the card over log 2",
+        "a loss that stays below log 2",
+        (1.0, math.inf),
+        _rises,
+    ),
+    Claim(
+        "other-class-pairs-alike",
+        "Appendix C",
+        "Other pairs of classes give the same shapes.",
+        "the share of the ups and downs of log ε½ over the layers that two audits have in common, m = 10",
+        "less than nine tenths in common",
+        (0.9, math.inf),
+        _other_pairs,
+        "compare",
+    ),
+    Claim(
+        "other-samples-alike",
+        "Appendix C",
+        "Other samples of images give the same shapes.",
+        "the share of the ups and downs of log ε½ over the layers that two audits have in common, m = 10",
+        "less than nine tenths in common",
+        (0.9, math.inf),
+        _other_samples,
+        "compare",
+    ),
+    Claim(
+        "larger-samples-alike",
+        "Appendix C",
+        "S = 200 images of each class give the same curves.",
+        "log of ε½ at S = 200 over that of fewer images, at each layer of which it is known, m = 10",
+        "a difference of more than a tenth",
+        (-0.1, 0.1),
+        _larger,
+        "compare",
+    ),
+)
