@@ -22,13 +22,18 @@ NONE = Interval(math.nan, math.nan, math.nan, 0)
 
 
 def judge(evidence: Evidence, claims: Sequence[Claim] = CLAIMS, *, confidence: float = 0.95) -> tuple[Verdict, ...]:
-    """The verdict on each claim; the more claims are asked about at once, the surer each must be."""
+    """The verdict on each claim; the more claims are judged at once, the surer each must be.
+
+    A claim of which no number is known is not judged.
+    """
     parts = [tuple(claim.parts(evidence)) for claim in claims]
     sides = [_sides(claim, of) for claim, of in zip(claims, parts, strict=True)]
-    adjusted, divisions = holm([min(pair) for pair in sides], 1 - confidence)
+    asked = [place for place, of in enumerate(parts) if any(part.estimate is not None for part in of)]
+    adjusted, divisions = holm([min(sides[place]) for place in asked], 1 - confidence)
+    many = dict(zip(asked, zip(adjusted, divisions, strict=True), strict=True))
     return tuple(
-        _verdict(claim, of, pair, p, division, confidence)
-        for claim, of, pair, p, division in zip(claims, parts, sides, adjusted, divisions, strict=True)
+        _verdict(claim, of, pair, *many.get(place, (1.0, max(1, len(asked)))), confidence)
+        for place, (claim, of, pair) in enumerate(zip(claims, parts, sides, strict=True))
     )
 
 

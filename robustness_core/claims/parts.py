@@ -61,4 +61,4 @@ def usual(
 
 def of_cards(value: float, error: float, images: int) -> Estimate:
     """A number of cards, whose images are so many that Student's interval is that of the normal distribution."""
-    return Estimate(value, error, math.inf, 0, images)
+    return Estimate(value, ((error**2, math.inf),), 0, images)

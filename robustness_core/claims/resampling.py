@@ -13,11 +13,16 @@ does in the number.
 **Variance.** With V_A, V_L, V_R the jackknife variances over projections, left and right images, the variance is
 V_A + V_L + V_R - V_AL - V_AR, where V_AL is that of the interaction of projections and left images, which V_A and V_L
 both hold (as for errors clustered in two ways: Cameron, Gelbach & Miller 2011). The interaction of left and right
-images is of order 1/S² and stays counted twice, on the safe side. **Interval.** Student's, with Satterthwaite's degrees
-of freedom of V_A, V_L and V_R. The images of different samples are independent: each sample has terms of its own.
+images is of order 1/S² and stays counted twice, on the safe side. The images of different samples are independent: each
+sample has terms of its own.
 
-What is interval and what is estimated is the number at these S and N: what other images and projections would give.
-`python -m benchmarks.coverage` measures how often the intervals hold a known truth.
+**Interval.** As many standard errors to each side as the mean of Student's quantiles of the terms, weighted by their
+variances (Cochran & Cox 1950), N - 1 degrees of freedom for projections. Satterthwaite's common degrees of freedom hold
+at 95 %, but in the tails that many claims at once ask for they fail: where three projections make 90 % of the variance,
+an interval of 99.75 % misses 8 times as often as it says, this one 1.3 times, and elsewhere less often than it says.
+
+What is estimated is the number at these S and N: what other images and projections would give. `python -m
+benchmarks.coverage` measures how often the intervals hold a known truth.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr
+from scipy.optimize import brentq
 
 from robustness_core.found import Floats
 from robustness_core.optimal_loss.statistics import Interval, LeftOut, quantile
@@ -51,16 +56,20 @@ class Measured:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, its standard error and the degrees of freedom of that; NaN where nothing says how sure it is.
+    """A number with its variance: `terms`, each a variance and its degrees of freedom, NaN where nothing says it.
 
     `projections` and `images` (of each class) are behind it; no projections where none is drawn.
     """
 
     value: float
-    error: float
-    freedom: float
+    terms: tuple[tuple[float, float], ...]
     projections: int
     images: int
+
+    @property
+    def error(self) -> float:
+        """The standard error."""
+        return math.sqrt(sum(variance for variance, _ in self.terms))
 
     @property
     def known(self) -> bool:
@@ -69,14 +78,25 @@ class Estimate:
     def interval(self, confidence: float = 0.95) -> Interval:
         if not self.known:
             return Interval(self.value, math.nan, math.nan, self.images)
-        half = quantile(self.freedom, confidence, 1) * self.error
+        half = self._half(1 - confidence)
         return Interval(self.value, self.value - half, self.value + half, self.images)
 
     def p(self, away: float) -> float:
         """One minus the confidence of the interval that ends `away` from the value, 0 ... 1; 1 where there is none."""
         if not self.known or away <= 0:
             return 1.0
-        return 0.0 if self.error == 0 else float(2 * stdtr(self.freedom, -away / self.error))
+        if self._half(_LEAST) <= away:
+            return 0.0
+        return math.exp(float(brentq(lambda log: self._half(math.exp(log)) - away, math.log(_LEAST), 0.0)))
+
+    def _half(self, alpha: float) -> float:
+        """How far the interval of confidence 1 - alpha reaches to each side."""
+        if self.error == 0:
+            return 0.0
+        return sum(variance * quantile(freedom, 1 - alpha, 1) for variance, freedom in self.terms) / self.error
+
+
+_LEAST = 1e-12  # of all p: below, rounding decides
 
 
 def estimate(function: Callable[..., Floats], *measured: Measured) -> Estimate:
@@ -107,32 +127,27 @@ def estimate(function: Callable[..., Floats], *measured: Measured) -> Estimate:
 
 def _judged(table: Floats, widths: Sequence[int], projections: int, images: int) -> Estimate:
     """Of a statistic's replicates (1 + N, 1 + G + ...): first row and column whole, others without one unit each."""
-    value = float(table[0, 0])
-    terms = []  # variance, degrees of freedom
-    twice = 0.0
-    N = len(table) - 1
-    if N:
-        terms.append((_jackknife(table[1:, 0]) if N > 1 else math.nan, N - 1))
-    start = 1
+    value, N = float(table[0, 0]), len(table) - 1
+    drawn = ((_jackknife(table[1:, 0]), N - 1),) if N else ()
+    of_images = []
+    twice, start = 0.0, 1
     for G in widths:
-        terms.append((_jackknife(table[0, start : start + G]) if G > 1 else math.nan, G - 1))
+        side = slice(start, start + G)
+        of_images.append((_jackknife(table[0, side]), G - 1))
         if N > 1 and G > 1:
-            both = table[1:, start : start + G] - table[1:, :1] - table[:1, start : start + G] + value
+            both = table[1:, side] - table[1:, :1] - table[:1, side] + value
             twice += (N - 1) * (G - 1) / (N * G) * float((both**2).sum())
         start += G
-    whole = sum(variance for variance, _ in terms)
-    if not (math.isfinite(value) and math.isfinite(whole)):
-        return Estimate(value, math.nan, math.nan, projections, images)
-    if whole == 0:
-        return Estimate(value, 0.0, math.inf, projections, images)
-    freedom = whole**2 / sum(variance**2 / f for variance, f in terms if variance)
-    largest = max(variance for variance, _ in terms)
-    return Estimate(value, math.sqrt(max(whole - twice, largest)), freedom, projections, images)
+    images_variance = sum(variance for variance, _ in of_images)
+    if drawn and images_variance > 0:  # no sum is below either of its parts
+        left = 1 - min(twice, drawn[0][0], images_variance) / images_variance
+        of_images = [(variance * left, freedom) for variance, freedom in of_images]
+    return Estimate(value, (*drawn, *of_images), projections, images)
 
 
 def _jackknife(replicates: Floats) -> float:
     n = len(replicates)
-    return float((n - 1) / n * ((replicates - replicates.mean()) ** 2).sum())
+    return float((n - 1) / n * ((replicates - replicates.mean()) ** 2).sum()) if n > 1 else math.nan
 
 
 def _of(one: Measured, side: Side) -> Floats:
