@@ -27,6 +27,7 @@ def main() -> None:
             st.Page(PAGES / "compare.py", title="Compare"),
             st.Page(PAGES / "classes.py", title="Classes"),
             st.Page(PAGES / "scaling.py", title="Scaling"),
+            st.Page(PAGES / "paper.py", title="Paper"),
             st.Page(PAGES / "audits.py", title="Audits"),
             st.Page(PAGES / "networks.py", title="Networks"),
             st.Page(PAGES / "images.py", title="Images"),

@@ -28,6 +28,7 @@ SCREENS = (
     "compare",
     "classes",
     "scaling",
+    "paper",
     "audits",
     "networks",
     "images",
@@ -39,7 +40,7 @@ _ELSE = (
     MISSING,
     "pair", "amplification", "single", "input", "whole", "attacks", "gap",
     "bars", "relative", "minus", "both", "audit", "state", "pairs", "show",
-    "idea", "weak", "mix", "kind", "degrees", "moves", "steps", "gamma", "budget", "points",
+    "figure", "idea", "weak", "mix", "kind", "degrees", "moves", "steps", "gamma", "budget", "points",
     "x1", "x2", "y1", "y2",
 )  # fmt: skip
 NAMES = frozenset(_ELSE).union(*KEPT.values())

@@ -22,8 +22,9 @@ _WITHOUT = (b"accept-encoding", b"if-none-match", b"if-modified-since")
 
 def parts() -> str:
     """The style and the scripts, as they stand in the page."""
-    scripts = (f"<script>\n{(ASSETS / f'{name}.js').read_text('utf-8')}</script>\n" for name in SCRIPTS)
-    return f"<style>\n{(ASSETS / 'style.css').read_text('utf-8')}</style>\n{''.join(scripts)}"
+    scripts = "".join(f"<script>\n{(ASSETS / f'{name}.js').read_text('utf-8')}</script>\n" for name in SCRIPTS)
+    scripts = scripts.replace('"SCREENS"', f'"{" ".join(filters.SCREENS)}"')
+    return f"<style>\n{(ASSETS / 'style.css').read_text('utf-8')}</style>\n{scripts}"
 
 
 async def _with_parts(request: Request, go_on: RequestResponseEndpoint) -> Response:

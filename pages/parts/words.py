@@ -32,6 +32,11 @@ def describe(audit: AuditRecord, main: Layers | None = None) -> str:
     if not isinstance(spec, AuditSpec):
         layers = ", ".join(series.layer for series in spec.series)
         return f"pair {spec.left[2]} and {spec.right[2]} at {layers}"
+    return question(spec, main)
+
+
+def question(spec: AuditSpec, main: Layers | None = None) -> str:
+    """A question in a line, as `describe` has it."""
     m = ", ".join("none" if value is None else str(value) for value in spec.search.m)
     layers = ", ".join(spec.search.layers)
     if main is not None and len(spec.search.layers) > 1 and spec.search.layers == main.get(spec.network):

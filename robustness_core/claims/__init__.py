@@ -7,5 +7,19 @@ from robustness_core.claims.evidence import Audit, Evidence, gather
 from robustness_core.claims.judging import judge
 from robustness_core.claims.paper import CLAIMS
 from robustness_core.claims.resampling import Estimate
+from robustness_core.claims.stored import Stored, stored
 
-__all__ = ["CLAIMS", "Audit", "Claim", "Estimate", "Evidence", "Judged", "Part", "Verdict", "gather", "judge"]
+__all__ = [
+    "CLAIMS",
+    "Audit",
+    "Claim",
+    "Estimate",
+    "Evidence",
+    "Judged",
+    "Part",
+    "Stored",
+    "Verdict",
+    "gather",
+    "judge",
+    "stored",
+]

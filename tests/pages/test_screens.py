@@ -24,7 +24,19 @@ from store.records import LayerRecord, PairSpec
 from testing import synthetic
 from testing.screens import words as text_of
 
-SCREENS = ("home", "explore", "pairs", "compare", "classes", "scaling", "audits", "networks", "images", "learn")
+SCREENS = (
+    "home",
+    "explore",
+    "pairs",
+    "compare",
+    "classes",
+    "scaling",
+    "paper",
+    "audits",
+    "networks",
+    "images",
+    "learn",
+)
 EVIL = "<b>x</b> [link](http://evil) **y** $z$ :red[w]"
 
 

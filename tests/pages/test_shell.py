@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 
 from pages.parts import filters, shell
+from store.database import PROJECT
 
 PAGE = "<html><head></head><body><div id='root'></div></body></html>"
 BROWSER = {"accept": "text/html,application/xhtml+xml", "accept_encoding": "gzip"}
@@ -71,7 +72,8 @@ def test_the_parts_come_before_the_end_of_the_body_once_each() -> None:
     assert answer.text == PAGE.replace("</body>", f"{shell.parts()}</body>")
     assert int(answer.headers["content-length"]) == len(answer.text.encode())
     for name in shell.SCRIPTS:
-        assert answer.text.count((shell.ASSETS / f"{name}.js").read_text("utf-8")) == 1
+        text = (shell.ASSETS / f"{name}.js").read_text("utf-8").replace("SCREENS", " ".join(filters.SCREENS))
+        assert answer.text.count(text) == 1
     assert answer.text.count("</script>") == len(shell.SCRIPTS)
 
 
@@ -100,9 +102,11 @@ def test_an_address_of_no_screen_leads_to_home_which_says_so() -> None:
 
 
 def test_the_browser_knows_every_screen_by_its_name() -> None:
-    named = re.search(r"const screens = \[(.*)\]", (shell.ASSETS / "server.js").read_text("utf-8"))
+    named = re.search(r'const screens = "(.*)"\.split', shell.parts())
     assert named
-    assert named[1] == ", ".join(f'"{name}"' for name in filters.SCREENS)
+    assert named[1].split(" ") == list(filters.SCREENS)
+    app = (PROJECT / "app.py").read_text("utf-8")
+    assert set(re.findall(r'PAGES / "(\w+)\.py"', app)) == set(filters.SCREENS)
 
 
 def test_every_asset_is_in_the_page_and_none_ends_its_element_early() -> None:
