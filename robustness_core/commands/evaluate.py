@@ -21,26 +21,30 @@ from robustness_core.errors import StrataError
 from robustness_core.files import card_file, check_writable, read_card, write_together
 from robustness_core.networks import Network
 from robustness_core.sandbox import untrusted
-from robustness_core.spec import EpsilonGrid, sample_indices
+from robustness_core.spec import EpsilonGrid, Threat, sample_indices
 from robustness_core.spec.threat import NORMS
 from robustness_core.training.evaluation import (
-    FAB_STEPS,
     PGD_STEPS,
     USUAL_STEP,
     ClassPair,
-    Progress,
     accuracy,
-    fab,
-    fab_accuracies,
-    fab_losses,
     pgd_accuracies,
     usual_pgd_accuracies,
+)
+from robustness_core.training.references import (
+    FAB_STEPS,
+    REFERENCES,
+    Progress,
+    before_softmax,
+    fab,
+    losses_along,
+    remark,
 )
 from robustness_core.training.train import PRECISIONS
 
 # The accuracies on all test images, each under its name in the card.
 HEADLINES = ("clean", "robust", "usual")
-AUDITED = "audited"  # and FAB's norms of the images that an audit takes
+AUDITED = "audited"  # and the least perturbations of the images that an audit takes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, help="test images that are attacked for the headline (default: all)")
     parser.add_argument("--grid-images", type=int, default=500, help="test images for each curve over the budgets")
     parser.add_argument("--fab-images", type=int, default=50, help="test images that FAB attacks; 0: none")
-    parser.add_argument("--samples", type=int, default=50, help="audited images a class whose FAB norms are kept")
+    parser.add_argument("--samples", type=int, default=100, help="audited images a class whose least norms are kept")
     parser.add_argument("--seed", type=int, default=0, help="of the attacks and of the audited sample")
     parser.add_argument("--precision", default="float32", help="of PGD's search: " + " or ".join(PRECISIONS))
     parser.add_argument(
@@ -103,7 +107,7 @@ def measure(network: Network, card: dict[str, Any], args: argparse.Namespace) ->
     classes = _classes(entry, args.classes)
     training = card.get("training", {})
     norm = args.threat or training.get("threat", "l2")
-    asked = args.only or (*HEADLINES, *([AUDITED] if norm == "l2" else []))  # FAB here is in ℓ2
+    asked = args.only or (*HEADLINES, AUDITED)
     # What is lacking is said before hours are spent.
     sample = _sample(dataset, classes, args) if AUDITED in asked else None
     data = sample[0] if sample and asked == [AUDITED] else datasets.fetch(dataset, "test")
@@ -130,7 +134,7 @@ def measure(network: Network, card: dict[str, Any], args: argparse.Namespace) ->
         }
         pair = ClassPair(network, classes)
         if sample is not None:
-            measured[AUDITED] = _audited(pair, *sample, classes, args, bar)
+            measured[AUDITED] = _audited(network, *sample, classes, args, bar)
         if args.only:
             made["seconds"] = round(time.monotonic() - begun, 1)
             return {name: part | made for name, part in measured.items()}
@@ -217,7 +221,7 @@ def _curves(
         few = images[0][: args.fab_images], images[1][: args.fab_images]
         boundary = fab(network, *few, seed=args.seed, progress=_progress(bar, f"FAB, {title}"))
         result |= {
-            "fab": fab_accuracies(boundary, epsilons),
+            "fab": boundary.accuracies(epsilons),
             "fab_images": len(few[1]),
             "fab_steps": FAB_STEPS,
             "fab_median_norm": _number(float(np.median(boundary.norms))),
@@ -256,31 +260,48 @@ def _sample(
 
 
 def _audited(
-    pair: ClassPair,
+    network: nn.Module,
     data: datasets.Dataset,
     indices: Sequence[np.ndarray[Any, Any]],
-    classes: Sequence[int],
+    classes: tuple[int, int],
     args: argparse.Namespace,
     bar: tqdm[Any],
 ) -> dict[str, Any]:
-    """FAB's least norms for the images that an audit with this seed takes, and the loss along its direction.
+    """Each attack's least norms for the images that an audit with this seed takes, and the losses along its directions.
 
-    Both are of the network that is asked for the two classes only, as an audit is.
+    All are of the network that is asked for the two classes only, as an audit is. `best_loss`: at each budget the mean
+    over the images of the largest loss that any of the attacks reaches.
     """
     chosen = np.concatenate(indices)
-    grid = EpsilonGrid().values()
-    as_pair = _pair_images(data, chosen, classes)
-    boundary = fab(pair, *as_pair, seed=args.seed, progress=_progress(bar, "FAB, audited images"))
-    return {
+    pixels, labels = _pair_images(data, chosen, classes)
+    logits = before_softmax(network, pixels)
+    pair = ClassPair(logits, classes)
+    said = [] if logits is network else ["The network ends in a softmax; the logits before it are attacked."]
+    entry = datasets.get(data.name)
+    result: dict[str, Any] = {
         "dataset": data.name,
         "split": data.split,
         "seed": args.seed,
         "classes": list(classes),
         "indices": [[int(i) for i in part] for part in indices],
-        "fab_norms": [_numbers(part) for part in np.split(boundary.norms, [len(indices[0])])],
-        "epsilon": [round(float(epsilon), 6) for epsilon in grid],
-        "fab_loss": _numbers(np.array(fab_losses(pair, *as_pair, boundary, [float(e) for e in grid]))),
+        "remark": " ".join(filter(None, [*said, remark(pair, pixels, labels)])),
     }
+    for norm, attacks in REFERENCES.items():
+        epsilons = [round(float(e), 6) for e in EpsilonGrid.usual(Threat(norm), entry.epsilon_linf).values()]
+        parts, losses = {}, []
+        for name, attack in attacks.items():
+            title = f"{name}, {Threat(norm).symbol}, audited images"
+            found = attack(pair, pixels, labels, norm=norm, seed=args.seed, progress=_progress(bar, title))
+            losses.append(losses_along(pair, pixels, labels, found, epsilons))
+            parts[name] = {
+                "settings": found.settings,
+                "passes": found.passes,
+                "norms": [_numbers(part) for part in np.split(found.norms, [len(indices[0])])],
+                "loss": _numbers(losses[-1].mean(axis=1)),
+            }
+        best = _numbers(np.max(losses, axis=0).mean(axis=1))
+        result[norm] = {"epsilon": epsilons, "attacks": parts, "best_loss": best}
+    return result
 
 
 def _images(data: datasets.Dataset, chosen: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:

@@ -1,24 +1,18 @@
-"""Measures a network: clean accuracy, accuracy under PGD over budgets, and FAB's least perturbations, all L2."""
+"""Measures a network: clean accuracy, and accuracy under PGD over budgets; least perturbations are in `references`."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from robustness_core.training.attacks import norms, pgd, unit
+from robustness_core.training.attacks import pgd
+from robustness_core.training.references import Progress, correct
 
-# Called with the images done and the images in all.
-Progress = Callable[[int, int], None]
-
-FAB_STEPS = 100
 PGD_STEPS = 40
 USUAL_STEP = 2.5  # constant steps of 2.5 ε / steps, as in the code of Madry et al.
 
@@ -34,22 +28,6 @@ class ClassPair(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.network(pixels)
         return logits[:, self.classes]
-
-
-@dataclass(frozen=True)
-class Boundary:
-    """FAB's result. `norms`: (N,) float64, the least L2 perturbation found that changes the answer: 0 where the answer
-    is wrong already, inf where none was found. `adversarial`: (N, C, H, W), the images that it leads to."""
-
-    norms: npt.NDArray[np.float64]
-    adversarial: Tensor
-
-
-def correct(network: nn.Module, pixels: Tensor, labels: Tensor, *, batch: int = 256) -> Tensor:
-    """Which images are classified rightly, (N,) bool; pixels (N, C, H, W) float32 in [0, 1], labels (N,) int64."""
-    with torch.no_grad():
-        parts = [network(part).argmax(1) for part in torch.split(pixels, batch)]
-    return torch.cat(parts) == labels if parts else torch.zeros(0, dtype=torch.bool)
 
 
 def accuracy(network: nn.Module, pixels: Tensor, labels: Tensor) -> float:
@@ -168,59 +146,3 @@ def _still_right(
 def _part_of(progress: Progress | None, index: int, parts: int) -> Progress | None:
     """A progress of part `index` of equally long `parts`."""
     return progress and (lambda done, total: progress(index * total + done, parts * total))
-
-
-def fab(
-    network: nn.Module,
-    pixels: Tensor,
-    labels: Tensor,
-    *,
-    steps: int = FAB_STEPS,
-    seed: int = 0,
-    batch: int = 100,
-    progress: Progress | None = None,
-) -> Boundary:
-    """The least L2 perturbation that changes the answer, image by image (Croce & Hein 2020, pyautoattack, no restart).
-
-    Cost: steps · (2 forward passes and one backward pass a class) over the images.
-    """
-    from pyautoattack.fab_pt import FABAttack_PT  # imported here: only this function needs it
-
-    frozen = copy.deepcopy(network).eval().requires_grad_(False)  # pyautoattack would fill the weights' gradients
-    if len(labels) == 0:
-        return Boundary(np.zeros(0), pixels)
-    # Its `eps` cuts off larger perturbations; none can be longer than the diagonal of the pixel box.
-    largest = float(pixels[0].numel()) ** 0.5
-    attack = FABAttack_PT(frozen, norm="L2", n_restarts=1, n_iter=steps, eps=largest, seed=seed, device=pixels.device)
-    parts = []
-    with torch.random.fork_rng(devices=[]):  # pyautoattack seeds torch's global generator
-        for start in range(0, len(labels), batch):
-            chosen = slice(start, start + batch)
-            parts.append(attack.perturb(pixels[chosen], labels[chosen]))
-            if progress is not None:
-                progress(min(start + batch, len(labels)), len(labels))
-    adversarial = torch.cat(parts)
-    found = norms(adversarial.double() - pixels.double()).numpy()
-    before, after = correct(frozen, pixels, labels).numpy(), correct(frozen, adversarial, labels).numpy()
-    return Boundary(np.where(before, np.where(after, np.inf, found), 0.0), adversarial)
-
-
-def fab_accuracies(boundary: Boundary, epsilons: Sequence[float]) -> list[float]:
-    """Share of images whose least perturbation is longer than each budget, 0 to 1."""
-    return [float((boundary.norms > epsilon).mean()) for epsilon in epsilons]
-
-
-def fab_losses(
-    network: nn.Module, pixels: Tensor, labels: Tensor, boundary: Boundary, epsilons: Sequence[float]
-) -> list[float]:
-    """Mean cross-entropy, in nats, where each image is moved by each budget along FAB's direction (Figure 5).
-
-    Past the boundary the walk goes on, so the loss can exceed log 2; images that FAB left alone stay where they are.
-    """
-    direction = unit(boundary.adversarial - pixels)
-    losses = []
-    with torch.no_grad():
-        for epsilon in epsilons:
-            moved = (pixels + epsilon * direction).clamp(0.0, 1.0)
-            losses.append(float(functional.cross_entropy(network(moved), labels)))
-    return losses
