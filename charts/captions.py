@@ -68,7 +68,7 @@ def caption(spec: AuditSpec, curves: Sequence[Curve], version: int, *, drawn: st
         f"Layers with their features nj: {sizes}. "
         f"{seen}{method_of(spec, version)}. "
         "Distances are of collisions that were found, so every curve is a lower bound of the optimal loss. "
-        f"{range_of(spec)}; PGD and FAB stay inside."
+        f"{range_of(spec)}; attacks stay inside."
     )
     known, total = (sum(counts) for counts in zip(*((curve.known, curve.total) for curve in curves), strict=True))
     if any(curve.missing for curve in curves):

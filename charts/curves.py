@@ -144,6 +144,7 @@ def layer_curves(
     *,
     images: Curve | None = None,
     overlays: Mapping[str, tuple[Floats, Floats]] | None = None,
+    said: Sequence[str] = (),
     accuracy: tuple[Floats, Floats] | None = None,
     single: bool = False,
     mark: float | None = None,
@@ -156,10 +157,10 @@ def layer_curves(
     """Draw mean curves with their band (or, if `single`, every projection) over `epsilon` (E,).
 
     `images` is the curve of the images themselves, seen as the layers are, drawn dotted; `overlays` are named (x, y)
-    lines of other losses, cut at twice log 2; `accuracy` is an (x, y) line of robust accuracy in [0, 1] with an axis
-    of its own on the right; `mark` draws a vertical line at that budget. Curves without a single known pair are left
-    out, those of which some are unknown are thin; `final` marks the budget up to which missing pairs are expected to
-    add nothing. Of `classes` K of more than two, log K has a line of its own.
+    lines of other losses, cut at twice log 2, with `said` on hover, a text a point; `accuracy` is an (x, y) line of
+    robust accuracy in [0, 1] with an axis of its own on the right; `mark` draws a vertical line at that budget. Curves
+    without a single known pair are left out, those of which some are unknown are thin; `final` marks the budget up to
+    which missing pairs are expected to add nothing. Of `classes` K of more than two, log K has a line of its own.
     """
     grey = style.reference_colour(dark)
     drawn = [curve for curve in curves if curve.known]
@@ -169,7 +170,7 @@ def layer_curves(
     for index, (name, (x, y)) in enumerate((overlays or {}).items()):
         line = {"color": grey, "width": 2, "dash": style.dash(index + 3)}
         traces.append({"x": x, "y": y, "mode": "lines", "name": style.safe(name), "line": line,
-                       "hovertemplate": "%{y:.4f} nats"})  # fmt: skip
+                       **style.said("%{y:.4f} nats", said)})  # fmt: skip
     lines = [] if mark is None else [style.upright(mark, grey)]
     notes = []
     if final is not None and epsilon[0] < final < epsilon[-1]:

@@ -104,6 +104,13 @@ def safe(text: str) -> str:
     return html.escape(text if len(text) <= 60 else text[:59] + "…", quote=False)
 
 
+def said(value: str, more: Sequence[str]) -> Part:
+    """The hover box of a trace: the `value` as plotly's template, and a text a point below it, if there are any."""
+    if not more:
+        return {"hovertemplate": value}
+    return {"hovertemplate": f"{value}<br>%{{text}}", "text": [safe(text) for text in more]}
+
+
 def budgets(epsilon: Floats, threat: Threat) -> Part:
     """The axis of budgets (E,), but for its title: in ℓ∞ its ticks are multiples of 1/255, in both units."""
     axis: Part = {"range": [float(epsilon[0]), float(epsilon[-1])], "unifiedhovertitle": {"text": "ε = %{x:.3f}"}}

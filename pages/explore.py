@@ -24,6 +24,7 @@ from pages.parts import (
     progress,
     question,
     reading,
+    references,
     report,
     resting,
     screen,
@@ -97,6 +98,7 @@ class Shown:
     single: bool = False
     input_space: bool = True
     attacks: bool = False
+    attack: str = ""  # whose losses are drawn
     gap: bool = False
     bars: str = question.HALF
     headline: tuple[str, ...] = ()
@@ -236,7 +238,7 @@ def _draw(view: View, shown: Shown, running: AuditRecord | None = None) -> None:
     if head is not None:
         with errors:
             st.subheader("What the head costs", anchor=False)
-            alt = "Error of the network under FAB beside the least error of any classifier on its logits"
+            alt = "Error of the network under attack beside the least error of any classifier on its logits"
             screen.show(head, "errors", f"strata-errors-{view.question.spec.key[:8]}", alt)
             captions.show(_errors_caption(view))
     shown.headline = _headline(view, shown)
@@ -335,10 +337,24 @@ def _choose_shown(view: View, shown: Shown) -> None:
             help="How much higher a curve would lie if every distance were shorter by what several searches found on "
             "random pairs (90 % quantile), and the pairs left out as near as they could well be.",
         )  # fmt: skip
-        measured = (_fab(view) or words.pgd_accuracy(network, spec)) is not None
-        shown.attacks = measured and st.toggle(
-            "Attacks", key="attacks", bind=question.BOUND, help="FAB loss and PGD accuracy, from the network's card"
+        measured = _attacked(view)
+        losses = [] if measured is None else list(measured.losses)
+        stated = bool(losses) or words.pgd_accuracy(network, spec) is not None
+        shown.attacks = stated and st.toggle(
+            "Attacks",
+            key="attacks",
+            bind=question.BOUND,
+            help="Loss under attack and PGD accuracy, from the network's card",
         )
+        if shown.attacks and len(losses) > 1:
+            question.forget("attack", losses)
+            shown.attack = str(
+                st.selectbox(
+                    "Attack", losses, key="attack", bind=question.BOUND, label_visibility="collapsed", width=170
+                )
+            )
+        else:
+            shown.attack = losses[0] if losses else ""
     shown.at = question.choose_epsilon(spec.epsilon.values(), spec.search.threat)
 
 
@@ -347,7 +363,7 @@ def _curves(
 ) -> go.Figure:
     """The curves of one reading."""
     spec, network = view.question.spec, view.question.network
-    fab = _fab(view) if shown.attacks else None
+    measured = _attacked(view) if shown.attacks else None
     curves = one.curves
     if shown.gap:
         curves = [
@@ -359,7 +375,8 @@ def _curves(
         curves,
         _colours(view, dark),
         images=one.images_curve if shown.input_space else None,
-        overlays={"FAB loss": fab} if fab else None,
+        overlays={shown.attack: measured.losses[shown.attack]} if measured and shown.attack else None,
+        said=measured.gaps(shown.attack) if measured else (),
         accuracy=words.pgd_accuracy(network, spec) if shown.attacks else None,
         single=shown.single,
         mark=shown.at,
@@ -369,8 +386,10 @@ def _curves(
     )
 
 
-def _fab(view: View) -> words.Line | None:
-    return words.fab_loss(view.question.network, view.question.spec)
+def _attacked(view: View) -> references.References | None:
+    """What the card states of attacks on the images of the sample; None where one of them was left out."""
+    left_out = view.question.spec.sample.left_out
+    return None if left_out else references.of(view.question.network, view.question.spec)
 
 
 def _draw_bars(view: View, shown: Shown, one: reading.Reading) -> None:
@@ -400,19 +419,29 @@ def _errors(view: View, shown: Shown, *, dark: bool = False) -> go.Figure | None
     head = reading.head(view.drawn, network)
     if head is None:
         return None
-    colour = _colours(view, dark)[network.layers[-1].name]
-    return charts_errors.errors(epsilon.values(), *head.curves(epsilon), colour=colour, mark=shown.at, dark=dark)
+    return charts_errors.errors(
+        epsilon.values(),
+        *head.curves(epsilon),
+        gaps=head.gaps(epsilon),
+        colour=_colours(view, dark)[network.layers[-1].name],
+        mark=shown.at,
+        threat=view.question.spec.search.threat,
+        dark=dark,
+    )
 
 
 def _errors_caption(view: View) -> Caption:
     network = view.question.network
+    measured = references.of(network, view.question.spec)
+    attack, about = ("", "") if measured is None else (measured.best, measured.about)
     return Caption(
         f"Errors of {network.name} on {images_of(view.question.spec)}, asked for these two classes only."
         f"{captions.in_doubt(network)}",
-        "Solid: the share that FAB misleads "
+        f"Solid: the share that an attack ({attack}) misleads "
         "with a perturbation of at most ε, within the pixel range. Dashed: the share on which every classifier errs "
         f"that sees {network.layers[-1].name} alone, a lower bound from found collisions, which may leave the pixel "
-        "range. Dotted: the same for every classifier of the images. Between solid and dashed lies the head's cost.",
+        "range. Dotted: the same for every classifier of the images. Between solid and dashed lies the head's cost."
+        f"{about}",
     )
 
 
@@ -432,7 +461,9 @@ def _headline(view: View, shown: Shown) -> tuple[str, ...]:
         said.append(headline.unprojected([one.name for one in layers], losses, shown.at))
     head = reading.head(view.drawn, view.question.network)
     if head is not None:
-        said.append(headline.head(*head.at(shown.at), shown.at, 2 * view.question.spec.sample.size))
+        spec = view.question.spec
+        images, box = 2 * spec.sample.size, spec.search.threat.box
+        said.append(headline.head(*head.at(shown.at), shown.at, images, head.attack, box=box))
     return tuple(said)
 
 
@@ -455,12 +486,9 @@ def _caption(view: View, shown: Shown, one: reading.Reading) -> Caption:
             "Layers of more than 1,024 features are searched here for what is small in ℓ2: their ℓ∞ distances are "
             "upper bounds that can be far too large."
         )
-    if shown.attacks and _fab(view):
-        count = words.fab_images(network, spec)
-        sentences.append(
-            "FAB loss: cross-entropy of the network, asked for these two classes only, along one direction of length "
-            f"ε, FAB's, on {count} fixed images a class; another attack of the same ε can reach more."
-        )
+    measured = _attacked(view) if shown.attacks else None
+    if measured is not None and shown.attack:
+        sentences.append(measured.of_losses(shown.attack))
     if shown.attacks and words.pgd_accuracy(network, spec):
         sentences.append(
             f"PGD accuracy, right axis: {words.pgd_images(network)} of the two classes, asked for these two only, "
@@ -752,7 +780,9 @@ def _part(view: View, shown: Shown) -> export.Part:
         if curve.known
     ]
     if shown.attacks:
-        overlays += export.of_card("FAB loss", _fab(view))
+        measured = _attacked(view)
+        for name, loss in ({} if measured is None else measured.losses).items():  # all of them, whichever is drawn
+            overlays += export.of_card(name, loss)
         overlays += export.of_card("PGD accuracy", words.pgd_accuracy(network, spec))
     return export.Part(network, view.answer, view.asked.curves, tuple(overlays))
 

@@ -11,9 +11,12 @@ import pandas as pd
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from pages.parts import normalisation, question, screen, undo, upload, words
+from charts.captions import Caption
+from pages.parts import captions, normalisation, question, references, screen, undo, upload, words
 from robustness_core import datasets
 from robustness_core.errors import StrataError
+from robustness_core.spec import Threat
+from robustness_core.spec.threat import NORMS
 from store import StoreError, networks
 from store.database import Database
 from store.records import LayerRecord, NetworkRecord
@@ -93,6 +96,7 @@ def _details(db: Database, network: NetworkRecord) -> None:
             help="Words with spaces between them",
         )  # fmt: skip
     _layers([layer for layer in network.layers if layer.main])
+    _attacks(network)
     if network.card:
         with st.expander("Card"):
             st.code(json.dumps(network.card, indent=1, ensure_ascii=False), language=None, height=300)
@@ -113,6 +117,33 @@ def _layers(layers: Sequence[LayerRecord]) -> None:
     st.dataframe(
         pd.DataFrame(rows), hide_index=True, column_config=screen.number_columns({}), alt="Layers of the network"
     )
+
+
+def _attacks(network: NetworkRecord) -> None:
+    """How the reference attacks of the card compare, a table a norm."""
+    for norm in NORMS:
+        found = references.of_card(network, norm)
+        if found is None:
+            continue
+        symbol = Threat(norm).symbol
+        st.dataframe(
+            found.table(),
+            hide_index=True,
+            column_config=screen.number_columns(
+                {"median norm": "%.4f", "mean gap to the best": "percent", "is the best": "percent",
+                 "passes an image": "%.0f"}
+            ),
+            alt=f"Reference attacks in {symbol}",
+        )  # fmt: skip
+        captions.show(
+            Caption(
+                f"Least {symbol} norms found by {found.names} on {len(found.numbers)} images of two classes.",
+                "The network is asked for these two classes only, on the images that an audit takes. The best of an "
+                "image is the least that any of them found, verified within the pixel range; gaps and shares are over "
+                "the images that it gets right without attack, and an attack that is within 0.1 % is the best, too. "
+                f"Passes are forward and backward ones.{found.about}",
+            )
+        )
 
 
 def _offer_removal(db: Database, network: NetworkRecord) -> None:

@@ -13,7 +13,7 @@ import streamlit as st
 from charts import pairs as charts
 from charts import style
 from charts.captions import Caption, images_of, method_of, range_of
-from pages.parts import captions, data, export, mistakes, pair, question, screen, take_away, words
+from pages.parts import captions, data, export, mistakes, pair, question, references, screen, take_away, words
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec, SeriesSpec
 from store import distances, images
@@ -162,6 +162,7 @@ def _draw(asked: Asked, there: list[pair.Kept]) -> float:
     screen.show(figure, "pair_layers", "strata-pair", "Distance of this pair at each layer")
     captions.show(_caption(asked))
     factor = pair.show(there)
+    _draw_norms(asked, there[0].chosen)
     said = pair.logits(there, asked.layer)
     if len(said):
         st.subheader("Logits", anchor=False)
@@ -174,6 +175,34 @@ def _draw(asked: Asked, there: list[pair.Kept]) -> float:
             why = "They need not be equal: only the projected features of this layer are."
         st.caption(f"At {screen.escape(asked.layer)}; those of x̃ and x̃′ differ by at most {apart:.3f}. {why}")
     return factor
+
+
+def _draw_norms(asked: Asked, chosen: pair.Chosen) -> None:
+    """What attacks found of each of the two images alone, if the card of the network states it of both."""
+    found = references.of(asked.network, asked.spec)
+    if found is None or not {chosen.left, chosen.right} <= set(found.numbers):
+        return
+    norms = {name: found.by_image(name) for name in found.attacks}
+    best = {"best": found.least} if len(norms) > 1 else {}
+    rows = [
+        {"image": f"{sign}, {number}", **{name: by_image[number] for name, by_image in {**best, **norms}.items()}}
+        for sign, number in (("x", chosen.left), ("x′", chosen.right))
+    ]
+    st.subheader("Each image alone", anchor=False)
+    formats = dict.fromkeys([*best, *norms], "%.4f")
+    st.dataframe(
+        pd.DataFrame(rows).replace(np.inf, None),
+        hide_index=True,
+        placeholder="none found",
+        column_config=screen.number_columns(formats),
+        alt="Least norms at which attacks mislead the network on x and on x′",
+    )
+    captions.show(
+        Caption(
+            f"The least {asked.spec.search.threat.symbol} norm found that misleads the network; 0: it errs without.",
+            f"Within the pixel range; the network is asked for these two classes only.{found.about}",
+        )
+    )
 
 
 def _caption(asked: Asked) -> Caption:

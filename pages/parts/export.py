@@ -24,11 +24,12 @@ from store.records import NetworkRecord
 class Overlay:
     """A line that is drawn beside the layers: `y` (E,) over the budgets `x` (E,), losses in nats or shares in [0, 1].
 
-    `kind` names it as the screen does. `curve` is the layer whose line it is; None where it is that of no layer.
+    `kind` names it as the screen does: input space; input, same m; no projection; FAB loss; PGD accuracy. `curve` is
+    the layer whose line it is; None where it is that of no layer.
     `answer` is where its numbers come from if that is another question than the layers'.
     """
 
-    kind: Literal["input space", "input, same m", "no projection", "FAB loss", "PGD accuracy"]
+    kind: str
     x: Floats
     y: Floats
     unit: Literal["nats", "share"] = "nats"
@@ -59,7 +60,7 @@ def of_images(epsilon: Floats, curve: Curve) -> Overlay:
     return Overlay("input space" if curve.m is None else "input, same m", epsilon, curve.mean, curve=curve)
 
 
-def of_card(kind: Literal["FAB loss", "PGD accuracy"], line: tuple[Floats, Floats] | None) -> tuple[Overlay, ...]:
+def of_card(kind: str, line: tuple[Floats, Floats] | None) -> tuple[Overlay, ...]:
     """The overlay of a line that the network's card states; nothing if it states none."""
     return () if line is None else (Overlay(kind, *line, "share" if kind == "PGD accuracy" else "nats"),)
 

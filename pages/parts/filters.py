@@ -38,7 +38,7 @@ PAIR = ("Explore", "Pairs")  # screens that open a pair, which stands in the add
 # What else an address may name, on one screen or another.
 _ELSE = (
     MISSING,
-    "pair", "amplification", "single", "input", "whole", "attacks", "gap",
+    "pair", "amplification", "single", "input", "whole", "attacks", "attack", "gap",
     "bars", "relative", "minus", "both", "audit", "state", "pairs", "show",
     "figure", "idea", "weak", "mix", "kind", "degrees", "moves", "steps", "gamma", "budget", "points",
     "x1", "x2", "y1", "y2",

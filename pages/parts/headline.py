@@ -71,21 +71,26 @@ def unprojected(names: Sequence[str], losses: Sequence[LeftOut], epsilon: float)
     return said
 
 
-def head(network_errs: LeftOut, none_errs_less: LeftOut, epsilon: float, images: int) -> str:
+def head(
+    network_errs: LeftOut, none_errs_less: LeftOut, epsilon: float, images: int, attack: str, *, box: bool = False
+) -> str:
     """What the head costs beside its logits: the network's error under attack against the optimal 0-1 loss.
 
-    Both are shares in [0, 1] of the same images, and without each of them.
+    Both are shares in [0, 1] of the same images, and without each of them. `attack`: whose norms decide the first.
+    `box`: whether the question keeps images valid.
     """
     cost = over_images(network_errs - none_errs_less)
     said = (
-        f"On the same {images} images at ε = {epsilon:g} the network errs on at least {network_errs.value:.1%} (FAB); "
-        f"no classifier on its logits can err on less than {none_errs_less.value:.1%}; "
+        f"On the same {images} images at ε = {epsilon:g} the network errs on at least {network_errs.value:.1%} "
+        f"({attack}); no classifier on its logits can err on less than {none_errs_less.value:.1%}; "
     )
     if cost.decided and cost.value > 0:
         said += f"the head costs about {cost.value:.1%} ({cost.low:.1%} to {cost.high:.1%}). "
     else:
         said += "that does not decide what the head costs. "
-    return said + "FAB stays within the pixel range, the collisions behind the second number need not."
+    return (
+        said if box else said + "Attacks stay within the pixel range, the collisions behind the second number need not."
+    )
 
 
 def _about(interval: Interval) -> str:

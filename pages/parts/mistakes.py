@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from pages.parts import data, words
+from pages.parts import data, references
 from robustness_core.spec import AuditSpec
 from store import distances
 from store.database import Database
@@ -21,13 +21,13 @@ def find(db: Database, network: NetworkRecord, spec: AuditSpec, ids: Mapping[int
     the images of pairs whose collision was kept.
     """
     sample = data.sample(data.key(spec))
-    by_image = words.fab_by_image(network, spec)
+    by_card = references.wrong_without(network, spec)
     says = distances.predictions(db, network.id, list(ids.values()))
     wrong = set()
     for numbers, label in zip((sample.left.tolist(), sample.right.tolist()), spec.sample.classes, strict=True):
         for number in numbers:
             said = says.get(ids.get(number, -1))
-            if by_image.get(number) == 0 or (said is not None and int(np.argmax(said)) != label):
+            if number in by_card or (said is not None and int(np.argmax(said)) != label):
                 wrong.add(number)
     return tuple(sorted(wrong))
 
@@ -37,11 +37,11 @@ def to_leave_out(network: NetworkRecord, spec: AuditSpec, mistakes: tuple[int, .
 
     An image that is left out makes room for the next one, which the card may know to be misclassified as well.
     """
-    by_image = words.fab_by_image(network, spec)
+    by_card = references.wrong_without(network, spec)
     left_out = {*spec.sample.left_out, *mistakes}
     while True:
         sample = data.sample(data.key(spec.replace(left_out=tuple(sorted(left_out)))))
-        more = {number for number in (*sample.left.tolist(), *sample.right.tolist()) if by_image.get(number) == 0}
+        more = by_card & {*sample.left.tolist(), *sample.right.tolist()}
         if not more:
             return tuple(sorted(left_out))
         left_out |= more

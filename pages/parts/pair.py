@@ -343,7 +343,7 @@ def outside_words(share: float, most: float) -> str:
         return "All pixels of x̃ and x̃′ lie within [0, 1]."
     return (
         f"{share:.1%} of the pixels of x̃ and x̃′ lie outside [0, 1], by at most {most:.3f}; the pictures clip them. "
-        "PGD and FAB stay inside."
+        "Attacks stay inside."
     )
 
 

@@ -8,7 +8,7 @@ has an input of its own: the images seen through m mixtures of their pixels, or 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from charts.attribution import Bar
 from charts.curves import Curve
-from pages.parts import data, known, words
+from pages.parts import data, known, references
 from robustness_core.optimal_loss import error_curve, loss_steps, statistics
 from robustness_core.spec import PAPERS, AuditSpec, EpsilonGrid
 from store.records import NetworkRecord
@@ -206,32 +206,43 @@ def best(matrices: Sequence[Floats]) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """The network and its logits on the same images: FAB's norms (S,) of both classes, and the distances (S, S)."""
+    """The network and its logits on the same images: the least norms (S,) of both classes that an attack found, those
+    of `each` attack, and the distances (S, S). `attack`: in words, whose norms the least are."""
 
     norms: tuple[Floats, Floats]
+    each: Mapping[str, Floats]  # (2 S,)
+    attack: str
     logits: Floats
     images: Floats
 
     def at(self, epsilon: float) -> tuple[statistics.LeftOut, statistics.LeftOut]:
-        """The network's error under FAB and the optimal 0-1 loss at its logits, and without each image."""
+        """The network's error under attack and the optimal 0-1 loss at its logits, and without each image."""
         left, right = (side <= epsilon for side in self.norms)
         return statistics.mean_without_one(left, right), without_one(self.logits, epsilon, zero_one=True)
 
     def curves(self, epsilon: EpsilonGrid) -> tuple[Floats, Floats, Floats]:
-        """Over budgets: the network's error under FAB, the optimal 0-1 loss at its logits, and that of the images."""
+        """Over budgets: the network's error under attack, the optimal 0-1 loss at its logits, that of the images."""
         budgets = epsilon.values()
-        network = (np.concatenate(self.norms)[:, None] <= budgets).mean(axis=0)
+        network = _within(np.concatenate(self.norms), budgets)
         return network, _errors(self.logits, epsilon), _errors(self.images, epsilon)
+
+    def gaps(self, epsilon: EpsilonGrid) -> list[str]:
+        """How far each attack's share is below the best, at each budget; nothing where there is but one."""
+        budgets = epsilon.values()
+        best = _within(np.concatenate(self.norms), budgets)
+        gaps = {name: best - _within(norms, budgets) for name, norms in self.each.items()}
+        return references.gap_words(gaps, ".1%") if len(gaps) > 1 else []
 
 
 def head(readings: Sequence[Reading], network: NetworkRecord) -> Head | None:
     """None unless some reading knows every pair at the logits from all of their information, m ≥ nj, and the card of
     the network has measured these very images."""
     answer = readings[0].answer
-    if answer.spec.search.threat.norm != "l2":  # FAB's norms are
+    measured = references.of(network, answer.spec)
+    if measured is None:
         return None
-    by_image = words.fab_by_image(network, answer.spec)
-    numbers = [side.tolist() for side in (answer.sample.left, answer.sample.right)]
+    by_image = measured.least
+    sides = [side.tolist() for side in (answer.sample.left, answer.sample.right)]
     logits = [
         matrix
         for one in readings
@@ -240,10 +251,18 @@ def head(readings: Sequence[Reading], network: NetworkRecord) -> Head | None:
         for matrix in layer.matrices
         if not layer.curve.lower
     ]
-    if not logits or not all(number in by_image for side in numbers for number in side):
+    if not logits or not all(number in by_image for side in sides for number in side):
         return None
-    left, right = (np.array([by_image[number] for number in side]) for side in numbers)
-    return Head((left, right), best(logits), data.input_distances(data.key(answer.spec)))
+    left, right = (np.array([by_image[number] for number in side]) for side in sides)
+    places = [measured.numbers.index(number) for side in sides for number in side]
+    each = {name: attack.norms[places] for name, attack in measured.attacks.items()}
+    return Head((left, right), each, measured.best, best(logits), data.input_distances(data.key(answer.spec)))
+
+
+def _within(norms: Floats, budgets: Floats) -> Floats:
+    """The share of `norms` (N,) within each of the budgets (E,)."""
+    share: Floats = (norms[:, None] <= budgets).mean(axis=0)
+    return share
 
 
 @st.cache_data(show_spinner=False, max_entries=200, hash_funcs={EpsilonGrid: repr})

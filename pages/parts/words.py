@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from pages.parts import data, screen
+from pages.parts import screen
 from robustness_core import datasets
 from robustness_core.datasets import class_label
 from robustness_core.spec import PAPERS, AuditSpec
@@ -229,56 +228,6 @@ def accuracies(network: NetworkRecord) -> str:
 Line = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def fab_loss(network: NetworkRecord, spec: AuditSpec) -> Line | None:
-    """Loss along FAB's direction over budgets, which the card states for the sample's images; None if it does not.
-
-    FAB's norms are ℓ2: beside a question in another norm there are none.
-
-    It is of the `fab_images` first images a class, which may be more or fewer than the sample has.
-    """
-    measured = {} if spec.sample.left_out or spec.search.threat.norm != "l2" else _audited(network, spec)
-    return _line(measured.get("epsilon"), measured.get("fab_loss"))
-
-
-def fab_images(network: NetworkRecord, spec: AuditSpec) -> int:
-    """Of how many images a class of the sample's order the card has FAB's results; 0 if it has none."""
-    return min((len(side) for side in _audited(network, spec).get("indices", ())), default=0)
-
-
-def fab_by_image(network: NetworkRecord, spec: AuditSpec) -> dict[int, float]:
-    """FAB's norm of images by their number, as far as the card has it: 0 where the network errs without any attack.
-
-    A norm of at most ε is a verified adversarial example within the pixel range; inf where none was found.
-    """
-    measured = _audited(network, spec)
-    sides = zip(measured.get("indices", ()), measured.get("fab_norms", ()), strict=False)
-    return {
-        number: math.inf if norm is None else float(norm)
-        for numbers, norms in sides
-        for number, norm in zip(numbers, norms, strict=True)
-    }
-
-
-def _audited(network: NetworkRecord, spec: AuditSpec) -> Mapping[str, Any]:
-    """What the card has measured on the images of the sample's order; nothing if those of this machine are others."""
-    measured = part(part(network.card, "evaluation"), "audited")
-    asked = {
-        "dataset": spec.sample.dataset,
-        "split": spec.sample.split,
-        "classes": list(spec.sample.classes),
-        "seed": spec.sample.seed,
-    }
-    indices = measured.get("indices")
-    if {name: measured.get(name) for name in asked} != asked or not isinstance(indices, list) or len(indices) != 2:
-        return {}
-    sample = data.sample(data.key(spec.replace(left_out=())))
-    for has, wanted in zip(indices, (sample.left.tolist(), sample.right.tolist()), strict=True):
-        both = min(len(has), len(wanted))
-        if both == 0 or has[:both] != wanted[:both]:
-            return {}
-    return measured
-
-
 def pgd_accuracy(network: NetworkRecord, spec: AuditSpec) -> Line | None:
     """Accuracy under PGD over budgets, from 0 (clean), that the card states for the two classes; None if none.
 
@@ -294,7 +243,7 @@ def pgd_accuracy(network: NetworkRecord, spec: AuditSpec) -> Line | None:
         return None
     if isinstance(measured.get("clean"), int | float) and 0 not in budgets:
         budgets, values = [0, *budgets], [measured["clean"], *values]
-    return _line(budgets, values)
+    return line(budgets, values)
 
 
 def pgd_images(network: NetworkRecord) -> str:
@@ -303,12 +252,13 @@ def pgd_images(network: NetworkRecord) -> str:
     return f"{count} test images" if isinstance(count, int) else "test images"
 
 
-def _line(x: object, y: object) -> Line | None:
+def line(x: object, y: object) -> Line | None:
+    """A line that a card states; None where it is missing or of another form."""
     try:
-        line = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        both = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     except (TypeError, ValueError):
         return None
-    return line if line[0].ndim == 1 and line[0].shape == line[1].shape and line[0].size > 1 else None
+    return both if both[0].ndim == 1 and both[0].shape == both[1].shape and both[0].size > 1 else None
 
 
 def part(card: Mapping[str, Any], name: str) -> Mapping[str, Any]:

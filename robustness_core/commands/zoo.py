@@ -16,8 +16,9 @@ ZOO = Path(__file__).resolve().parents[2] / "zoo"
 _HEAD = """# The zoo
 
 Networks trained and measured by this project, each with its card (`<name>.json`): how it was made, the exact command,
-its accuracies over a grid of budgets under PGD and FAB, and its layers. This file is written by
-`python -m robustness_core.commands.zoo`; `python -m robustness_core evaluate FILE` measures a network again.
+its accuracies over a grid of budgets under PGD and FAB, the least perturbations that FAB, DDN and APGD-t find on images
+that an audit takes (`audited`), and its layers. This file is written by `python -m robustness_core.commands.zoo`;
+`python -m robustness_core evaluate FILE` measures a network again.
 
 *Training* names the method, its budget ε, the steps of its attack on every batch (papers use 7 to 40), and the
 precision of its passes; weights are float32 while they are trained. In adversarial training the budget rises linearly

@@ -86,11 +86,12 @@ def test_unprojected_decides_nothing_that_the_images_do_not_carry() -> None:
 def test_head_states_both_errors_and_the_cost_only_if_it_is_certain() -> None:
     nothing = without_one(np.full((20, 20), 9.0), 2.0, zero_one=True)
     wrong = np.array([1.0] * 8 + [0.0] * 12)
-    said = head(mean_without_one(wrong, wrong), nothing, 2.0, 40)
-    assert "On the same 40 images at ε = 2 the network errs on at least 40.0% (FAB)" in said
+    said = head(mean_without_one(wrong, wrong), nothing, 2.0, 40, "best of FAB and DDN")
+    assert "On the same 40 images at ε = 2 the network errs on at least 40.0% (best of FAB and DDN)" in said
     assert "no classifier on its logits can err on less than 0.0%; the head costs about 40.0% (" in said
-    assert "FAB stays within the pixel range" in said
+    assert "Attacks stay within the pixel range" in said
+    assert "pixel range" not in head(mean_without_one(wrong, wrong), nothing, 2.0, 40, "FAB", box=True)
     few = np.array([1.0] + [0.0] * 19)
-    undecided = head(mean_without_one(few, few * 0), nothing, 2.0, 40)
+    undecided = head(mean_without_one(few, few * 0), nothing, 2.0, 40, "FAB")
     assert "does not decide what the head costs" in undecided
     assert "costs about" not in undecided

@@ -271,10 +271,14 @@ def test_captions_of_a_screen_are_short_until_unfolded_and_ascii_in_latex(name, 
         assert "U+" not in report.latex(text)
 
 
-FAB = {
-    "dataset": "mnist-5k", "split": "train", "classes": [3, 7], "seed": 0, "epsilon": [0.0, 2.0],
-    "fab_loss": [0.1, 0.9], "indices": [[1314, 1555, 1489, 1582], [3150, 3148, 2800, 2969]],
-    "fab_norms": [[0.0, 1.5, 2.5, 3.0], [4.0] * 4],
+NORMS = [[0.0, 1.5, 2.5, 3.0], [4.0] * 4]
+ATTACKED = {
+    "dataset": "mnist-5k", "split": "train", "classes": [3, 7], "seed": 0,
+    "indices": [[1314, 1555, 1489, 1582], [3150, 3148, 2800, 2969]],
+    "l2": {
+        "epsilon": [0.0, 2.0], "best_loss": [0.1, 0.9],
+        "attacks": {"FAB": {"norms": NORMS, "loss": [0.1, 0.8]}, "DDN": {"norms": NORMS, "loss": [0.1, 0.9]}},
+    },
 }  # fmt: skip
 PAIR = {"classes": [3, 7], "clean": 0.9, "epsilon": [1.0, 3.0], "pgd": [0.6, 0.2]}
 ALL = {"input": "true", "attacks": "true"}
@@ -285,7 +289,7 @@ NONE = {"input": "false", "attacks": "false"}
 def test_what_explore_draws_beside_the_layers_is_taken_away(toggles, db, open_screen, monkeypatch) -> None:
     from pages.parts import data, known
 
-    synthetic.network(db, "measured", {"evaluation": {"class_pair": PAIR, "audited": FAB}})
+    synthetic.network(db, "measured", {"evaluation": {"class_pair": PAIR, "audited": ATTACKED}})
     asked = synthetic.question("measured", samples=4, layers=["conv1", "logits"])
     synthetic.finish(db, asked)
     synthetic.finish(db, asked.replace(m=(None,)))
@@ -297,7 +301,7 @@ def test_what_explore_draws_beside_the_layers_is_taken_away(toggles, db, open_sc
     if toggles["input"] == "true":
         counts |= {"input space": 81, "input, same m": 81}
     if toggles["attacks"] == "true":
-        counts |= {"FAB loss": 2, "PGD accuracy": 3}
+        counts |= {"best attack loss": 2, "FAB loss": 2, "DDN loss": 2, "PGD accuracy": 3}
     assert rows["kind"].value_counts().to_dict() == counts
     document = json.loads(found["JSON"])
     assert len(document["layers"]) == 2
@@ -322,6 +326,8 @@ def test_what_explore_draws_beside_the_layers_is_taken_away(toggles, db, open_sc
             seen = data.seen_distances(data.key(asked), 10, 0)
             np.testing.assert_array_equal(line["y"], loss_curve(seen, asked.epsilon.values()))
             assert (line["m"], line["features"]) == (10, 784)
+        if line["kind"] == "FAB loss":
+            assert (line["x"], line["y"]) == ([0.0, 2.0], [0.1, 0.8])
         if line["kind"] == "PGD accuracy":
             assert (line["x"], line["y"]) == ([0.0, 1.0, 3.0], [0.9, 0.6, 0.2])
 

@@ -6,15 +6,14 @@ import re
 import sys
 from datetime import UTC, datetime
 from io import BytesIO
-from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
 
 from charts import sparkline
-from pages.parts import data, upload, words
 from pages.parts import screen as parts
+from pages.parts import upload, words
 from robustness_core.engine.tasks import NetworkFile
 from robustness_core.errors import CheckpointError
 from robustness_core.found import Found
@@ -441,29 +440,6 @@ def test_single_pairs_name_their_network_as_the_other_screens_do(db, open_screen
     asked = audits.submit(db, PairSpec(series, ("mnist-5k", "train", 1), ("mnist-5k", "train", 2)))
     screen = open_screen("audits", pairs="true", audit=str(asked.id))
     assert screen.dataframe[0].value["network"].iloc[0] == network.name
-
-
-def test_fab_is_that_of_the_very_images_of_the_sample() -> None:
-    spec = synthetic.question(samples=2)
-    sample = data.sample(data.key(spec.replace(samples=3)))
-    left, right = sample.left.tolist(), sample.right.tolist()
-    measured = {
-        "dataset": "mnist-5k", "split": "train", "classes": [3, 7], "seed": 0, "epsilon": [0, 1],
-        "fab_loss": [0.0, 0.5], "indices": [left, right], "fab_norms": [[0.0, 1.5, 2.0], [None, 0.5, 3.0]],
-    }  # fmt: skip
-    network = SimpleNamespace(card={"evaluation": {"audited": measured}})
-    assert words.fab_loss(network, spec) is not None
-    assert words.fab_images(network, spec) == 3
-    assert words.fab_by_image(network, spec) == dict(zip(left + right, [0.0, 1.5, 2.0, np.inf, 0.5, 3.0], strict=True))
-    for strange in (spec.replace(split="test"), spec.replace(seed=1), spec.replace(classes=(3, 8))):
-        assert words.fab_loss(network, strange) is None
-        assert words.fab_by_image(network, strange) == {}
-    without = spec.replace(left_out=(left[0],))
-    assert words.fab_loss(network, without) is None  # it is of images of which one is left out
-    assert len(words.fab_by_image(network, without)) == 6
-    measured["indices"] = [[left[0], left[2], left[1]], right]
-    assert words.fab_loss(network, spec) is None
-    assert words.fab_by_image(network, spec) == {}
 
 
 @pytest.mark.parametrize("name", ["explore", "pairs", "scaling", "learn", "audits", "networks"])
