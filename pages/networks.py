@@ -129,6 +129,7 @@ def _attacks(network: NetworkRecord) -> None:
         st.dataframe(
             found.table(),
             hide_index=True,
+            placeholder="–",
             column_config=screen.number_columns(
                 {"median norm": "%.4f", "mean gap to the best": "percent", "is the best": "percent",
                  "passes an image": "%.0f"}

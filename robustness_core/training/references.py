@@ -343,8 +343,8 @@ def _apgd_over_budgets(
         best = torch.where(_like(nearer, images), found, best)
         least = torch.where(nearer, norms, least)
         most = torch.where(fooled, most, torch.maximum(most, budget))
-        # What failed once is no proof: the next budget is at most 0.9 of the least that sufficed, and at least half.
-        between = (torch.minimum(torch.maximum(most, least / 4), 0.81 * least) * least).sqrt()
+        # A budget that failed is no proof: where a smaller one sufficed since, the next is 0.9 of that.
+        between = (torch.where(most < least, torch.maximum(most, least / 4), 0.81 * least) * least).sqrt()
         budget = torch.where(least.isinf(), 2 * budget, between).clamp(1e-6 * longest, longest)
     return best
 
