@@ -1,4 +1,4 @@
-"""The command line of the science: audit, inspect, train, evaluate, fetch, selftest."""
+"""The command line of the science: audit, inspect, train, evaluate, claims, fetch, selftest."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train a network",
     "evaluate": "measure the accuracy of a network, clean and under attack",
     "selftest": "check search, verification and loss on this device against known truth",
+    "claims": "judge the paper's claims by the shipped audits",
     "fetch": "bring the bundled networks that are too large for the package",
 }
 

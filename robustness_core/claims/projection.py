@@ -24,10 +24,7 @@ ROWS, DRAWS = 10, 20  # of the images seen through mixtures of their pixels
 
 
 def _exponents(evidence: Evidence) -> list[Part]:
-    """Of every network of which there is a scan of its first layer, those of the paper first."""
-    found = {one.network: one for one in evidence.audits if evidence.find(one.network, [FIRST], FEW, whole=True)}
-    names = [BASELINES[0], *(one for one in sorted(found) if one != BASELINES[0])]
-    return [_exponent(evidence, one) for one in names]
+    return [_exponent(evidence, one) for one in BASELINES]
 
 
 def _exponent(evidence: Evidence, network: str) -> Part:

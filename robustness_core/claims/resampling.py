@@ -111,18 +111,10 @@ def estimate(function: Callable[..., Floats], *measured: Measured) -> Estimate:
     sides = list(dict.fromkeys(side for one in measured for side in (one.left, one.right)))
     if drawn and not seeds:
         raise ValueError("What is compared shares no projection.")
-    columns = [_table(one, seeds, sides) for one in measured]
     widths = [next(len(_of(one, side)) for one in measured if side in (one.left, one.right)) for side in sides]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        table = np.asarray(
-            function(
-                *(
-                    np.concatenate([_wide(part, w) for part, w in zip(one, [1, *widths], strict=True)], axis=1)
-                    for one in columns
-                )
-            )
-        )
-    return _judged(table, widths, len(seeds), images)
+    with np.errstate(invalid="ignore", divide="ignore"):  # of numbers that are infinite
+        replicates = np.asarray(function(*(_replicates(one, seeds, sides, widths) for one in measured)))
+        return _judged(replicates, widths, len(seeds), images)
 
 
 def _judged(table: Floats, widths: Sequence[int], projections: int, images: int) -> Estimate:
@@ -150,32 +142,24 @@ def _jackknife(replicates: Floats) -> float:
     return float((n - 1) / n * ((replicates - replicates.mean()) ** 2).sum()) if n > 1 else math.nan
 
 
-def _of(one: Measured, side: Side) -> Floats:
-    return one.values[0].left if side == one.left else one.values[0].right
+def _replicates(one: Measured, seeds: Sequence[int], sides: Sequence[Side], widths: Sequence[int]) -> Floats:
+    """Means over projections, (1 + N, 1 + G + ...): of all images, then without each part of each side.
 
-
-def _table(one: Measured, seeds: Sequence[int], sides: Sequence[Side]) -> list[Floats]:
-    """Means over projections: (1 + N, 1) of all images; without each part of a side (1 + N, G), or 1 if not its own."""
+    Rows: of all projections, then without each. What a side is not of stays as it is without its parts.
+    """
     places = [0] * len(seeds) if one.seeds is None else [one.seeds.index(seed) for seed in seeds]
     chosen = [one.values[place] for place in places] or [one.values[0]]
     whole = np.array([[value.value] for value in chosen])
-    parts = [whole]
-    for side in sides:
-        if side == one.left:
-            parts.append(np.stack([value.left for value in chosen]))
-        elif side == one.right:
-            parts.append(np.stack([value.right for value in chosen]))
-        else:
-            parts.append(whole)
-    return [_without_each(part, len(seeds)) for part in parts]
-
-
-def _without_each(values: Floats, N: int) -> Floats:
-    """Means over the first axis of all, then without each: (N, K) -> (1 + N, K); (1, K) where nothing is drawn."""
+    columns = [whole]
+    for side, G in zip(sides, widths, strict=True):
+        own = side in (one.left, one.right)
+        columns.append(np.stack([_of(one, side, place) for place in places or [0]]) if own else np.repeat(whole, G, 1))
+    values = np.concatenate(columns, axis=1)
+    N = len(seeds)
     rest = (values.sum(axis=0) - values) / (N - 1) if N > 1 else np.full((N, values.shape[1]), np.nan)
     table: Floats = np.concatenate([values.mean(axis=0, keepdims=True), rest])
     return table
 
 
-def _wide(part: Floats, width: int) -> Floats:
-    return part + np.zeros((1, width))
+def _of(one: Measured, side: Side, place: int = 0) -> Floats:
+    return one.values[place].left if side == one.left else one.values[place].right

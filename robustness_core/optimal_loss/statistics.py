@@ -168,12 +168,12 @@ def mean_distance_without_one(distances: npt.ArrayLike) -> LeftOut:
     """The mean distance of all pairs, and without each part of the images: (L, R), every pair known."""
     matrix = check_distances(distances)
 
-    def without(rows: Floats) -> Floats:
-        if len(rows) == 1:
+    def without(means: Floats) -> Floats:  # of each image
+        if len(means) == 1:
             return np.full(1, np.nan)
-        return np.array([np.delete(rows, part, 0).mean() for part in _parts(len(rows))])
+        return np.array([(means.sum() - means[part].sum()) / (len(means) - len(part)) for part in _parts(len(means))])
 
-    return LeftOut(float(matrix.mean()), without(matrix), without(matrix.T))
+    return LeftOut(float(matrix.mean()), without(matrix.mean(axis=1)), without(matrix.mean(axis=0)))
 
 
 def mean_without_one(left: npt.ArrayLike, right: npt.ArrayLike) -> LeftOut:

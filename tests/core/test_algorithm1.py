@@ -64,3 +64,14 @@ def test_a_pair_that_has_converged_costs_nothing_more() -> None:
         assert passes == 1 + 1 + 2  # originals, midpoint, one iteration
         left, right = f(torch.from_numpy(found).view(2, 1, 1, 2)).flatten().tolist()
         assert abs(left - right) < 1e-12
+
+
+def test_from_the_images_a_linear_feature_is_met_in_one_step_as_from_the_midpoint() -> None:
+    """The subspace of a linear feature is the same wherever it is computed: d = ½ |w·(x − x')| / ‖w‖ (section 4.2)."""
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(2, 1)).double()
+    originals = torch.tensor([[[1.0, 0.3], [-0.2, 0.8]]], dtype=torch.float64)
+    w = linear[1].weight.detach()[0]
+    half = ((originals[0, 0] - originals[0, 1]) @ w).abs() / w.norm() / 2
+    for start in (None, originals):
+        found = algorithm1(Constraint(linear, (1, 1, 2), originals), originals, Schedule(1, 0.8, 0.5), start)
+        np.testing.assert_allclose((found - originals)[0].norm(dim=1).detach(), torch.stack([half, half]).detach())

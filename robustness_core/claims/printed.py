@@ -1,0 +1,166 @@
+"""Verdicts as a table, as JSON with all that they rest on, and the commands that compute that from nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from robustness_core import __version__
+from robustness_core.claims.claim import Claim, Judged, Part, Verdict
+from robustness_core.claims.evidence import Evidence, command
+from robustness_core.optimal_loss.statistics import Interval
+from robustness_core.spec.fields import FIELDS
+
+HEAD = ("claim", "section", "verdict", "number", "95 % interval", "S", "N")
+RULE = (
+    "Of each claim the part that it hangs on. A verdict is read from a wider interval, of the confidence at which all "
+    "of them hold together (Holm)."
+)
+
+
+def table(verdicts: Sequence[Verdict], *, parts: bool = False, markdown: bool = False) -> str:
+    """A line a claim; with `parts` also its sentence, its statistic, and a line a part."""
+    rows: list[tuple[str, ...]] = [HEAD]
+    for verdict in verdicts:
+        rows.append(_row(verdict.claim.name, verdict.claim.section, verdict.verdict, verdict.decisive))
+        if parts:
+            rows.extend(_row(f"  {one.part.name}", "", one.verdict, one) for one in verdict.parts)
+    if markdown:
+        marks = tuple("---" for _ in HEAD)
+        said = {one.claim.name: one.claim.sentence for one in verdicts}
+        return "\n".join(
+            f"| {' | '.join([said.get(row[0], row[0]), *row[1:]])} |" for row in [rows[0], marks, *rows[1:]]
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    words = [RULE]
+    for verdict in verdicts if parts else ():
+        claim = verdict.claim
+        words += [
+            f"{claim.sentence} Number: {claim.statistic}. It holds from {_ends(claim)}; refuted by {claim.refuted}."
+        ]
+        words += [verdict.note] if verdict.note else []
+    return "\n".join([*lines, "", *words])
+
+
+def _ends(claim: Claim) -> str:
+    low, high = claim.region
+    return f"{low:g} to {high:g}"
+
+
+def _row(name: str, section: str, word: str, one: Judged | None) -> tuple[str, ...]:
+    if one is None or one.part.estimate is None:
+        return (name, section, word, "–", "–", "–", "–")
+    made = one.part.estimate
+    low, high = (_number(end) for end in (one.interval.low, one.interval.high))
+    interval = f"{low} to {high}" if one.interval.known else "–"
+    return (name, section, word, _number(made.value), interval, str(made.images), str(made.projections or "–"))
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def address(claim: Claim, part: Part) -> str:
+    """The address of the screen that draws a part's data, with the settings in place; without a leading slash."""
+    if not part.audits:
+        return "networks"
+    spec = part.audits[0].spec
+    query: list[tuple[str, object]] = [("network", spec.network)]
+    if claim.screen == "compare":
+        query = [("networks", one) for one in dict.fromkeys(audit.network for audit in part.audits)]
+    elif claim.screen == "scaling":
+        query += [("one", spec.search.layers[0]), *(("ms", "none" if m is None else m) for m in spec.search.m)]
+    for name, field in FIELDS.items():
+        if name not in ("layers", "epsilon") and not (name == "m" and claim.screen == "scaling"):
+            query += zip(field.keys, field.words(spec), strict=False)
+    if spec.search.m == (None,):
+        query = [*((key, value) for key, value in query if key != "m"), ("full", "true")]
+    return f"{claim.screen}?{urlencode(query)}"
+
+
+def commands(verdicts: Sequence[Verdict]) -> str:
+    """Of each claim the command lines of its audits and cards, and of what is lacking."""
+    return "\n\n".join("\n".join([f"# {one.claim.name}: {one.claim.sentence}", *_lines(one)]) for one in verdicts)
+
+
+def _lines(verdict: Verdict) -> Iterator[str]:
+    seen = set()
+    for part in (judged.part for judged in verdict.parts):
+        shipped = [command(audit.spec) for audit in part.audits]
+        cards = [f"python -m robustness_core evaluate zoo/{name}.safetensors" for name in part.cards]
+        for line in (*shipped, *cards, *(f"{line}  # lacking" for line in part.wanted)):
+            if line not in seen:
+                seen.add(line)
+                yield line
+
+
+def to_json(verdicts: Sequence[Verdict], evidence: Evidence) -> dict[str, Any]:
+    """All claims with everything they rest on, for other programs."""
+    return {
+        "strata": __version__,
+        "files": dict(evidence.files),
+        "rule": RULE,
+        "claims": [
+            {
+                "name": one.claim.name,
+                "section": one.claim.section,
+                "sentence": one.claim.sentence,
+                "statistic": one.claim.statistic,
+                "unit": one.claim.unit,
+                "holds_from": _finite(one.claim.region[0]),
+                "holds_to": _finite(one.claim.region[1]),
+                "refuted_by": one.claim.refuted,
+                "needs": one.claim.needs,
+                "verdict": one.verdict,
+                "p": one.p,
+                "p_adjusted": one.adjusted,
+                "comparisons": one.comparisons,
+                "note": one.note,
+                "decisive": None if one.decisive is None else one.decisive.part.name,
+                "parts": [_part(one.claim, judged) for judged in one.parts],
+            }
+            for one in verdicts
+        ],
+    }
+
+
+def _part(claim: Claim, one: Judged) -> dict[str, Any]:
+    made = one.part.estimate
+    return {
+        "name": one.part.name,
+        "verdict": one.verdict,
+        "estimate": None if made is None else _finite(made.value),
+        "interval": _interval(one.interval),
+        "joint_interval": _interval(one.joint),
+        "p": one.p,
+        "samples": None if made is None else made.images,
+        "projections": None if made is None else made.projections,
+        "address": address(claim, one.part),
+        "audits": [
+            {
+                "file": audit.file,
+                "network": audit.network,
+                "network_sha256": audit.shipped.network,
+                "question": audit.spec.to_json(),
+                "methods": sorted({f"{s.method} {s.preset} version {s.method_version}" for s in audit.shipped.series}),
+                "device": audit.shipped.device,
+                "versions": dict(audit.shipped.versions),
+                "finished": audit.shipped.finished,
+                "command": command(audit.spec),
+            }
+            for audit in one.part.audits
+        ],
+        "cards": list(one.part.cards),
+        "lacking": list(one.part.wanted),
+    }
+
+
+def _interval(one: Interval) -> list[float | None]:
+    return [_finite(one.low), _finite(one.high)]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
