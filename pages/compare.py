@@ -103,7 +103,7 @@ def _ask(available: dict[str, NetworkRecord]) -> list[Side]:
         if form.both:
             norm = spec.search.threat.norm
             sides += [
-                Side(available[name], spec.replace(threat=Threat(norm, box=box)), f"{name}, {which}")
+                Side(available[name], spec.replace(threat=Threat(norm, box=box)), f"{name} ({which})")
                 for box, which in ((False, "any images"), (True, "valid images"))
             ]
         else:

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from charts import attribution, compare, learn, scaling, style
 from charts.captions import Caption
 from charts.curves import layer_curves
-from pages.parts import captions, export, known, reading, toy, words
+from pages.parts import captions, export, known, reading, references, toy, words
 from robustness_core import datasets
 from robustness_core.spec import AuditSpec
 from robustness_core.spec.fields import FIELDS
@@ -114,7 +114,7 @@ def _part(scene_: Scene, spec: AuditSpec, label: str = "") -> tuple[reading.Read
 class Layers:
     """Loss curves of all layers of a network; `asked` are fields of the question that are not the usual ones.
 
-    `only`: the last layer alone, with the loss of the network under FAB.
+    `only`: the last layer alone, with the loss of the network under the attacks that its card states.
     """
 
     network: str
@@ -126,7 +126,7 @@ class Layers:
         if network is None:
             return Lacking(f"The network {self.network} is not here.")
         spec = scene_.best(usual(network, **self.asked))
-        fab = words.fab_loss(network, spec) if self.only else None
+        attacked = references.of(network, spec) if self.only else None
         one, part = _part(scene_, spec)
         if part.answer.known == 0:
             return Lacking("Nothing of this figure is known here yet.", ((network, spec),))
@@ -138,7 +138,7 @@ class Layers:
                 curves,
                 _colours(network, dark),
                 images=None if self.only else one.images_curve,
-                overlays={"FAB loss": fab} if fab else None,
+                overlays=attacked.losses if attacked else None,
                 threat=spec.search.threat,
                 dark=dark,
             )

@@ -183,11 +183,11 @@ def test_a_comparison_draws_a_network_with_and_without_the_pixel_range(db, open_
     synthetic.finish(db, asked)
     synthetic.finish(db, asked.replace(box=True), seed=1)
     found = downloads(monkeypatch)
-    screen = open_screen("compare", networks=["measured"], S="4", at="2", both="true", minus="measured, any images")
+    screen = open_screen("compare", networks=["measured"], S="4", at="2", both="true", minus="measured (any images)")
     assert not screen.exception
     assert screen.toggle(key="box").disabled
     networks_shown, halves = screen.table
-    names = ["measured, any images", "measured, valid images"]
+    names = ["measured (any images)", "measured (valid images)"]
     assert [cell.replace("\\", "") for cell in networks_shown.value["network"]] == names
     assert list(halves.value) == ["layer", *names]
     assert [cell.replace("\\", "") for cell in networks_shown.value["PGD accuracy at ε = 2"]] == ["–", "40.0 %"]
