@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ from robustness_core.training.references import (
     FAB_STEPS,
     REFERENCES,
     Progress,
+    apgd,
     before_softmax,
+    ddn,
     fab,
     losses_along,
     remark,
@@ -43,7 +46,8 @@ from robustness_core.training.references import (
 from robustness_core.training.train import PRECISIONS
 
 # The accuracies on all test images, each under its name in the card.
-HEADLINES = ("clean", "robust", "usual")
+HEADLINES = ("clean", "robust", "usual", "independent")
+INDEPENDENT_IMAGES, INDEPENDENT_STEPS = 1_000, 100  # of an attack by a library, which shares no line with ours
 AUDITED = "audited"  # and the least perturbations of the images that an audit takes
 
 
@@ -167,6 +171,8 @@ def _headline(
     """One of HEADLINES: the accuracy on every test image, or under an attack on the first `--images` of them."""
     if name == "clean":
         return {"accuracy": accuracy(network, *_images(data, order)), "images": len(order)}
+    if name == "independent":
+        return _independent(network, data, order[: args.images][:INDEPENDENT_IMAGES], epsilons, norm, args, bar)
     images = _images(data, order[: args.images])
     attack, words = {
         "robust": (pgd_accuracies, f"shrinking steps, after a first try of {max(1, args.steps // 8)} steps"),
@@ -188,6 +194,31 @@ def _headline(
         "epsilon": list(epsilons),
         "accuracy": found,
         "images": len(images[1]),
+    }
+
+
+def _independent(
+    network: nn.Module,
+    data: datasets.Dataset,
+    chosen: np.ndarray[Any, Any],
+    epsilons: Sequence[float],
+    norm: str,
+    args: argparse.Namespace,
+    bar: tqdm[Any],
+) -> dict[str, Any]:
+    """The accuracy under DDN, in ℓ∞ under APGD-t: what is longer than a budget withstands it."""
+    images = _images(data, chosen)
+    title, attack = ("DDN", partial(ddn, steps=INDEPENDENT_STEPS)) if norm == "l2" else ("APGD-t", apgd)
+    logits = before_softmax(network, images[0][:100])
+    found = attack(logits, *images, norm=norm, seed=args.seed, progress=_progress(bar, title))
+    return {
+        "threat": norm,
+        "attack": f"{title}, {found.settings}",
+        "epsilon": list(epsilons),
+        "accuracy": found.accuracies(epsilons),
+        "images": len(chosen),
+        "median_norm": _number(float(np.median(found.norms))),
+        "passes": found.passes,
     }
 
 

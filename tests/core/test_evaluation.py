@@ -121,7 +121,9 @@ def test_the_command_measures_into_the_card(tmp_path: Path, capsys: pytest.Captu
     assert card["name"] == "net"
     measured = card["evaluation"]
     assert measured["clean"]["images"] == len(datasets.load("mnist-5k", "test"))
-    for attack in (measured["robust"], measured["usual"]):
+    assert measured["independent"]["attack"].startswith("DDN, 100 steps")
+    assert measured["independent"]["passes"] >= 100
+    for attack in (measured["robust"], measured["usual"], measured["independent"]):
         assert (attack["images"], attack["epsilon"]) == (40, [0.5])
         assert 0 <= attack["accuracy"][0] <= 1
     for curve in (measured["ten_classes"], measured["class_pair"]):
@@ -289,6 +291,10 @@ def test_cards_agree_with_a_fresh_measurement(card_file: Path) -> None:
     if "usual" in measured:  # the weaker attack, on the same images
         assert measured["usual"]["images"] == measured["robust"]["images"]
         assert measured["usual"]["accuracy"][-1] >= stated
+    if "independent" in measured:  # neither attack is far ahead of the other
+        count = measured["independent"]["images"]
+        other = measured["independent"]["accuracy"][-1]
+        assert other == pytest.approx(stated, abs=deviations(stated, count) + 0.03)
 
 
 @pytest.mark.parametrize("card_file", CARDS, ids=lambda path: path.stem)
