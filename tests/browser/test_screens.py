@@ -21,6 +21,7 @@ SCREENS = {
     "compare": "compare?networks=mnist-small-pgd2&networks=small-made-up&S=24",
     "classes": "classes?network=mnist-small-pgd2&S=4&m=2",
     "scaling": "scaling?network=small-made-up&one=conv2&ms=10&S=24",
+    "paper": "paper?figure=Figure+4",
     "audits": "audits?audit=1",
     "networks": "networks?show=mnist-small-pgd2",
     "learn": "learn?idea=Conflicts&budget=0.4",
