@@ -23,6 +23,7 @@ def small_multiples(
     *,
     columns: int = 3,
     images: Curve | None = None,
+    classes: int = 2,
     threat: Threat = PAPERS,
     dark: bool = False,
 ) -> go.Figure:
@@ -30,8 +31,9 @@ def small_multiples(
 
     `images` is the curve of the images themselves, seen as the layers are. Curves of which some pairs are unknown are
     thin, and the title says how many are known. Where all networks have the same layers, the legend names them and
-    toggles a layer in all panels.
+    toggles a layer in all panels. Of `classes` K of more than two, log K has a line of its own.
     """
+    most = math.log(classes)
     count = max(len(networks), 1)
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -67,7 +69,8 @@ def small_multiples(
                 "hovertemplate": f"{input_name(images)}: %{{y:.4f}} nats at ε = %{{x:.3~f}}<extra></extra>",
                 "showlegend": False,
             })  # fmt: skip
-        lines.append(style.across(style.LOG2, grey) | {"xref": f"x{number} domain", "yref": f"y{number}"})
+        for height in {style.LOG2, most}:
+            lines.append(style.across(height, grey) | {"xref": f"x{number} domain", "yref": f"y{number}"})
         lowest, leftmost = index + columns >= count, index % columns == 0
         axes[f"xaxis{number}"] = {
             **grid[f"xaxis{number}"],
@@ -78,7 +81,7 @@ def small_multiples(
         axes[f"yaxis{number}"] = {
             **grid[f"yaxis{number}"],
             **style.axis("loss (nats)" if leftmost else "", dark),
-            "range": style.LOSS_RANGE,
+            "range": style.LOSS_RANGE if classes == 2 else (3 * style.LOSS_RANGE[0], 1.1 * most),
         }
     return style.figure(
         traces,

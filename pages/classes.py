@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
-from charts import classes, curves, paper, style
+from charts import classes, compare, curves, paper, style
 from charts.captions import Caption
 from charts.curves import Curve
 from pages.parts import asking, captions, data, export, known, progress, question, report, screen, take_away, words
@@ -30,7 +30,14 @@ NUMBERS = {
     MEAN: "mean distance (ℓ2 norm)",
     LOSS: "loss of the two (nats), lower bound",
 }
-HEADINGS = ("Loss over the budget", "Which classes are near each other", "Who loses the images", "Class by class")
+HEADINGS = (
+    "Loss over the budget",
+    "Which classes are near each other",
+    "Who loses the images",
+    "Class by class",
+    "Networks side by side",
+)
+Answers = Mapping[str, tuple[NetworkRecord, known.Answer]]  # by the name of the network
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,24 +139,30 @@ def _draw(db: Database, asked: question.Question, available: list[NetworkRecord]
             screen.show(figure, f"classes_{key}", f"strata-classes-{key}", f"{heading} of {view.spec.network}")
         for words_ in _words(view, key):
             captions.show(words_)
-    beside = _side_by_side(db, view, available) if view.exact_at_logits else pd.DataFrame()
+    others = _answers(db, view, available)
+    beside = _side_by_side(db, view, others) if view.exact_at_logits else pd.DataFrame()
+    if len(others) > 1:
+        st.subheader(HEADINGS[4], anchor=False)
+        multiples = _multiples(view, others, dark=screen.dark())
+        screen.show(multiples, "classes_networks", "strata-classes-networks", "Layer curves of each network")
+        st.caption("The same question to each network; dotted: the images themselves, dashed: log 2 and log K.")
     if len(beside) > 1:
-        st.subheader("Networks side by side", anchor=False)
         st.dataframe(beside, hide_index=True, width="stretch")
-        st.caption(f"The same question at ε = {view.at:g}: what the images, the features and the head take.")
+        st.caption(f"At ε = {view.at:g}: what the images, the features and the head take.")
     st.subheader(HEADINGS[3], anchor=False)
     table = _table(view)
     st.dataframe(table, hide_index=True, width="stretch")
     part = export.Part(view.network, answer, drawn, ())
 
     def panels() -> list[paper.Panel]:
-        return list(zip(HEADINGS, figures(dark=False), strict=False))
+        several = [(HEADINGS[4], _multiples(view, others, dark=False))] if len(others) > 1 else []
+        return [*zip(HEADINGS, figures(dark=False), strict=False), *several]
 
     def whole() -> str:
         said = " ".join(str(one) for key in ("loss", "map", "errors") for one in _words(view, key))
-        return report.page(
-            f"{view.spec.network}, all classes at once", [part], figures(dark=False), {HEADINGS[3]: table}, said
-        )
+        tables = {HEADINGS[3]: table} | ({HEADINGS[4]: beside} if len(beside) > 1 else {})
+        made = [figure for _, figure in panels()]
+        return report.page(f"{view.spec.network}, all classes at once", [part], made, tables, said)
 
     link = words.address_of_classes(view.spec) | {"layer": view.layer}
     take_away.show(
@@ -345,21 +358,38 @@ def decomposition(view: View) -> str:
     )
 
 
-def _side_by_side(db: Database, view: View, available: list[NetworkRecord]) -> pd.DataFrame:
-    """The same of every network that has answered this question: what images, features and head cost."""
+def _answers(db: Database, view: View, available: list[NetworkRecord]) -> Answers:
+    """What every network that has answered this question says."""
     by_name = {network.name: network for network in available}
     asked: dict[str, AuditSpec] = {}
-    for audit in audits.recent(db, 200, "done", kind="audit"):
+    for audit in audits.recent(db, 300, "done", kind="audit"):
         spec = audit.spec
         if isinstance(spec, AuditSpec) and spec.network in by_name and _alike(spec, view.spec):
             asked.setdefault(spec.network, spec)
+    found = {name: (by_name[name], known.answer(db, spec, by_name[name])) for name, spec in asked.items()}
+    return dict(sorted((found | {view.network.name: (view.network, view.answer)}).items()))
+
+
+def _multiples(view: View, others: Answers, *, dark: bool) -> go.Figure:
+    """A panel of layer curves for each network."""
+    images = Curve("images", 0, None, known.input_space(view.spec)[None], 1, 1)
+    return compare.small_multiples(
+        view.spec.epsilon.values(),
+        {name: known.curves(answer, network.features) for name, (network, answer) in others.items()},
+        columns=2,
+        images=images,
+        classes=len(view.spec.sample.classes),
+        dark=dark,
+    )
+
+
+def _side_by_side(db: Database, view: View, others: Answers) -> pd.DataFrame:
+    """What images, features and head cost each network at the chosen budget."""
     rows = []
-    for name, spec in sorted(asked.items()):
-        last = list(by_name[name].features)[-1]
-        if last not in spec.search.layers:
+    for name, (network, answer) in others.items():
+        if next(reversed(answer.groups))[0] != list(network.features)[-1]:
             continue
-        answer = known.answer(db, spec.replace(layers=(last,)), by_name[name])
-        cost = costs(answer, _attacked(db, spec, by_name[name]), view.at)
+        cost = costs(answer, _attacked(db, answer.spec, network), view.at)
         if cost is not None:
             parts = (cost.images, cost.features - cost.images, cost.network - cost.features, cost.network)
             rows.append([name, *(f"{part:.1%}" for part in parts)])

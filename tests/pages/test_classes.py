@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from charts import classes as figures
+from charts import compare
+from charts.curves import Curve
 from pages.parts import words
 from robustness_core.optimal_loss import error_curve, loss_curve
 from robustness_core.spec import AuditSpec
@@ -48,6 +50,22 @@ def test_a_finished_question_is_drawn_and_said(db: Database, finished: AuditSpec
     assert list(screen.dataframe[0].value["class"]) == ["1", "3", "7"]
     assert "fooled by PGD" in screen.dataframe[0].value
     assert len(screen.get("plotly_chart")) == 3
+
+
+def test_networks_that_answered_the_same_stand_side_by_side(db: Database, finished: AuditSpec, open_screen) -> None:
+    assert "Networks side by side" not in text_of(open_screen("classes", **ADDRESS, to="16"))
+    world.network(db, name="second", sha256="5" * 64)
+    audits.submit(db, finished.replace(network="second"))
+    audits.submit(db, finished.replace(network="second", samples=2))  # another question
+    fakes.worker(db, Inline()).run(wanted=lambda: False)
+    screen = open_screen("classes", **ADDRESS, to="16")
+    assert not screen.exception
+    assert "Networks side by side" in text_of(screen)
+    curve = Curve("conv1", 9, 2, np.linspace(0, 1, 3)[None], 9, 9)
+    figure = compare.small_multiples(np.arange(3.0), {"a": [curve], "b": [curve]}, classes=3)
+    heights = sorted({round(line.y0, 6) for line in figure.layout.shapes})
+    assert heights == [round(np.log(2), 6), round(np.log(3), 6)]
+    assert figure.layout.yaxis2.range[1] > np.log(3)
 
 
 def test_what_is_not_known_is_said(db: Database, open_screen) -> None:
