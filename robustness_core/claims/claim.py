@@ -18,13 +18,15 @@ class Part:
     """What one network, or one step between layers, says of a claim.
 
     `estimate`: the claim's statistic, None where the data are not shipped. `audits` and `cards` (names of networks) are
-    what it is made of. `wanted`: command lines that compute what is lacking, or a better answer.
+    what it is made of, `commands` the command lines of what is no audit. `wanted`: command lines that compute what is
+    lacking, or a better answer.
     """
 
     name: str
     estimate: Estimate | None
     audits: tuple[Audit, ...] = ()
     cards: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
     wanted: tuple[str, ...] = ()
 
 

@@ -22,6 +22,7 @@ from robustness_core.spec import METHODS, PAPERS, AuditSpec
 from robustness_core.spec.fields import FIELDS
 
 FILES = ("first-look.npz", "paper.npz")  # in the folder of the bundled networks
+STARTS = "starts.json"
 ENOUGH = 5  # projections; more images count for more than more projections from here on
 
 
@@ -154,35 +155,40 @@ def _worth(audit: Audit) -> tuple[int, int, int]:
 
 
 def gather(folder: Path = zoo.ZOO) -> Evidence:
-    """All that is shipped in a folder: `FILES`, cards, and `starts.json`. Cost: a second to check who is who.
+    """All that is shipped in a folder: `FILES`, cards, and `STARTS`. Cost: a second to check who is who.
 
     Audits of a network that is not bundled any more, or by another version of a method, are left out.
     """
     paths = [folder / name for name in FILES if (folder / name).is_file()]
-    cards = {
-        path.stem: path
-        for path in sorted(folder.glob("*.json"))
-        if path.with_suffix(".safetensors").is_file() or f"{path.stem}.safetensors" in zoo.larger()
-    }
-    starts = folder / "starts.json"
-    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (*paths, *cards.values())}
-    if starts.is_file():
-        files[starts.name] = hashlib.sha256(starts.read_bytes()).hexdigest()
+    named = {path.stem for path in folder.glob("*.safetensors")} | set(_later().values())
+    cards = {path.stem: path for path in sorted(folder.glob("*.json")) if path.stem in named}
+    starts = [path for path in [folder / STARTS] if path.is_file() and _name(_json(path)["sha256"]) is not None]
     return Evidence(
         audits=tuple(_audits(paths)),
-        cards={name: json.loads(path.read_text(encoding="utf-8")) for name, path in cards.items()},
-        files=files,
-        starts=json.loads(starts.read_text(encoding="utf-8")) if starts.is_file() else None,
+        cards={name: _json(path) for name, path in cards.items()},
+        files={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (*paths, *cards.values(), *starts)},
+        starts=_json(starts[0]) if starts else None,
     )
 
 
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _later() -> dict[str, str]:
+    """The names of bundled networks that a package has no room for, by the SHA-256 of their files."""
+    return {sha256: name.removesuffix(".safetensors") for name, sha256 in zoo.larger().items()}
+
+
+def _name(sha256: str) -> str | None:
+    return zoo.name_of(sha256) or _later().get(sha256)
+
+
 def _audits(paths: Sequence[Path]) -> Iterator[Audit]:
-    later = {sha256: name.removesuffix(".safetensors") for name, sha256 in zoo.larger().items()}
     for path in paths:
         for shipped in read(path):
-            name = zoo.name_of(shipped.network) or later.get(shipped.network)
             current = all(one.method_version == METHODS[one.method].version for one in shipped.series)
-            if name == shipped.spec.network and current and len(shipped.spec.sample.classes) == 2:
+            if _name(shipped.network) == shipped.spec.network and current and len(shipped.spec.sample.classes) == 2:
                 yield Audit(path.name, shipped)
 
 

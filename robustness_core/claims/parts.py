@@ -59,6 +59,12 @@ def usual(
     )  # fmt: skip
 
 
-def of_cards(value: float, error: float, images: int) -> Estimate:
+def of_cards(evidence: Evidence, name: str, value: float, error: float, images: int, cards: Sequence[str]) -> Part:
     """A number of cards, whose images are so many that Student's interval is that of the normal distribution."""
-    return Estimate(value, ((error**2, math.inf),), 0, images)
+    found = Estimate(value, ((error**2, math.inf),), 0, images)
+    return Part(name, found, cards=tuple(cards), commands=measured_by(evidence, cards))
+
+
+def measured_by(evidence: Evidence, cards: Sequence[str]) -> tuple[str, ...]:
+    """The command lines that measured what stands on these cards."""
+    return tuple(evidence.cards[name]["evaluation"]["command"] for name in cards)

@@ -21,18 +21,17 @@ RULE = (
 
 
 def table(verdicts: Sequence[Verdict], *, parts: bool = False, markdown: bool = False) -> str:
-    """A line a claim; with `parts` also its sentence, its statistic, and a line a part."""
+    """A line a claim; with `parts` also its words and a line a part; in markdown its sentence and no parts."""
     rows: list[tuple[str, ...]] = [HEAD]
     for verdict in verdicts:
         rows.append(_row(verdict.claim.name, verdict.claim.section, verdict.verdict, verdict.decisive))
-        if parts:
+        if parts and not markdown:
             rows.extend(_row(f"  {one.part.name}", "", one.verdict, one) for one in verdict.parts)
     if markdown:
-        marks = tuple("---" for _ in HEAD)
-        said = {one.claim.name: one.claim.sentence for one in verdicts}
-        return "\n".join(
-            f"| {' | '.join([said.get(row[0], row[0]), *row[1:]])} |" for row in [rows[0], marks, *rows[1:]]
-        )
+        lines = ["| claim | section | verdict | number | 95 % interval |", "|---|---|---|---|---|"]
+        for verdict, row in zip(verdicts, rows[1:], strict=True):
+            lines.append(f"| {' | '.join([verdict.claim.sentence, *row[1:5]])} |")
+        return "\n".join(lines)
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     words = [RULE]
@@ -66,7 +65,7 @@ def _number(value: float) -> str:
 def address(claim: Claim, part: Part) -> str:
     """The address of the screen that draws a part's data, with the settings in place; without a leading slash."""
     if not part.audits:
-        return "networks"
+        return "networks" if claim.screen == "networks" or not part.cards else f"{claim.screen}?network={part.cards[0]}"
     spec = part.audits[0].spec
     query: list[tuple[str, object]] = [("network", spec.network)]
     if claim.screen == "compare":
@@ -90,8 +89,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
     seen = set()
     for part in (judged.part for judged in verdict.parts):
         shipped = [command(audit.spec) for audit in part.audits]
-        cards = [f"python -m robustness_core evaluate zoo/{name}.safetensors" for name in part.cards]
-        for line in (*shipped, *cards, *(f"{line}  # lacking" for line in part.wanted)):
+        for line in (*shipped, *part.commands, *(f"{line}  # lacking" for line in part.wanted)):
             if line not in seen:
                 seen.add(line)
                 yield line
@@ -154,6 +152,7 @@ def _part(claim: Claim, one: Judged) -> dict[str, Any]:
             for audit in one.part.audits
         ],
         "cards": list(one.part.cards),
+        "commands": list(one.part.commands),
         "lacking": list(one.part.wanted),
     }
 

@@ -92,7 +92,7 @@ def _more_accurate(evidence: Evidence) -> list[Part]:
             parts.append(Part(name, None, wanted=tuple(card["command"] for card in cards)))
             continue
         (a, va, n), (b, vb, _) = (_robust(card) for card in cards)
-        parts.append(Part(name, of_cards(a - b, math.sqrt(va + vb), n), cards=(one, other)))
+        parts.append(of_cards(evidence, name, a - b, math.sqrt(va + vb), n, (one, other)))
     return parts
 
 
@@ -101,7 +101,7 @@ def _little(evidence: Evidence) -> list[Part]:
     for one, other in BENIGN:
         (a, va, n), (b, vb, _) = (_robust(evidence.cards[name]) for name in (one, other))
         error = a / b * math.sqrt(va / a**2 + vb / b**2)
-        parts.append(Part(f"{one} beside {other}", of_cards(a / b, error, n), cards=(one, other)))
+        parts.append(of_cards(evidence, f"{one} beside {other}", a / b, error, n, (one, other)))
     return parts
 
 
@@ -120,7 +120,7 @@ CLAIMS = (
     Claim(
         "small-has-a-better-first-layer",
         "6.4, Figures 10 to 12",
-        "Its first layer is more robust than that of the medium network.",
+        "The small network's first layer is more robust than that of the medium one.",
         "ε½ of its first layer minus that of the medium network, m = 10",
         "ε½ of its first layer below that of the medium network",
         ABOVE_0,
@@ -131,7 +131,7 @@ CLAIMS = (
     Claim(
         "small-has-a-similar-second-layer",
         "6.4, Figures 10 to 12",
-        "Its second layer is about as robust as that of the medium network.",
+        "The small network's second layer is about as robust as that of the medium one.",
         "log of ε½ of its second layer over that of the medium network, m = 10",
         "a difference of more than a tenth",
         (-0.1, 0.1),
