@@ -20,18 +20,13 @@ RULE = (
 )
 
 
-def table(verdicts: Sequence[Verdict], *, parts: bool = False, markdown: bool = False) -> str:
-    """A line a claim; with `parts` also its words and a line a part; in markdown its sentence and no parts."""
+def table(verdicts: Sequence[Verdict], *, parts: bool = False) -> str:
+    """A line a claim; with `parts` also its words and a line a part."""
     rows: list[tuple[str, ...]] = [HEAD]
     for verdict in verdicts:
         rows.append(_row(verdict.claim.name, verdict.claim.section, verdict.verdict, verdict.decisive))
-        if parts and not markdown:
+        if parts:
             rows.extend(_row(f"  {one.part.name}", "", one.verdict, one) for one in verdict.parts)
-    if markdown:
-        lines = ["| claim | section | verdict | number | 95 % interval |", "|---|---|---|---|---|"]
-        for verdict, row in zip(verdicts, rows[1:], strict=True):
-            lines.append(f"| {' | '.join([verdict.claim.sentence, *row[1:5]])} |")
-        return "\n".join(lines)
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     words = [RULE]
@@ -42,6 +37,15 @@ def table(verdicts: Sequence[Verdict], *, parts: bool = False, markdown: bool = 
         ]
         words += [verdict.note] if verdict.note else []
     return "\n".join([*lines, "", *words])
+
+
+def markdown(verdicts: Sequence[Verdict]) -> str:
+    """The table of the README: sentence, section, verdict and number."""
+    lines = ["| claim | section | verdict | number | 95 % interval |", "|---|---|---|---|---|"]
+    for one in verdicts:
+        cells = _row(one.claim.sentence, one.claim.section, one.verdict, one.decisive)[:5]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _ends(claim: Claim) -> str:

@@ -109,7 +109,7 @@ CLAIMS = (
     Claim(
         "small-is-less-robust",
         "6.4, Figures 10 to 12",
-        "The small network is less robust as a whole than the medium one.",
+        "The small network is less robust as a whole than the medium one, on MNIST as on CIFAR-10.",
         "ε½ of its logits minus that of the medium network",
         "ε½ of its logits above that of the medium network",
         BELOW_0,

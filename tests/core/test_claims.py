@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import t as student_t
 
-from robustness_core.claims import CLAIMS, Claim, Estimate, Evidence, Part, gather, judge
+from robustness_core.__main__ import main
+from robustness_core.claims import CLAIMS, Claim, Estimate, Evidence, Part, gather, judge, stored
 from robustness_core.claims.evidence import Audit
 from robustness_core.claims.holm import holm
-from robustness_core.claims.printed import address, commands, table, to_json
+from robustness_core.claims.printed import address, commands, markdown, table, to_json
 from robustness_core.claims.resampling import Measured, estimate
 from robustness_core.found import Found
 from robustness_core.optimal_loss.statistics import (
@@ -27,6 +29,7 @@ from robustness_core.spec import AuditSpec
 from testing.population import Population, means
 
 L, R = ("left",), ("right",)
+README = Path(__file__).parents[2] / "README.md"
 
 
 def measured(matrices: np.ndarray, seeds: tuple[int, ...] | None = None, left: object = "left") -> Measured:
@@ -213,8 +216,23 @@ def test_the_claims_of_the_paper_are_judged_by_what_is_shipped() -> None:
     assert "python -m robustness_core audit --network=" in commands(verdicts)
     for verdict in verdicts:
         assert verdict.claim.name in table(verdicts, parts=True)
-        assert verdict.claim.sentence in table(verdicts, markdown=True)
+        assert verdict.claim.sentence in markdown(verdicts)
         for one in verdict.parts:
             assert address(verdict.claim, one.part).split("?")[0] in ("explore", "networks", "learn")
     assert len({one.name for one in CLAIMS}) == len(CLAIMS)
     assert all(one.sentence.endswith(".") and one.region[0] < one.region[1] for one in CLAIMS)
+
+
+def test_the_readme_says_of_each_claim_what_the_screen_says() -> None:
+    """Both come of `python -m robustness_core claims --json --readme README.md > zoo/claims.json`."""
+    shown = stored()
+    assert shown is not None
+    rows = [line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    for one in shown.claims:
+        assert any(f"| {one['sentence']} | {one['section']} | {one['verdict']} |" in row for row in rows)
+    assert {one["name"] for one in shown.claims} == {one.name for one in CLAIMS}
+
+
+def test_an_unknown_claim_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["claims", "--claim", "all-is-well"]) == 2
+    assert "There is no claim 'all-is-well'; there are deeper-is-more-robust," in capsys.readouterr().err
