@@ -211,7 +211,8 @@ def _all(scene: figures.Scene) -> list[tuple[str, figures.Drawn]]:
 
 
 def _panels(scene: figures.Scene) -> list[paper.Panel]:
-    return [(name, one.make(False)) for name, one in _all(scene)]
+    """All figures of data; the pictures of ideas are those of Learn."""
+    return [(name, one.make(False)) for name, one in _all(scene) if one.link.screen != "learn"]
 
 
 def _report(scene: figures.Scene, claims: Sequence[Claim]) -> str:
@@ -219,9 +220,10 @@ def _report(scene: figures.Scene, claims: Sequence[Claim]) -> str:
     drawn = _all(scene)
     parts = [part for _, one in drawn for part in one.parts]
     made: list[go.Figure] = [one.make(False).update_layout(title=name) for name, one in drawn]
-    caption = " ".join(f"{name}: {one.caption}" for name, one in drawn)
     tables = {"Claims": in_words(claims), "Numbers": table(claims)}
-    return report.page("The paper's figures and claims", parts, made, tables, caption)
+    caption = INTRODUCTION.replace("*", "")
+    below = [str(one.caption) for _, one in drawn]
+    return report.page("The paper's figures and claims", parts, made, tables, caption, below=below)
 
 
 main()

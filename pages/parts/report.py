@@ -10,6 +10,7 @@ import shlex
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any
 
 import pandas as pd
@@ -90,10 +91,12 @@ def page(
     tables: Mapping[str, pd.DataFrame],
     caption: str,
     formats: Mapping[str, str] | None = None,
+    below: Sequence[str] = (),
 ) -> str:
     """The report as HTML; plotly's own code is inside, so the figures work offline.
 
-    `tables`: heading -> table; `formats`: name of a column -> format of its numbers, as the screen has them.
+    `tables`: heading -> table; `formats`: name of a column -> format of its numbers, as the screen has them. `below`: a
+    caption for each figure, where they have captions of their own.
     """
     written = {name: _writer(form) for name, form in (formats or {}).items()}
     drawn = [
@@ -120,7 +123,10 @@ def page(
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>Made on {datetime.now(UTC):%Y-%m-%d at %H:%M} UTC.</p>",
-        *drawn,
+        *(
+            f"{figure}<p>{html.escape(words)}</p>" if words else figure
+            for figure, words in zip_longest(drawn, below, fillvalue="")
+        ),
         f"<p>{html.escape(caption)}</p>",
         *shown,
         "<h2>How to repeat it</h2>",

@@ -12,7 +12,7 @@ from robustness_core.claims import CLAIMS, stored
 from store import audits
 from store.database import Database
 from testing import synthetic
-from testing.screens import words
+from testing.screens import downloads, words
 
 NAME = "mnist-medium-pgd2"
 
@@ -81,6 +81,20 @@ def test_what_is_known_is_drawn_and_opens_where_it_is_made(db, open_screen) -> N
     answer = pair.parts[0].answer
     nearest = [group[0].matrix.distance[0, 0] for group in answer.groups.values()]
     assert heights == nearest
+
+
+def test_the_report_has_all_that_can_be_drawn_and_every_claim(db, open_screen, monkeypatch) -> None:
+    synthetic.network(db, NAME)
+    synthetic.finish(db, synthetic.question(NAME, samples=24))
+    found = downloads(monkeypatch)
+    assert not open_screen("paper", figure="Figure 8").exception
+    page = found["Report"]
+    drawn = [name for name, one in figures.FIGURES.items() if isinstance(one.draw(scene(db)), figures.Drawn)]
+    assert {"Figure 1", "Figure 2", "Figure 3", "Figure 4", "Figure 5", "Figure 8"} <= set(drawn)
+    assert page.count("Plotly.newPlot(") == len(drawn)
+    assert "the first two images of the sample" in page
+    for claim in CLAIMS:
+        assert claim.name in page
 
 
 def test_verdicts_of_other_files_are_told_apart(tmp_path: Path) -> None:

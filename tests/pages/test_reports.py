@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 
 import numpy as np
@@ -16,7 +15,7 @@ from robustness_core.optimal_loss.statistics import half_budget
 from robustness_core.spec import METHODS
 from store import audits, images, networks, spectra
 from testing import synthetic
-from testing.screens import words
+from testing.screens import downloads, words
 
 LAW = {"network": "small-made-up", "one": "conv1.pre", "ms": ["1", "2", "5"], "S": "4", "N": "2"}
 
@@ -67,32 +66,6 @@ def test_scaling_of_another_layer_says_that_there_is_no_law(db, open_screen) -> 
     synthetic.finish(db, synthetic.question(samples=4, layers=["conv1"]).replace(m=(1, 2)))
     screen = open_screen("scaling", one="conv1", ms=["1", "2"], S="4")
     assert "no prediction for this layer, since it is not affine" in words(screen).replace("\\", "")
-
-
-def downloads(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Label -> content of every download that a screen offers from now on.
-
-    It is made in another thread, as streamlit does when the button is pressed: there is no session then.
-    """
-    from streamlit.delta_generator import DeltaGenerator
-
-    found: dict[str, str] = {}
-    offered = DeltaGenerator.download_button
-
-    def spy(self, label, data, *arguments, **options):
-        with ThreadPoolExecutor(1) as elsewhere:
-            found[label] = elsewhere.submit(data).result()
-        return offered(self, label, data, *arguments, **options)
-
-    monkeypatch.setattr(DeltaGenerator, "download_button", spy)
-    monkeypatch.setattr("streamlit.download_button", lambda *a, **o: spy(_main(), *a, **o))
-    return found
-
-
-def _main():
-    import streamlit as st
-
-    return st._main
 
 
 def panels(found: dict[str, str]) -> int:
