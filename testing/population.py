@@ -12,7 +12,7 @@ import numpy as np
 from robustness_core.claims.resampling import Measured
 from robustness_core.found import Floats
 from robustness_core.optimal_loss.conflict_graph import input_distances
-from robustness_core.optimal_loss.statistics import half_budget_without_one, mean_distance_without_one
+from robustness_core.optimal_loss.statistics import LeftOut, half_budget_without_one, mean_distance_without_one
 
 PIXELS, FEATURES, M = 24, 60, 6
 
@@ -56,8 +56,12 @@ class Population:
 
 
 def means(matrices: list[Floats]) -> Measured:
-    return Measured([mean_distance_without_one(one) for one in matrices], tuple(range(len(matrices))), ("L",), ("R",))
+    return _measured([mean_distance_without_one(one) for one in matrices], matrices)
 
 
 def halves(matrices: list[Floats]) -> Measured:
-    return Measured([half_budget_without_one(one) for one in matrices], tuple(range(len(matrices))), ("L",), ("R",))
+    return _measured([half_budget_without_one(one) for one in matrices], matrices)
+
+
+def _measured(values: list[LeftOut], matrices: list[Floats]) -> Measured:
+    return Measured(values, tuple(range(len(values))), ("left",), ("right",), len(matrices[0]))

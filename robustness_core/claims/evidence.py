@@ -138,15 +138,15 @@ class Evidence:
         sample = audit.spec.sample
         pixels = datasets.load(sample.dataset, sample.split).pixels
         left, right = (pixels[list(numbers)] for numbers in audit.shipped.indices)
-        return Measured([mean_distance_without_one(input_distances(left, right))], None, *audit.sides)
+        return Measured([mean_distance_without_one(input_distances(left, right))], None, *audit.sides, sample.size)
 
     def _known(self, audit: Audit, layer: str, m: int | None, statistic: Callable[[Floats], LeftOut]) -> Measured:
         key = (id(audit), layer, m, statistic.__name__)
         if key not in self._measured:
-            matrices = audit.matrices(layer, m)
+            matrices, size = audit.matrices(layer, m), audit.spec.sample.size
             drawn = m is not None and m < self.features(audit.network, layer)
             values = [statistic(one) for one in (matrices.values() if drawn else [*matrices.values()][:1])]
-            self._measured[key] = Measured(values, tuple(matrices) if drawn else None, *audit.sides)
+            self._measured[key] = Measured(values, tuple(matrices) if drawn else None, *audit.sides, size)
         return self._measured[key]
 
 

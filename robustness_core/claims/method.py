@@ -144,6 +144,7 @@ def _starts(evidence: Evidence) -> list[Part]:
                 [mean_distance_without_one(one[start]) for one in series],
                 tuple(one["seed"] for one in series),
                 *sides,
+                len(starts["indices"][0]),
             )
             for start in ("images", "midpoint")
         )

@@ -95,7 +95,7 @@ def _of_pixels(statistic: Callable[[Floats, Floats], Floats]) -> Callable[[Evide
                 mean_distance_without_one(statistic(seen_distances(left, right, ROWS, seed), predicted))
                 for seed in range(DRAWS)
             ]
-            measured = Measured(values, tuple(range(DRAWS)), *audits[0].sides)
+            measured = Measured(values, tuple(range(DRAWS)), *audits[0].sides, sample.size)
             name = f"{sample.dataset}: m = {ROWS}, √r4 = √n0 = {math.sqrt(n0):.0f}"
             made.append(Part(name, estimate(lambda x: x, measured), (audits[0],)))
         return made

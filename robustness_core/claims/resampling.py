@@ -45,13 +45,14 @@ class Measured:
     """A number of one layer for each projection, with what it is without each part of its images.
 
     `seeds`: of the projections, in the order of `values`; one value and None where no projection is drawn, so that the
-    number is the same for all. `left`, `right`: which images were at the rows and columns.
+    number is the same for all. `left`, `right`: which images were at the rows and columns, `images` of each class.
     """
 
     values: Sequence[LeftOut]
     seeds: tuple[int, ...] | None
     left: Side
     right: Side
+    images: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def estimate(function: Callable[..., Floats], *measured: Measured) -> Estimate:
     """
     drawn = [set(one.seeds) for one in measured if one.seeds is not None]
     seeds = sorted(set.intersection(*drawn)) if drawn else []
-    images = min(min(len(one.values[0].left), len(one.values[0].right)) for one in measured)
+    images = min(one.images for one in measured)
     sides = list(dict.fromkeys(side for one in measured for side in (one.left, one.right)))
     if drawn and not seeds:
         raise ValueError("What is compared shares no projection.")

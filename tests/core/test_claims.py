@@ -34,7 +34,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 def measured(matrices: np.ndarray, seeds: tuple[int, ...] | None = None, left: object = "left") -> Measured:
     values = [mean_distance_without_one(one) for one in matrices]
-    return Measured(values, seeds, (left,), R)
+    return Measured(values, seeds, (left,), R, matrices.shape[1])
 
 
 def same(x: np.ndarray) -> np.ndarray:
@@ -84,7 +84,7 @@ def test_of_one_projection_or_one_image_there_is_no_interval() -> None:
     random = np.random.default_rng(3)
     assert not estimate(same, measured(random.random((1, 5, 5)), (0,))).known
     assert not estimate(same, measured(random.random((3, 1, 5)), (0, 1, 2))).known
-    assert not estimate(same, Measured([half_budget_without_one(np.full((3, 3), np.nan))], None, L, R)).known
+    assert not estimate(same, Measured([half_budget_without_one(np.full((3, 3), np.nan))], None, L, R, 3)).known
     with pytest.raises(ValueError, match="no projection"):
         estimate(lambda x, y: x, measured(random.random((1, 5, 5)), (0,)), measured(random.random((1, 5, 5)), (1,)))
 
@@ -202,6 +202,7 @@ def test_the_best_audit_of_a_question_is_the_evidence() -> None:
     assert evidence.find("net", ["a"], whole=True) == [many, few]
     assert evidence.together({"net": ["a"]}) == [large]
     assert evidence.half(large, "a").seeds == (0, 1, 2, 3, 4)
+    assert estimate(same, evidence.mean(audit(30, 2), "a")).images == 30  # in 25 parts
 
 
 def test_the_claims_of_the_paper_are_judged_by_what_is_shipped() -> None:
