@@ -87,6 +87,8 @@ class References:
     def about(self) -> str:
         """Sentences, each after a space, on the settings of the attacks, and the remark."""
         each = [f"{name}: {attack.settings}." for name, attack in self.attacks.items() if attack.settings]
+        if "APGD-t" in self.attacks:
+            each.append("Of two classes APGD-t climbs the margin, for its own loss needs four.")
         return "".join(f" {sentence}" for sentence in (*each, self.remark) if sentence)
 
     def of_losses(self, name: str) -> str:
