@@ -12,9 +12,9 @@ does in the number.
 
 **Variance.** With V_A, V_L, V_R the jackknife variances over projections, left and right images, the variance is
 V_A + V_L + V_R - V_AL - V_AR, where V_AL is that of the interaction of projections and left images, which V_A and V_L
-both hold (as for errors clustered in two ways: Cameron, Gelbach & Miller 2011). The interaction of left and right
-images is of order 1/S² and stays counted twice, on the safe side. The images of different samples are independent: each
-sample has terms of its own.
+both hold (as for errors clustered in two ways: Cameron, Gelbach & Miller 2011); of V_L + V_R at least half is kept, for
+with few projections V_A may be near 0 by chance. The interaction of left and right images is of order 1/S² and stays
+counted twice, on the safe side. The images of different samples are independent: each sample has terms of its own.
 
 **Interval.** As many standard errors to each side as the mean of Student's quantiles of the terms, weighted by their
 variances (Cochran & Cox 1950), N - 1 degrees of freedom for projections. Satterthwaite's common degrees of freedom hold
@@ -131,9 +131,9 @@ def _judged(table: Floats, widths: Sequence[int], projections: int, images: int)
             both = table[1:, side] - table[1:, :1] - table[:1, side] + value
             twice += (N - 1) * (G - 1) / (N * G) * float((both**2).sum())
         start += G
-    images_variance = sum(variance for variance, _ in of_images)
-    if drawn and images_variance > 0:  # no sum is below either of its parts
-        left = 1 - min(twice, drawn[0][0], images_variance) / images_variance
+    of_all = sum(variance for variance, _ in of_images)
+    if of_all > 0:
+        left = 1 - min(twice, of_all / 2) / of_all
         of_images = [(variance * left, freedom) for variance, freedom in of_images]
     return Estimate(value, (*drawn, *of_images), projections, images)
 
