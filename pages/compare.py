@@ -141,8 +141,12 @@ class View:
 
     @property
     def images(self) -> reading.Layer:
-        """The images themselves, the same for all networks."""
-        return self.readings[0].images
+        """The images themselves, the same for all networks; with the pixel range, where that is drawn beside."""
+        return self.readings[-1].images
+
+    @property
+    def images_curve(self) -> Curve | None:
+        return self.readings[-1].images_curve
 
     @property
     def most(self) -> int:
@@ -190,7 +194,7 @@ def _draw(db: Database, sides: list[Side], *, idle: bool) -> list[reading.Readin
                 view.spec.epsilon.values(),
                 {part.name: part.curves for part in parts},
                 columns=2 if len(parts) in (2, 4) else 3,
-                images=view.readings[0].images_curve,
+                images=view.images_curve,
                 threat=view.spec.search.threat,
                 dark=dark,
             ),
@@ -389,8 +393,9 @@ def _caption(view: View, measured: list[NetworkRecord]) -> Caption:
         "ε½: the least budget at which the optimal loss reaches ½ log 2.",
         f"{captions.settings(view.parts[0].answer)}.",
         f"Layers with their features nj: {_layers(view.parts)}.",
-        f"Over ε lines run from the first layer (dark or cool) to the logits (light or warm); dotted: {images}, exact; "
-        "dashed: log 2, no better than guessing under attack, on this sample.",
+        "Over ε lines run from the first layer (dark or cool) to the logits (light or warm); dashed: log 2, no better "
+        "than guessing under attack, on this sample.",
+        reading.NO_INPUT if view.images_curve is None else f"Dotted: {images}, exact.",
         "Distances are of collisions that were found, and unknown pairs count as no edge: every loss is a lower bound, "
         "every ε½ an upper bound, and a difference of two bounds is none. Thin lines and hollow markers lack pairs"
         f"{'; layers of which no projection is wholly known have no difference' if view.taken else ''}.",

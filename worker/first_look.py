@@ -36,7 +36,7 @@ def pack(db: Database, path: Path = FILE) -> int:
     the oldest. An audit that is a part of another one, and one by a version of its method that is not asked for any
     more, are left out. Raises StoreError if there is none, or if the file cannot be written.
     """
-    candidates = _candidates(db)
+    candidates = [one for one in _candidates(db) if _complete(db, one)]
     entries: list[dict[str, Any]] = []
     arrays: dict[str, Any] = {}
     for one in sorted(candidates, key=lambda one: not one.unasked):
@@ -45,13 +45,6 @@ def pack(db: Database, path: Path = FILE) -> int:
         audit, spec, network = one.audit, one.spec, one.network
         found = _found(db, one)
         rests = _findings(db, spec, network)
-        pairs = spec.sample.pairs
-        if not all(
-            int(matrix.known.sum()) == pairs or (spec.needed and rest)
-            for matrix, rest in zip(found, rests, strict=True)
-        ):
-            log.info("audit=%d is of another version of its method and is left out", audit.id)
-            continue
         nested = nesting.nested(spec.search.series(network.sha256, network.features), found, network.features)
         arrays |= {f"{name}_{len(entries)}": np.stack([getattr(matrix, name) for matrix in nested]) for name in COLUMNS}
         assert audit.worker is not None
@@ -91,9 +84,9 @@ class _Finished:
         """Whether all of the other one is in this one, and this one is larger, or newer if both are the same."""
         if self.spec.sample != other.spec.sample or not other.series <= self.series:
             return False
-        if self.spec.needed and not other.spec.needed:
+        if (self.spec.needed and not other.spec.needed) or self.spec.search.sets != other.spec.search.sets:
             return False
-        same = self.series == other.series and self.spec.needed == other.spec.needed
+        same = (self.series, self.spec.needed) == (other.series, other.spec.needed)
         return self.audit.id > other.audit.id if same else True
 
 
@@ -109,6 +102,17 @@ def _candidates(db: Database) -> list[_Finished]:
             unasked = len(spec.search.layers) > 1 and fields.is_usual(spec, pair)
             found.append(_Finished(audit, spec, network, keys, unasked))
     return found
+
+
+def _complete(db: Database, finished: _Finished) -> bool:
+    """Whether all is known that it asks; not if it was worked on by another version of its method."""
+    rests = _findings(db, finished.spec, finished.network)
+    every = finished.spec.sample.pairs
+    known = [int(one.known.sum()) == every for one in _found(db, finished)]
+    whole = all(one or (finished.spec.needed and rest) for one, rest in zip(known, rests, strict=True))
+    if not whole:
+        log.info("audit=%d is of another version of its method and is left out", finished.audit.id)
+    return whole
 
 
 def check(path: Path = FILE) -> list[str]:

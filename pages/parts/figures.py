@@ -144,6 +144,9 @@ class Layers:
             )
 
         caption = captions.of_question(one.answer, curves, network, drawn=captions.band_of(one))
+        if attacked:
+            lines = " ".join(attacked.of_losses(name) for name in attacked.losses)
+            caption = Caption(caption.first, f"{caption.more} {lines}")
         query = words.address(spec) | ({"attacks": "true"} if self.only else {})
         what = f"Loss curves of {'the logits' if self.only else 'the layers'} of {network.name}"
         return Drawn(make, caption, Link("explore", query), what, (part,))
@@ -155,13 +158,9 @@ def projected_more_and_more(scene_: Scene) -> Drawn | Lacking:
     if network is None:
         return Lacking("The network mnist-medium-pgd2 is not here.")
     layer = next(one for one in network.layers if one.main)
-    alike = [
-        spec
-        for spec in scene_.done
-        if spec.network == network.name and spec.search.layers == (layer.name,) and spec.search.threat.norm == "l2"
-    ]
     asked = usual(network, layers=(layer.name,), m=(1, 2, 5, 10, 20, 50, 100, 200, 400, 784), samples=10, projections=3)
-    spec = max(alike, key=lambda one: max(m or 0 for m in one.search.m), default=asked)
+    alike = [one for one in scene_.done if _but_size(one.replace(m=asked.search.m)) == _but_size(asked)]
+    spec = max(alike, key=lambda one: (max(m or 0 for m in one.search.m), _worth(one)), default=asked)
     answer = known.answer(scene_.db, spec, network)
     if answer.known == 0:
         return Lacking("Nothing of this figure is known here yet.", ((network, spec),))
@@ -231,7 +230,8 @@ def one_pair(scene_: Scene) -> Drawn | Lacking:
         "first projection.",
         f"{captions.settings(part.answer)}. Distances are of collisions that were found: upper bounds.",
     )
-    query = words.address_of_pair(spec, spec.search.layers[-1], 1, (1, 1))
+    chosen = int(part.answer.sample.left[0]), int(part.answer.sample.right[0])
+    query = words.address_of_pair(spec, spec.search.layers[-1], 1, chosen)
     return Drawn(make, caption, Link("pairs", query), f"Distance of one pair at each layer of {network.name}", (part,))
 
 
@@ -362,7 +362,7 @@ FIGURES: Mapping[str, PaperFigure] = {
         PaperFigure(
             "Figure 9",
             "CIFAR-10, medium network, PGD",
-            "The same from layer to layer, at budgets several times as small.",
+            "The same from layer to layer, at about half the budgets.",
             Layers("cifar10-medium-pgd0.5"),
         ),
         PaperFigure(

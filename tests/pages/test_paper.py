@@ -77,6 +77,7 @@ def test_what_is_known_is_drawn_and_opens_where_it_is_made(db, open_screen) -> N
     pair = figures.FIGURES["Figure 3"].draw(scene(db))  # the first images of 24 are those of 20
     assert isinstance(pair, figures.Drawn)
     assert pair.link.screen == "pairs"
+    assert not open_screen("pairs", **pair.link.query).warning
     heights = [height for trace in pair.make(False).data if trace.type == "bar" for height in trace.y]
     answer = pair.parts[0].answer
     nearest = [group[0].matrix.distance[0, 0] for group in answer.groups.values()]
@@ -95,6 +96,17 @@ def test_the_report_has_all_that_can_be_drawn_and_every_claim(db, open_screen, m
     assert "the first two images of the sample" in page
     for claim in CLAIMS:
         assert claim.name in page
+
+
+def test_figure_6_is_of_its_own_classes_images_and_threat_model(db) -> None:
+    network = synthetic.network(db, NAME)
+    own = figures.usual(network, layers=("conv1",), m=(1, 2), samples=4)
+    synthetic.finish(db, own)
+    for other in ({"classes": (0, 1)}, {"box": True}, {"seed": 1}, {"split": "test"}):
+        synthetic.finish(db, own.replace(m=(1, 2, 5), **other))
+    drawn = figures.FIGURES["Figure 6"].draw(scene(db))
+    assert isinstance(drawn, figures.Drawn)
+    assert drawn.link.query["ms"] == ["1", "2"]
 
 
 def test_verdicts_of_other_files_are_told_apart(tmp_path: Path) -> None:

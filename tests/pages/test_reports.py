@@ -174,6 +174,9 @@ def test_a_comparison_draws_a_network_with_and_without_the_pixel_range(db, open_
     assert (apart.loc[~apart["valid_images_only"], "difference"] == 0).all()
     assert (apart.loc[apart["valid_images_only"], "difference"] != 0).any()
     assert "where a name says valid images" in found["Report"]
+    # The images through mixtures have a closed form without the pixel range alone: no panel has their line.
+    assert "The images seen through mixtures are not drawn" in found["Report"]
+    assert "Dotted: the images" not in found["Report"]
 
 
 def test_too_many_networks_to_draw_twice_are_refused(db, open_screen) -> None:
@@ -408,7 +411,7 @@ def test_caption_of_a_comparison_says_what_is_drawn(db, open_screen) -> None:
 
     text, alt = said("one", "two")
     assert "Optimal loss by layer at the budget ε = 2 of one, two, and the losses over ε." in text
-    assert "dotted: the images themselves, seen through m = 10 mixtures of their pixels, exact" in text
+    assert "Dotted: the images themselves, seen through m = 10 mixtures of their pixels, exact" in text
     assert "every loss is a lower bound, every ε½ an upper bound, and a difference of two bounds is none" in text
     assert "may leave the pixel range [0, 1]; those of PGD do not." in text
     assert "S = 4 images a class; m = 10; N = 1; method balanced" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustness_core import datasets
+from robustness_core import datasets, shipped
 from robustness_core.spec import METHODS
 from store import Database, StoreError, attacks, audits, connect, distances, findings, images, networks, sets
 from store.shipped import HOST
@@ -97,6 +97,23 @@ def test_what_is_shown_unasked_is_entered_first_and_no_part_of_another_audit(
     assert [(one.sample.size, one.sample.seed, one.search.projections) for one in entered] == [  # type: ignore[union-attr]
         (20, 0, 2), (2, 0, 1), (20, 1, 1)
     ]  # fmt: skip
+
+
+def test_an_audit_that_is_not_packed_itself_keeps_no_part_of_it_away(
+    db: Database, inline: Inline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The larger one was worked on by another version of its method: nothing is known of what it asks now."""
+    larger, smaller = audit(samples=2, projections=2), audit(samples=2)
+    new = METHODS["balanced"]
+    with monkeypatch.context() as patched:
+        patched.setitem(METHODS, "balanced", dataclasses.replace(new, version=new.version - 1))
+        audits.submit(db, larger)
+        fakes.worker(db, inline).run(wanted=lambda: False)
+    audits.submit(db, smaller)
+    fakes.worker(db, inline).run(wanted=lambda: False)
+    assert first_look.pack(db, tmp_path / "look.npz") == 1
+    (entry,) = shipped.read(tmp_path / "look.npz")
+    assert entry.spec.search.projections == 1
 
 
 def test_what_is_packed_holds_what_theory_says(packed: Path) -> None:
