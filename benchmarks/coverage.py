@@ -2,17 +2,21 @@
 
 Samples and projections are drawn anew from a population with closed forms (`testing.population`). The truth, a mean
 over many fresh samples and projections, is held against the 95 % interval of each audit. 92 to 97 % shall hold it.
+`--tails` draws Gaussian means with two variances instead, and says how much oftener than they say the intervals of two
+rules miss.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from itertools import product
 
 import numpy as np
+from scipy.special import stdtrit
 
 from robustness_core.claims.resampling import estimate
-from robustness_core.optimal_loss.statistics import half_budget
+from robustness_core.optimal_loss.statistics import half_budget, quantile
 from testing.population import Population, halves, means
 
 NAMES = ("mean distance", "ε½", "difference of ε½", "ratio of ε½")
@@ -24,7 +28,11 @@ def main() -> None:
     parser.add_argument("--truth", type=int, default=20_000, help="samples, each of one projection, for the truth")
     parser.add_argument("--sizes", nargs="+", default=["20:3", "20:5", "20:10"], metavar="S:N")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tails", action="store_true", help="instead: how often two rules miss at small α")
     args = parser.parse_args()
+    if args.tails:
+        tails(args.seed)
+        return
     population = Population.of(args.seed)
     print(
         f"{'S':>5}{'N':>4}{'audits':>8}  {'':<18}{'truth':>9}{'covered':>9}{'± mean':>9}{'too low':>9}{'too high':>10}"
@@ -68,6 +76,24 @@ def intervals(population: Population, S: int, N: int, random: np.random.Generato
         estimate(lambda x, y: np.log(y / x), first, second),
     ]
     return [(interval.low, interval.high) for interval in (one.interval() for one in found)]
+
+
+def tails(seed: int, draws: int = 400_000, images: int = 38) -> None:
+    """A mean whose variance has a share estimated from N projections and the rest from `images` degrees of freedom."""
+    random = np.random.default_rng(seed)
+    print(
+        f"{'N':>3}{'share':>7}{'α':>8}  misses / α: quantiles weighted (Cochran & Cox), common freedom (Satterthwaite)"
+    )
+    for N, share, alpha in product((3, 5, 10), (0.9, 0.5, 0.1), (0.05, 0.0025)):
+        error = np.abs(random.standard_normal(draws))
+        drawn = share * random.chisquare(N - 1, draws) / (N - 1)
+        rest = (1 - share) * random.chisquare(images, draws) / images
+        root = np.sqrt(drawn + rest)
+        weighted = (drawn * quantile(N - 1, 1 - alpha, 1) + rest * quantile(images, 1 - alpha, 1)) / root
+        freedom = root**4 / (drawn**2 / (N - 1) + rest**2 / images)
+        common = stdtrit(freedom, 1 - alpha / 2) * root
+        missed = [(error > half).mean() / alpha for half in (weighted, common)]
+        print(f"{N:>3}{share:>7}{alpha:>8}{missed[0]:>14.2f}{missed[1]:>14.2f}")
 
 
 if __name__ == "__main__":
