@@ -27,7 +27,8 @@ INTRODUCTION = (
     "Every figure of the paper that Strata's method comes from, drawn from what is computed here, and every claim that "
     "the paper makes from them, judged by the audits that come with Strata. A claim *holds* or *does not hold* if an "
     "interval says so; all verdicts together are right with 95 % confidence (Holm). Intervals are over projections and "
-    "images, of these networks; *undecided* means that they are too wide, or that an audit lacks."
+    "images, of these networks, where nothing else is said; *undecided* means that they are too wide, or that an audit "
+    "lacks."
 )
 
 
@@ -80,10 +81,12 @@ def _claims() -> Sequence[Claim]:
 
 def _overview(claims: Sequence[Claim]) -> None:
     """How many claims hold, and all of them in a table."""
-    count = Counter(one["verdict"] for one in claims)
+    counted = [one for one in claims if not one["closed_form"]]
+    count = Counter(one["verdict"] for one in counted)
+    apart = len(claims) - len(counted)
     st.markdown(
-        f"Of {len(claims)} claims **{count['holds']} hold**, **{count['does not hold']} do not**, and "
-        f"**{count['undecided']} are undecided**."
+        f"Of {len(counted)} claims **{count['holds']} hold**, **{count['does not hold']} do not**, and "
+        f"**{count['undecided']} are undecided**; {apart} more are mathematics, and only checked."
     )
     with st.expander("All claims"):
         st.table(in_words(claims).map(screen.escape), hide_index=True, alt="Claims of the paper with their verdicts")
@@ -135,7 +138,7 @@ def number(part: Mapping[str, Any], unit: str) -> str:
     """The estimate of a part with its interval of 95 %, in words."""
     if part["estimate"] is None:
         return "not known"
-    within = _within(part["interval"])
+    within = ", ".join(words for words in (_within(part["interval"]), part["units"]) if words)
     return f"{part['estimate']:.3g}{f' {unit}' if unit else ''}{f' ({within})' if within else ''}"
 
 

@@ -36,7 +36,8 @@ class Claim:
 
     `statistic` says the number in words, `region` where it lies if the claim holds, from low to high; `refuted` what
     would refute it. `parts` makes the numbers of the evidence. `needs`: whether all parts must lie in the region or any
-    one of them. `screen`: where its data are drawn.
+    one of them. `screen`: where its data are drawn. `closed_form`: no audit speaks, so that its verdict checks
+    mathematics and stands apart from the others.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Claim:
     screen: str = "explore"
     needs: Literal["all", "any"] = "all"
     unit: str = ""
+    closed_form: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,20 +19,24 @@ from robustness_core.claims.paper import CLAIMS
 from robustness_core.optimal_loss.statistics import Interval
 
 NONE = Interval(math.nan, math.nan, math.nan, 0)
+CLOSED_FORM = "In closed form: it checks mathematics, which no network could refute, and stands apart from the others."
 
 
 def judge(evidence: Evidence, claims: Sequence[Claim] = CLAIMS, *, confidence: float = 0.95) -> tuple[Verdict, ...]:
     """The verdict on each claim; the more claims are judged at once, the surer each must be.
 
-    A claim of which no number is known is not judged.
+    A claim of which no number is known is not judged, and one in closed form is judged by itself.
     """
     parts = [tuple(claim.parts(evidence)) for claim in claims]
     sides = [_sides(claim, of) for claim, of in zip(claims, parts, strict=True)]
-    asked = [place for place, of in enumerate(parts) if any(part.estimate is not None for part in of)]
+    known = [place for place, of in enumerate(parts) if any(part.estimate is not None for part in of)]
+    asked = [place for place in known if not claims[place].closed_form]
     adjusted, divisions = holm([min(sides[place]) for place in asked], 1 - confidence)
-    many = dict(zip(asked, zip(adjusted, divisions, strict=True), strict=True))
+    many = {place: (min(sides[place]), 1) for place in known}
+    many |= dict(zip(asked, zip(adjusted, divisions, strict=True), strict=True))
+    unknown = 1.0, max(1, len(asked))
     return tuple(
-        _verdict(claim, of, pair, *many.get(place, (1.0, max(1, len(asked)))), confidence)
+        _verdict(claim, of, pair, *many.get(place, unknown), confidence)
         for place, (claim, of, pair) in enumerate(zip(claims, parts, sides, strict=True))
     )
 
@@ -66,11 +70,19 @@ def _verdict(
     word: Word = "undecided"
     if adjusted <= alpha:
         word = "holds" if sides[0] <= sides[1] else "does not hold"
+    note = CLOSED_FORM if claim.closed_form else _note(judged)
+    return Verdict(claim, word, judged, _decisive(claim, judged), min(sides), adjusted, division, note)
+
+
+def _decisive(claim: Claim, judged: Sequence[Judged]) -> Judged | None:
+    """The part that a claim hangs on: one that is not shipped where all are needed and all others hold."""
     numbers = [one for one in judged if one.part.estimate is not None and one.part.estimate.known]
+    lacking = [one for one in judged if one.part.estimate is None]
+    if lacking and numbers and claim.needs == "all" and all(one.verdict == "holds" for one in numbers):
+        return lacking[0]
     numbers = numbers or [one for one in judged if one.part.estimate is not None]
     weakest = sorted(numbers, key=lambda one: _support(claim, one), reverse=claim.needs == "any")
-    decisive = weakest[0] if weakest else None
-    return Verdict(claim, word, judged, decisive, min(sides), adjusted, division, _note(judged))
+    return weakest[0] if weakest else None
 
 
 def _judged(claim: Claim, part: Part, each: dict[bool, float], confidence: float) -> Judged:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -92,22 +93,35 @@ def _fab(evidence: Evidence) -> list[tuple[str, Audit, Floats, Floats]]:
     """Networks whose logits are audited, with FAB's loss on the card and ours at the same budgets."""
     found = []
     for name, card in evidence.cards.items():
-        measured = card.get("evaluation", {}).get("audited", {})
+        epsilon, loss = _fab_loss(card.get("evaluation", {}).get("audited", {}))
         audits = evidence.find(name, evidence.layers(name)[-1:], whole=True)
-        if "fab_loss" in measured and audits:
+        if loss is not None and audits:
             (distances, *_) = audits[0].matrices(evidence.layers(name)[-1], 10).values()
-            ours = loss_curve(distances, measured["epsilon"])
-            found.append((name, audits[0], np.asarray(measured["fab_loss"]), ours))
+            found.append((name, audits[0], np.asarray(loss), loss_curve(distances, epsilon)))
     return found
 
 
+def _fab_loss(audited: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Budgets and FAB's loss in ℓ2 as a card has them; cards of before there were other attacks had FAB's alone."""
+    if "fab_loss" in audited:
+        return audited["epsilon"], audited["fab_loss"]
+    stated = audited.get("l2", {})
+    return stated.get("epsilon"), stated.get("attacks", {}).get("FAB", {}).get("loss")
+
+
 def _stays_above(evidence: Evidence) -> list[Part]:
-    found = _fab(evidence)
-    return [
-        _over_networks(
-            evidence, "the smallest difference", [float((fab - ours).min()) for _, _, fab, ours in found], found
-        )
-    ]
+    """Of the networks of Figure 5, where our loss is above 0; no interval: cards have FAB's as a mean over images."""
+    found = {name: (audit, fab, ours) for name, audit, fab, ours in _fab(evidence)}
+    parts = []
+    for name in BASELINES:
+        if name not in found:
+            parts.append(Part(name, None, wanted=(f"python -m robustness_core evaluate zoo/{name}.safetensors",)))
+            continue
+        audit, fab, ours = found[name]
+        least = float((fab - ours)[ours > 0].min())
+        made = Estimate(least, ((math.nan, 0.0),), 0, audit.spec.sample.size)
+        parts.append(Part(name, made, (audit,), (name,), commands=measured_by(evidence, (name,))))
+    return parts
 
 
 def _rises(evidence: Evidence) -> list[Part]:
@@ -124,10 +138,8 @@ def _over_networks(
     if len(values) < 2:
         return Part(f"{name}, mean over networks", None)
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    audits = tuple(audit for _, audit, _, _ in of)
-    images = min(audit.spec.sample.size for audit in audits)
-    made = Estimate(float(np.mean(values)), ((error**2, len(values) - 1),), 0, images)
-    cards = tuple(network for network, *_ in of)
+    audits, cards = tuple(audit for _, audit, _, _ in of), tuple(network for network, *_ in of)
+    made = Estimate(float(np.mean(values)), ((error**2, len(values) - 1),), 0, 0, f"{len(values)} networks")
     commands = measured_by(evidence, cards)
     return Part(f"{name}, mean over {len(values)} networks", made, audits, cards, commands)
 
@@ -159,10 +171,10 @@ CLAIMS = (
     Claim(
         "midpoint-is-the-better-start",
         "5",
-        "Algorithm 1 ends nearer if it starts at the midpoint than at the images.",
+        "Algorithm 1 ends much nearer, by a tenth or more, if it starts at the midpoint than at the images.",
         "mean distance from the images over mean distance from the midpoint, m = 10",
-        "a mean distance from the images that is not larger",
-        (1.0, math.inf),
+        "less than a tenth farther from the images",
+        (1.1, math.inf),
         _starts,
         "pairs",
     ),
@@ -170,7 +182,7 @@ CLAIMS = (
         "fab-stays-above",
         "6.1, Figure 5",
         "FAB's loss stays above the optimal loss at the logits at every budget.",
-        "the smallest difference of the two losses over the budgets of the card",
+        "the smallest difference of the two losses over the budgets of the card at which the optimal loss is above 0",
         "a budget at which FAB's loss is lower",
         ABOVE_0,
         _stays_above,

@@ -61,7 +61,7 @@ def usual(
 
 def of_cards(evidence: Evidence, name: str, value: float, error: float, images: int, cards: Sequence[str]) -> Part:
     """A number of cards, whose images are so many that Student's interval is that of the normal distribution."""
-    found = Estimate(value, ((error**2, math.inf),), 0, images)
+    found = Estimate(value, ((error**2, math.inf),), 0, images, f"{images:,} test images")
     return Part(name, found, cards=tuple(cards), commands=measured_by(evidence, cards))
 
 

@@ -10,13 +10,14 @@ from urllib.parse import urlencode
 from robustness_core import __version__
 from robustness_core.claims.claim import Claim, Judged, Part, Verdict
 from robustness_core.claims.evidence import Evidence, command
+from robustness_core.datasets import class_label
 from robustness_core.optimal_loss.statistics import Interval
 from robustness_core.spec.fields import FIELDS
 
 HEAD = ("claim", "section", "verdict", "number", "95 % interval", "S", "N")
 RULE = (
-    "Of each claim the part that it hangs on. A verdict is read from a wider interval, of the confidence at which all "
-    "of them hold together (Holm)."
+    "Of each claim the part that it hangs on; – where that is not shipped. A verdict is read from a wider interval, of "
+    "the confidence at which all of them hold together (Holm)."
 )
 
 
@@ -59,7 +60,8 @@ def _row(name: str, section: str, word: str, one: Judged | None) -> tuple[str, .
     made = one.part.estimate
     low, high = (_number(end) for end in (one.interval.low, one.interval.high))
     interval = f"{low} to {high}" if one.interval.known else "–"
-    return (name, section, word, _number(made.value), interval, str(made.images), str(made.projections or "–"))
+    behind = (made.units, "–") if made.units else (str(made.images), str(made.projections or "–"))
+    return (name, section, word, _number(made.value), interval, *behind)
 
 
 def _number(value: float) -> str:
@@ -78,7 +80,10 @@ def address(claim: Claim, part: Part) -> str:
         query += [("one", spec.search.layers[0]), *(("ms", "none" if m is None else m) for m in spec.search.m)]
     for name, field in FIELDS.items():
         if name not in ("layers", "epsilon") and not (name == "m" and claim.screen == "scaling"):
-            query += zip(field.keys, field.words(spec), strict=False)
+            words: Sequence[object] = field.words(spec)
+            if name == "classes":
+                words = [class_label(spec.sample.dataset, one) for one in spec.sample.classes]
+            query += zip(field.keys, words, strict=False)
     if spec.search.m == (None,):
         query = [*((key, value) for key, value in query if key != "m"), ("full", "true")]
     return f"{claim.screen}?{urlencode(query)}"
@@ -116,6 +121,7 @@ def to_json(verdicts: Sequence[Verdict], evidence: Evidence) -> dict[str, Any]:
                 "holds_to": _finite(one.claim.region[1]),
                 "refuted_by": one.claim.refuted,
                 "needs": one.claim.needs,
+                "closed_form": one.claim.closed_form,
                 "verdict": one.verdict,
                 "p": one.p,
                 "p_adjusted": one.adjusted,
@@ -138,7 +144,8 @@ def _part(claim: Claim, one: Judged) -> dict[str, Any]:
         "interval": _interval(one.interval),
         "joint_interval": _interval(one.joint),
         "p": one.p,
-        "samples": None if made is None else made.images,
+        "samples": None if made is None or made.units else made.images,
+        "units": "" if made is None else made.units,
         "projections": None if made is None else made.projections,
         "address": address(claim, one.part),
         "audits": [

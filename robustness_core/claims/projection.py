@@ -97,7 +97,7 @@ def _of_pixels(statistic: Callable[[Floats, Floats], Floats]) -> Callable[[Evide
             ]
             measured = Measured(values, tuple(range(DRAWS)), *audits[0].sides, sample.size)
             name = f"{sample.dataset}: m = {ROWS}, √r4 = √n0 = {math.sqrt(n0):.0f}"
-            made.append(Part(name, estimate(lambda x: x, measured), (audits[0],)))
+            made.append(Part(name, estimate(lambda x: x, measured)))
         return made
 
     return parts
@@ -127,7 +127,8 @@ CLAIMS = (
     Claim(
         "no-collision-before-sizes-shrink",
         "6.3, Figure 7",
-        "Without projection there is no collision but the trivial one before a layer has fewer features than pixels.",
+        "Without projection the search finds nothing nearer than the trivial collision, before a layer has fewer "
+        "features than there are pixels.",
         "mean distance at the last such layer without projection, over the mean of ½‖x − x′‖",
         "less than 99 % of the images' own distance",
         (0.99, math.inf),
@@ -136,12 +137,13 @@ CLAIMS = (
     Claim(
         "follows-the-linear-law",
         "4.2, Proposition 1",
-        "For 1 ≪ m ≪ √r4 the distance at a linear layer L is √m ‖L(x − x′)‖ / (2‖L‖F).",
-        "mean of distance over that, L = I (the images' pixels), m = 10",
+        "For 1 ≪ m ≪ √r4 the distance at a linear layer L is √m ‖L(x − x′)‖ / (2‖L‖F), here at the pixels, L = I.",
+        "mean of distance over that, m = 10",
         "a mean more than a tenth away from 1",
         (0.9, 1.1),
         _of_pixels(lambda distance, predicted: distance / predicted),
         "learn",
+        closed_form=True,
     ),
     Claim(
         "concentrates",
@@ -152,5 +154,6 @@ CLAIMS = (
         (0.0, 0.25),
         _of_pixels(lambda distance, predicted: np.abs(distance / predicted - 1)),
         "learn",
+        closed_form=True,
     ),
 )

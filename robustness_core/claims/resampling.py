@@ -59,13 +59,15 @@ class Measured:
 class Estimate:
     """A number with its variance: `terms`, each a variance and its degrees of freedom, NaN where nothing says it.
 
-    `projections` and `images` (of each class) are behind it; no projections where none is drawn.
+    `projections` and `images` (of each class) are behind it; no projections where none is drawn. `units` says in words
+    what is behind it where that is something else.
     """
 
     value: float
     terms: tuple[tuple[float, float], ...]
     projections: int
     images: int
+    units: str = ""
 
     @property
     def error(self) -> float:
@@ -104,14 +106,14 @@ def estimate(function: Callable[..., Floats], *measured: Measured) -> Estimate:
     """`function` of the means over projections of each of `measured`, with its standard error.
 
     The function takes arrays of one shape, one for each, and works element by element. Projections are those that all
-    share, by their seeds. Of one projection, or one image in a class, there is no error.
+    share, by their seeds. Of one projection, or one image in a class, there is no error; of none, no number either.
     """
     drawn = [set(one.seeds) for one in measured if one.seeds is not None]
     seeds = sorted(set.intersection(*drawn)) if drawn else []
     images = min(one.images for one in measured)
     sides = list(dict.fromkeys(side for one in measured for side in (one.left, one.right)))
     if drawn and not seeds:
-        raise ValueError("What is compared shares no projection.")
+        return Estimate(math.nan, ((math.nan, 0.0),), 0, images)
     widths = [next(len(_of(one, side)) for one in measured if side in (one.left, one.right)) for side in sides]
     with np.errstate(invalid="ignore", divide="ignore"):  # of numbers that are infinite
         replicates = np.asarray(function(*(_replicates(one, seeds, sides, widths) for one in measured)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import pytest
 from scipy.stats import t as student_t
 
 from robustness_core.__main__ import main
-from robustness_core.claims import CLAIMS, Claim, Estimate, Evidence, Part, gather, judge, stored
+from robustness_core.claims import CLAIMS, Claim, Estimate, Evidence, Part, gather, judge, method, stored
 from robustness_core.claims.evidence import Audit
 from robustness_core.claims.holm import holm
 from robustness_core.claims.printed import address, commands, markdown, table, to_json
@@ -85,8 +86,8 @@ def test_of_one_projection_or_one_image_there_is_no_interval() -> None:
     assert not estimate(same, measured(random.random((1, 5, 5)), (0,))).known
     assert not estimate(same, measured(random.random((3, 1, 5)), (0, 1, 2))).known
     assert not estimate(same, Measured([half_budget_without_one(np.full((3, 3), np.nan))], None, L, R, 3)).known
-    with pytest.raises(ValueError, match="no projection"):
-        estimate(lambda x, y: x, measured(random.random((1, 5, 5)), (0,)), measured(random.random((1, 5, 5)), (1,)))
+    apart = measured(random.random((2, 5, 5)), (0, 1)), measured(random.random((2, 5, 5)), (2, 3))
+    assert not estimate(lambda x, y: x, *apart).known  # two audits without a common projection
 
 
 def test_p_says_which_interval_ends_there() -> None:
@@ -177,6 +178,25 @@ def test_the_more_claims_the_surer_each_must_be() -> None:
     assert [one.verdict for one in with_nothing] == ["holds", "undecided"]
 
 
+def test_what_is_in_closed_form_stands_apart() -> None:
+    """It takes nothing from the others, and the others nothing from it."""
+    few = [claim([sure(0.25)]), claim([sure(0.1)])]
+    mathematics = dataclasses.replace(claim([sure(0.25)]), closed_form=True)
+    before, among = judge(NOTHING, few), judge(NOTHING, [*few, mathematics, mathematics])
+    assert [one.adjusted for one in among[:2]] == [one.adjusted for one in before]
+    assert {(one.verdict, one.comparisons) for one in among[2:]} == {("holds", 1)}
+    assert "mathematics" in among[2].note
+
+
+def test_a_claim_hangs_on_what_lacks_where_all_else_holds() -> None:
+    (lacking,) = judge(NOTHING, [claim([sure(1), None])])
+    assert lacking.decisive is lacking.parts[1]
+    (weak,) = judge(NOTHING, [claim([sure(0.1), sure(1), None])])
+    assert weak.decisive is weak.parts[0]
+    (any_,) = judge(NOTHING, [claim([sure(1), None], "any")])
+    assert any_.decisive is any_.parts[0]
+
+
 def test_within_a_region_both_ends_count() -> None:
     inside, edge, outside = judge(NOTHING, [claim([sure(value)], region=(-0.5, 0.5)) for value in (0.0, 0.45, 1.2)])
     assert [one.verdict for one in (inside, edge, outside)] == ["holds", "undecided", "does not hold"]
@@ -203,6 +223,23 @@ def test_the_best_audit_of_a_question_is_the_evidence() -> None:
     assert evidence.together({"net": ["a"]}) == [large]
     assert evidence.half(large, "a").seeds == (0, 1, 2, 3, 4)
     assert estimate(same, evidence.mean(audit(30, 2), "a")).images == 30  # in 25 parts
+
+
+def test_the_loss_under_fab_is_read_of_every_card() -> None:
+    """Whichever form its audited part has: FAB alone, or FAB beside others."""
+    evidence = gather()
+    stated = [name for name, card in evidence.cards.items() if "audited" in card["evaluation"]]
+    assert len(stated) > 5
+    assert [name for name, *_ in method._fab(evidence)] == stated
+    for _, _, fab, ours in method._fab(evidence):
+        assert fab.shape == ours.shape
+
+
+def test_an_address_names_classes_as_screens_do() -> None:
+    (found,) = judge(gather(), [one for one in CLAIMS if one.name == "deeper-is-more-robust"])
+    addresses = [address(found.claim, one.part) for one in found.parts]
+    assert "a=3&b=7" in addresses[0]
+    assert "a=3+cat&b=7+horse" in addresses[1]
 
 
 def test_the_claims_of_the_paper_are_judged_by_what_is_shipped() -> None:
