@@ -26,7 +26,7 @@ from 0 to ε over the first third and stays there.
 
 *Clean*, *robust*, *usual* and *independent* are accuracies with the stored weights on all test images, or on as many
 as are named, always the first of one random order, at the network's budget ε. *Robust* is under the project's L2 PGD,
-40 steps that shrink from ε to 0: the strongest figure here. *Usual* is under L2 PGD as papers run it, 40 constant
+40 steps that shrink from ε to 0: the stronger one of the two. *Usual* is under L2 PGD as papers run it, 40 constant
 steps of 2.5 ε / 40 with the last iterate judged: compare it with published figures, and believe *robust*.
 *Independent* is under DDN of the library foolbox, 100 steps, on the first 1,000 images of that order: it shares no
 line with the project's PGD. *Pair* is *robust* when only 3 and 7 (CIFAR-10: cat and horse) are asked for. The
