@@ -170,9 +170,9 @@ def of_arrays(images: Any, labels: Any, *, title: str = "images", class_names: S
 
 
 def as_bytes(pixels: npt.NDArray[Any]) -> Pixels:
-    """Pixels as bytes: bytes as they are, floats in [0, 1] rounded. Raises DatasetError."""
+    """Pixels as bytes in an array of their own: bytes as they are, floats in [0, 1] rounded. Raises DatasetError."""
     if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
+        return pixels.copy(order="C")  # a set keeps its images, whatever its giver does with the array
     if np.issubdtype(pixels.dtype, np.floating):
         low, high = (float(pixels.min(initial=0)), float(pixels.max(initial=0))) if pixels.size else (0.0, 0.0)
         if low >= 0 and high <= 1:
