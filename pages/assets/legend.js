@@ -60,7 +60,7 @@
     }
   };
   const refocus = () => {
-    if (!focused || document.activeElement !== document.body) return;  // else the entry went with its figure
+    if (!focused || document.activeElement?.matches(".legendtoggle")) return;  // else the entry went with its figure
     for (const toggle of document.querySelectorAll(".legendtoggle"))
       if (place(toggle) === focused) toggle.focus({ preventScroll: true });
   };
@@ -78,6 +78,7 @@
     }
     refocus();
   }).observe(document.body, { childList: true, subtree: true });
+  setInterval(refocus, 200);  // a figure may be hidden while it is made, and takes no focus then
   const look = (event) => {
     const toggle = event.target.closest?.(".legendtoggle");
     focused = toggle ? place(toggle) : "";
