@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from robustness_core.files import write_whole
 from robustness_core.found import COLUMNS, Finding, Found
 from robustness_core.optimal_loss.conflict_graph import input_distances
 from robustness_core.shipped import Shipped
-from robustness_core.spec import TOLERANCE, AuditSpec, fields, sample_indices
+from robustness_core.spec import TOLERANCE, AuditSpec, SeriesSpec, fields, sample_indices
 from store import Database, StoreError, attacks, audits, distances, findings, images, networks, sets
 from store.records import AuditRecord, NetworkRecord
 from store.shipped import ShippedAudit, enter
@@ -36,16 +37,14 @@ def pack(db: Database, path: Path = FILE) -> int:
     the oldest. An audit that is a part of another one, and one by a version of its method that is not asked for any
     more, are left out. Raises StoreError if there is none, or if the file cannot be written.
     """
-    candidates = [one for one in _candidates(db) if _complete(db, one)]
+    candidates = _complete(db)
     entries: list[dict[str, Any]] = []
     arrays: dict[str, Any] = {}
     for one in sorted(candidates, key=lambda one: not one.unasked):
         if any(other.holds(one) for other in candidates):
             continue
         audit, spec, network = one.audit, one.spec, one.network
-        found = _found(db, one)
-        rests = _findings(db, spec, network)
-        nested = nesting.nested(spec.search.series(network.sha256, network.features), found, network.features)
+        nested = nesting.nested(one.series, one.found, network.features)
         arrays |= {f"{name}_{len(entries)}": np.stack([getattr(matrix, name) for matrix in nested]) for name in COLUMNS}
         assert audit.worker is not None
         assert audit.finished is not None
@@ -53,12 +52,12 @@ def pack(db: Database, path: Path = FILE) -> int:
             {
                 "network": network.sha256,
                 "spec": spec.to_json(),
-                "series": [series.identity() for series in spec.search.series(network.sha256, network.features)],
+                "series": [series.identity() for series in one.series],
                 "indices": [_sample(spec, label) for label in spec.sample.classes],
                 "device": audit.worker.device,
                 "versions": audit.worker.versions,
                 "finished": audit.finished.isoformat(),
-                "findings": [None if one is None else one.to_json() for one in rests],
+                "findings": [None if finding is None else finding.to_json() for finding in one.findings],
                 **_of_several(db, spec, network),
             }
         )
@@ -70,49 +69,60 @@ def pack(db: Database, path: Path = FILE) -> int:
     return len(entries)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Finished:
-    """A finished audit of a bundled network, the keys of its `series`, and whether screens show it `unasked`."""
+    """A finished audit of a bundled network: its `series`, and what is found of each, (L, R), with what it rests on."""
 
     audit: AuditRecord
     spec: AuditSpec
     network: NetworkRecord
-    series: frozenset[str]
-    unasked: bool
+    series: tuple[SeriesSpec, ...]
+    found: list[Found]
+    findings: list[Finding | None]
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        return frozenset(one.key for one in self.series)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all is known that it asks; not if it was worked on by another version of its method."""
+        known = [int(one.known.sum()) == self.spec.sample.pairs for one in self.found]
+        return all(one or (self.spec.needed and rest) for one, rest in zip(known, self.findings, strict=True))
+
+    @property
+    def unasked(self) -> bool:
+        """Whether these are curves that screens show unasked."""
+        pair = datasets.get(self.spec.sample.dataset).pair
+        return len(self.spec.search.layers) > 1 and fields.is_usual(self.spec, pair)
 
     def holds(self, other: _Finished) -> bool:
         """Whether all of the other one is in this one, and this one is larger, or newer if both are the same."""
-        if self.spec.sample != other.spec.sample or not other.series <= self.series:
+        if self.spec.sample != other.spec.sample or not other.keys <= self.keys:
             return False
         if (self.spec.needed and not other.spec.needed) or self.spec.search.sets != other.spec.search.sets:
             return False
-        same = (self.series, self.spec.needed) == (other.series, other.spec.needed)
+        same = (self.keys, self.spec.needed) == (other.keys, other.spec.needed)
         return self.audit.id > other.audit.id if same else True
 
 
-def _candidates(db: Database) -> list[_Finished]:
+def _complete(db: Database) -> list[_Finished]:
     """Those that may be packed, the oldest first."""
-    found = []
+    complete = []
     for audit in audits.recent(db, 1_000_000, "done", kind="audit")[::-1]:
         spec = audit.spec
         network = networks.by_name(db, spec.network) if isinstance(spec, AuditSpec) else None
-        if isinstance(spec, AuditSpec) and network is not None and network.source == "zoo":
-            keys = frozenset(one.key for one in spec.search.series(network.sha256, network.features))
-            pair = datasets.get(spec.sample.dataset).pair
-            unasked = len(spec.search.layers) > 1 and fields.is_usual(spec, pair)
-            found.append(_Finished(audit, spec, network, keys, unasked))
-    return found
-
-
-def _complete(db: Database, finished: _Finished) -> bool:
-    """Whether all is known that it asks; not if it was worked on by another version of its method."""
-    rests = _findings(db, finished.spec, finished.network)
-    every = finished.spec.sample.pairs
-    known = [int(one.known.sum()) == every for one in _found(db, finished)]
-    whole = all(one or (finished.spec.needed and rest) for one, rest in zip(known, rests, strict=True))
-    if not whole:
-        log.info("audit=%d is of another version of its method and is left out", finished.audit.id)
-    return whole
+        if not isinstance(spec, AuditSpec) or network is None or network.source != "zoo":
+            continue
+        series = tuple(spec.search.series(network.sha256, network.features))
+        ids = [distances.series(db, one).id for one in series]
+        matrices, rests = distances.matrices(db, ids, *_ids(db, spec)), findings.find(db, ids, spec.sample)
+        one = _Finished(audit, spec, network, series, [matrices[i] for i in ids], [rests.get(i) for i in ids])
+        if one.whole:
+            complete.append(one)
+        else:
+            log.info("audit=%d is of another version of its method and is left out", audit.id)
+    return complete
 
 
 def check(path: Path = FILE) -> list[str]:
@@ -206,13 +216,6 @@ def _images(db: Database, spec: AuditSpec, label: int) -> list[int]:
     return images.put(db, spec.sample.dataset, spec.sample.split, chosen, [label] * len(chosen), pixels)
 
 
-def _findings(db: Database, spec: AuditSpec, network: NetworkRecord) -> list[Finding | None]:
-    series = spec.search.series(network.sha256, network.features)
-    ids = {one.key: distances.series(db, one).id for one in series}
-    found = findings.find(db, list(ids.values()), spec.sample)
-    return [found.get(ids[one.key]) for one in series]
-
-
 def _of_several(db: Database, spec: AuditSpec, network: NetworkRecord) -> dict[str, Any]:
     """What an audit of more than two classes has besides: sets of each series, and what PGD does; null: nothing."""
     if len(spec.sample.classes) == 2:
@@ -225,12 +228,3 @@ def _of_several(db: Database, spec: AuditSpec, network: NetworkRecord) -> dict[s
     if np.isnan(fooled).any():
         return found
     return {**found, "fooled": [None if np.isinf(one) else one for one in fooled.tolist()]}
-
-
-def _found(db: Database, finished: _Finished) -> list[Found]:
-    """What is known of an audit's series, (L, R) each."""
-    spec, network = finished.spec, finished.network
-    left_ids, right_ids = _ids(db, spec)
-    series = [distances.series(db, one).id for one in spec.search.series(network.sha256, network.features)]
-    found = distances.matrices(db, series, left_ids, right_ids)
-    return [found[one] for one in series]
