@@ -20,7 +20,7 @@ def norms(perturbation: Tensor) -> Tensor:
 
 def unit(direction: Tensor) -> Tensor:
     """Each image scaled to L2 norm 1, (B, ...) -> (B, ...); an all-zero image stays zero."""
-    return direction / _like(norms(direction).clamp_min(1e-30), direction)
+    return direction / like(norms(direction).clamp_min(1e-30), direction)
 
 
 def project_ball(perturbation: Tensor, radius: float, norm: str = "l2") -> Tensor:
@@ -28,7 +28,7 @@ def project_ball(perturbation: Tensor, radius: float, norm: str = "l2") -> Tenso
     if norm == "linf":
         return perturbation.clamp(-radius, radius)
     factor = (radius / norms(perturbation).clamp_min(1e-30)).clamp_max(1.0)
-    return perturbation * _like(factor, perturbation)
+    return perturbation * like(factor, perturbation)
 
 
 def half(device: torch.device, precision: torch.dtype) -> torch.autocast:
@@ -103,7 +103,7 @@ def pgd(
                 best, best_loss, best_wrong = perturbation, values, wrong
             else:
                 better = (wrong & ~best_wrong) | ((wrong == best_wrong) & (values > best_loss))
-                best = torch.where(_like(better, best), perturbation, best)
+                best = torch.where(like(better, best), perturbation, best)
                 best_loss, best_wrong = torch.where(better, values, best_loss), wrong | best_wrong
         if not last:
             (gradient,) = torch.autograd.grad(losses.sum(), adversarial)
@@ -118,5 +118,6 @@ def _into_box(pixels: Tensor, perturbation: Tensor) -> Tensor:
     return (pixels + perturbation).clamp(0.0, 1.0) - pixels
 
 
-def _like(values: Tensor, images: Tensor) -> Tensor:
+def like(values: Tensor, images: Tensor) -> Tensor:
+    """A number an image, (B,), in the shape that goes with images, (B, 1, 1, 1)."""
     return values.view(-1, *[1] * (images.dim() - 1))

@@ -23,6 +23,7 @@ from torch.nn import functional
 from robustness_core import layers
 from robustness_core.errors import NetworkError
 from robustness_core.spec.threat import NORMS
+from robustness_core.training.attacks import like
 
 # Called with the images done and the images in all.
 Progress = Callable[[int, int], None]
@@ -171,7 +172,7 @@ def losses_along(
     are. Moved images are cut to [0, 1].
     """
     move = boundary.adversarial - pixels
-    direction = move / _like(size(move, boundary.norm).clamp_min(1e-30), move).float()
+    direction = _unit(move, boundary.norm)
     with torch.no_grad():
         losses = [
             functional.cross_entropy(network((pixels + epsilon * direction).clamp(0.0, 1.0)), labels, reduction="none")
@@ -219,6 +220,11 @@ def size(perturbation: Tensor, norm: str) -> Tensor:
     return found
 
 
+def _unit(direction: Tensor, norm: str) -> Tensor:
+    """Each image scaled to norm 1; an all-zero image stays zero."""
+    return direction / like(size(direction, norm).clamp_min(1e-30), direction).float()
+
+
 def _attacked(
     search: Search,
     network: nn.Module,
@@ -245,7 +251,7 @@ def _attacked(
     wrong = ~correct(frozen, adversarial, labels)
     valid = ((adversarial >= 0) & (adversarial <= 1)).flatten(1).all(1)  # not of NaN
     fooled = right & wrong & valid
-    adversarial = torch.where(_like(fooled, pixels), adversarial, pixels)
+    adversarial = torch.where(like(fooled, pixels), adversarial, pixels)
     found = torch.where(fooled, size(adversarial - pixels.double(), norm), torch.inf)
     norms = torch.where(right, found, 0.0).numpy()
     return Boundary(norms, adversarial, norm, settings, round(counted.passes / max(1, int(right.sum())), 1))
@@ -325,22 +331,21 @@ def _apgd_over_budgets(
     best = images.clone()
     for _ in range(budgets):
         noise = torch.randn_like(images) if norm == "l2" else 2 * torch.rand_like(images) - 1
-        towards = torch.where(_like(least.isinf(), images), noise, best - images)
-        unit = towards / _like(size(towards, norm).clamp_min(1e-30), images).float()
-        start = images + _like(budget, images) * unit
+        towards = torch.where(like(least.isinf(), images), noise, best - images)
+        start = images + like(budget, images) * _unit(towards, norm)
         fooled = torch.zeros_like(labels, dtype=torch.bool)
         found = images.clone()
         for rank in range(targets):
             left = (~fooled).nonzero().flatten()
             if len(left) == 0:
                 break
-            attack.eps, attack.y_target = _like(budget[left], images), order[left, rank]
+            attack.eps, attack.y_target = like(budget[left], images), order[left, rank]
             reached = attack.attack_single_run(images[left], labels[left], x_init=start[left])[3].detach()
             found[left] = _pulled_back(network, images[left], reached, labels[left])
             fooled[left] = ~correct(network, found[left], labels[left])
         norms = size(found - images, norm).float()
         nearer = fooled & (norms < least)
-        best = torch.where(_like(nearer, images), found, best)
+        best = torch.where(like(nearer, images), found, best)
         least = torch.where(nearer, norms, least)
         most = torch.where(fooled, most, torch.maximum(most, budget))
         # A budget that failed is no proof: where a smaller one sufficed since, the next is 0.9 of that.
@@ -371,9 +376,9 @@ def _pulled_back(network: nn.Module, images: Tensor, reached: Tensor, labels: Te
     nearest = reached
     for _ in range(_HALVINGS):
         middle = (near + far) / 2
-        points = (images + _like(middle, images) * (reached - images)).clamp(0.0, 1.0)
+        points = (images + like(middle, images) * (reached - images)).clamp(0.0, 1.0)
         wrong = ~correct(network, points, labels)
-        nearest = torch.where(_like(wrong, images), points, nearest)
+        nearest = torch.where(like(wrong, images), points, nearest)
         near, far = torch.where(wrong, near, middle), torch.where(wrong, middle, far)
     return nearest
 
@@ -381,7 +386,3 @@ def _pulled_back(network: nn.Module, images: Tensor, reached: Tensor, labels: Te
 def _longest(images: Tensor, norm: str) -> float:
     """The diagonal of the pixel box: no perturbation within it is longer."""
     return 1.0 if norm == "linf" else float(images[0].numel()) ** 0.5
-
-
-def _like(values: Tensor, images: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (images.dim() - 1))
