@@ -362,9 +362,8 @@ def _answers(db: Database, view: View, available: list[NetworkRecord]) -> Answer
     """What every network that has answered this question says."""
     by_name = {network.name: network for network in available}
     asked: dict[str, AuditSpec] = {}
-    for audit in audits.recent(db, 300, "done", kind="audit"):
-        spec = audit.spec
-        if isinstance(spec, AuditSpec) and spec.network in by_name and _alike(spec, view.spec):
+    for spec in audits.answered(db):
+        if spec.network in by_name and _alike(spec, view.spec):
             asked.setdefault(spec.network, spec)
     found = {name: (by_name[name], known.answer(db, spec, by_name[name])) for name, spec in asked.items()}
     return dict(sorted((found | {view.network.name: (view.network, view.answer)}).items()))

@@ -19,7 +19,7 @@ from store.database import Database
 from store.records import AuditRecord, NetworkRecord
 
 RECENT = 8
-LISTED = 300  # audits among which the recent ones and the bars of the cards are looked for
+LISTED = 300  # audits among which the recent ones are looked for
 
 
 CARD = 305  # pixels; four stand side by side in a window of 1440
@@ -30,8 +30,8 @@ def main() -> None:
     db = screen.database()
     available = networks.all(db)
     recent = [audit for audit in audits.recent(db, LISTED, kind="audit") if isinstance(audit.spec, AuditSpec)]
-    own = [audit for audit in recent if audit.worker is None or audit.worker.host != shipped.HOST]
-    recent = own + [audit for audit in recent[::-1] if audit not in own]  # of the shipped ones the curves came first
+    own = [audit for audit in recent if not _came(audit)]
+    recent = own + [audit for audit in recent[::-1] if _came(audit)]  # of which the curves came first
     left, right = st.columns([1, 1.1], gap="large")
     with left:
         st.markdown(
@@ -41,7 +41,7 @@ def main() -> None:
         )
         st.page_link("pages/learn.py", label="How this works, step by step →")
         if available:
-            if not own:  # what came with Strata was asked by nobody here
+            if not own:
                 _next_step(available)
     with right:
         _picture()
@@ -51,7 +51,7 @@ def main() -> None:
     _running(db)
     st.subheader("Networks", anchor=False)
     with st.container(horizontal=True, gap="small"):
-        bars = _all_bars(db, available, audits.recent(db, LISTED, "done", kind="audit"))
+        bars = _all_bars(db, available, audits.answered(db))
         for network in sorted(available, key=lambda network: (network.id not in bars, cards.natural(network.name))):
             _card(network, bars)
     if recent:
@@ -96,6 +96,11 @@ def _empty(db: Database) -> None:
     else:
         st.info("Nothing is here yet. The worker is starting and will enter the bundled networks.")
     st.page_link("pages/networks.py", label="Or add a network of your own")
+
+
+def _came(audit: AuditRecord) -> bool:
+    """Whether it came with Strata: nobody asked it here."""
+    return audit.worker is not None and audit.worker.host == shipped.HOST
 
 
 def _next_step(available: list[NetworkRecord]) -> None:
@@ -182,10 +187,9 @@ def _draw(network: NetworkRecord, shown: Bars, alike: list[Bars]) -> None:
     )
 
 
-def _all_bars(db: Database, available: Sequence[NetworkRecord], done: Sequence[AuditRecord]) -> dict[int, Bars]:
+def _all_bars(db: Database, available: Sequence[NetworkRecord], done: Sequence[AuditSpec]) -> dict[int, Bars]:
     """Network id -> its bars, of finished audits whose images are on this machine."""
-    asked = [audit.spec for audit in done if isinstance(audit.spec, AuditSpec)]
-    specs = cards.chosen([spec for spec in asked if len(spec.sample.classes) == 2])
+    specs = cards.chosen([spec for spec in done if len(spec.sample.classes) == 2])
     found: dict[int, Bars] = {}
     for network in available:
         spec = specs.get(network.name)

@@ -33,6 +33,7 @@ MOVES: dict[str, tuple[tuple[AuditState, ...], AuditState]] = {
 PAIR_PRIORITY = 10
 LONGEST_LEASE = timedelta(minutes=2)  # a lease that reaches further was given by a clock that has jumped back
 MOST_LAPSES = 5  # so many workers in a row died on this audit before any recorded a block: it is poisonous
+ANSWERED = 300  # of the finished audits, among which screens look for what is known
 MARKED = 50  # of the audits asked last, that tell whether something has changed
 _POISONOUS = (
     f"The worker stopped {MOST_LAPSES} times in a row while it worked on this audit, so it was given up; "
@@ -232,6 +233,12 @@ def recent(
     with db.read() as connection:
         rows = connection.execute(_query().where(*conditions).order_by(audit.id.desc()).limit(limit)).all()
     return [_record(row) for row in rows]
+
+
+def answered(db: Database) -> list[AuditSpec]:
+    """What the audits asked that were finished, of the last ANSWERED of them, the newest first; no pairs."""
+    done = recent(db, ANSWERED, "done", kind="audit")
+    return [audit.spec for audit in done if isinstance(audit.spec, AuditSpec)]
 
 
 def mark(db: Database) -> tuple[tuple[Any, ...], ...]:

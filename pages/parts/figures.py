@@ -22,7 +22,6 @@ from store.database import Database
 from store.records import NetworkRecord
 
 ENOUGH = 5  # projections; of audits with so many each, the one with more images is drawn
-LISTED = 300  # finished audits among which the best is looked for
 Query = Mapping[str, str | list[str]]
 
 
@@ -80,8 +79,7 @@ def _worth(spec: AuditSpec) -> tuple[int, int, int]:
 
 
 def scene(db: Database, available: Sequence[NetworkRecord]) -> Scene:
-    done = [audit.spec for audit in audits.recent(db, LISTED, "done", kind="audit")]
-    return Scene(db, {one.name: one for one in available}, [one for one in done if isinstance(one, AuditSpec)])
+    return Scene(db, {one.name: one for one in available}, audits.answered(db))
 
 
 def usual(network: NetworkRecord, **named: Any) -> AuditSpec:

@@ -122,12 +122,11 @@ def _open_with_known_projections(db: Database, network: NetworkRecord) -> None:
     if key in st.session_state or not set(st.query_params) <= {"network"}:
         return
     known = [
-        audit.spec.search.projections
-        for audit in audits.recent(db, 300, "done", kind="audit")
-        if isinstance(audit.spec, AuditSpec)
-        and audit.spec.network == network.name
-        and len(audit.spec.search.layers) > 1
-        and is_usual(audit.spec, datasets.get(audit.spec.sample.dataset).pair)
+        spec.search.projections
+        for spec in audits.answered(db)
+        if spec.network == network.name
+        and len(spec.search.layers) > 1
+        and is_usual(spec, datasets.get(spec.sample.dataset).pair)
     ]
     if (most := max(known, default=1)) > FIELDS["projections"].default:
         st.session_state[key] = most

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from charts import sparkline
+from pages.parts import filters, upload, words
 from pages.parts import screen as parts
-from pages.parts import upload, words
 from robustness_core.engine.tasks import NetworkFile
 from robustness_core.errors import CheckpointError
 from robustness_core.found import Found
@@ -23,23 +23,10 @@ from store.records import LayerRecord, PairSpec
 from testing import synthetic
 from testing.screens import words as text_of
 
-SCREENS = (
-    "home",
-    "explore",
-    "pairs",
-    "compare",
-    "classes",
-    "scaling",
-    "paper",
-    "audits",
-    "networks",
-    "images",
-    "learn",
-)
 EVIL = "<b>x</b> [link](http://evil) **y** $z$ :red[w]"
 
 
-@pytest.mark.parametrize("name", SCREENS)
+@pytest.mark.parametrize("name", filters.SCREENS)
 def test_empty_store(name, open_screen) -> None:
     screen = open_screen(name)
     assert not screen.exception
@@ -47,7 +34,7 @@ def test_empty_store(name, open_screen) -> None:
     assert len(text_of(screen)) > len(screen.title[0].value) + 20  # a title alone explains nothing
 
 
-@pytest.mark.parametrize("name", SCREENS)
+@pytest.mark.parametrize("name", filters.SCREENS)
 def test_filled_store_with_a_running_audit_and_a_hostile_name(name, db, open_screen) -> None:
     synthetic.network(db, EVIL)
     synthetic.network(db)
