@@ -273,13 +273,17 @@ def robust_accuracy(scene_: Scene) -> Drawn | Lacking:
     names = ("mnist-medium-pgd2", "mnist-medium-trades2", "mnist-medium-benign")
     found = [scene_.networks[name] for name in names if name in scene_.networks]
     lines = {one.name: words.pgd_accuracy(one, usual(one)) for one in found}
+    trained = datasets.get("mnist").epsilon
     if not any(lines.values()):
         return Lacking("No card of these networks states an accuracy under PGD.")
 
     def make(dark: bool) -> go.Figure:
-        return compare.accuracy_by_budget(lines, usual(found[0]).epsilon.stop, dark=dark)
+        return compare.accuracy_by_budget(lines, trained, dark=dark)
 
-    caption = Caption("Accuracy on test images of the two classes, asked for these two only, under PGD of 40 steps.")
+    caption = Caption(
+        "Accuracy on test images of the two classes, asked for these two only, under PGD of 40 steps. Upright line: "
+        f"ε = {trained:g}, at which the robust ones were trained."
+    )
     link = Link("compare", {"networks": [one.name for one in found]})
     return Drawn(make, caption, link, "Accuracy of three networks under PGD over the budget")
 
