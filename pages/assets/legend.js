@@ -59,10 +59,14 @@
       toggle.ariaPressed = traceOf(toggle).visible === true;
     }
   };
+  // Streamlit keeps a figure that is replaced as long as the keyboard is in it, beside the new one; and a figure that
+  // goes takes the keyboard with it. Either way it goes to the same entry of the new figure.
+  const leaving = (toggle) => toggle.closest("[data-retained]");
   const refocus = () => {
-    if (!focused || document.activeElement?.matches(".legendtoggle")) return;  // else the entry went with its figure
+    const at = document.activeElement;
+    if (!focused || (at?.matches(".legendtoggle") && !leaving(at))) return;
     for (const toggle of document.querySelectorAll(".legendtoggle"))
-      if (place(toggle) === focused) toggle.focus({ preventScroll: true });
+      if (!leaving(toggle) && place(toggle) === focused) toggle.focus({ preventScroll: true });
   };
   const met = new WeakSet();
   new MutationObserver(() => {
