@@ -91,7 +91,7 @@ def _judged(claim: Claim, part: Part, each: dict[bool, float], confidence: float
     inside = claim.region[0] <= part.estimate.value <= claim.region[1]
     p = _p(claim, part, inside)
     word: Word = "undecided" if p > each[inside] else "holds" if inside else "does not hold"
-    return Judged(part, word, part.estimate.interval(confidence), part.estimate.interval(1 - each[inside]), p)
+    return Judged(part, word, part.estimate.interval(confidence), part.estimate.joint(1 - each[inside]), p)
 
 
 def _support(claim: Claim, one: Judged) -> float:

@@ -16,10 +16,12 @@ both hold (as for errors clustered in two ways: Cameron, Gelbach & Miller 2011);
 with few projections V_A may be near 0 by chance. The interaction of left and right images is of order 1/S² and stays
 counted twice, on the safe side. The images of different samples are independent: each sample has terms of its own.
 
-**Interval.** As many standard errors to each side as the mean of Student's quantiles of the terms, weighted by their
-variances (Cochran & Cox 1950), N - 1 degrees of freedom for projections. Satterthwaite's common degrees of freedom hold
-at 95 %, but in the tails that many claims at once ask for they fail: where three projections make 90 % of the variance,
-an interval of 99.75 % misses 8 times as often as it says, this one 1.3 times, and elsewhere less often than it says.
+**Interval.** N - 1 degrees of freedom for projections, one less than the parts for images. An interval by itself is
+Student's with the common degrees of freedom of all terms (Satterthwaite 1946), which holds at 95 %. In the tails that
+many claims at once ask for it fails: where three projections make 90 % of the variance, an interval of 99.75 % misses 8
+times as often as it says. So p and the intervals of verdicts reach as many standard errors as the mean of Student's
+quantiles of the terms, weighted by their variances (Cochran & Cox 1950): they miss 1.3 times as often there, elsewhere
+less often than they say, and are too wide at 95 %.
 
 What is estimated is the number at these S and N: what other images and projections would give. `python -m
 benchmarks.coverage` measures how often the intervals hold a known truth.
@@ -79,13 +81,21 @@ class Estimate:
         return math.isfinite(self.value) and math.isfinite(self.error)
 
     def interval(self, confidence: float = 0.95) -> Interval:
-        if not self.known:
-            return Interval(self.value, math.nan, math.nan, self.images)
-        half = self._half(1 - confidence)
+        """By itself, at the usual confidences."""
+        squares = sum(variance**2 / freedom for variance, freedom in self.terms if variance) if self.known else 0.0
+        if not squares:  # no error at all, or that of a normal distribution
+            return self.joint(confidence)
+        return self._around(self.error * quantile(self.error**4 / squares, confidence, 1))
+
+    def joint(self, confidence: float) -> Interval:
+        """One of many that shall all hold together: right in the tails, and wider."""
+        return self._around(self._half(1 - confidence) if self.known else math.nan)
+
+    def _around(self, half: float) -> Interval:
         return Interval(self.value, self.value - half, self.value + half, self.images)
 
     def p(self, away: float) -> float:
-        """One minus the confidence of the interval that ends `away` from the value, 0 ... 1; 1 where there is none."""
+        """One minus the confidence of the joint interval that ends `away` from the value, 0 ... 1; 1 if none."""
         if not self.known or away <= 0:
             return 1.0
         if self._half(_LEAST) <= away:
@@ -93,7 +103,7 @@ class Estimate:
         return math.exp(float(brentq(lambda log: self._half(math.exp(log)) - away, math.log(_LEAST), 0.0)))
 
     def _half(self, alpha: float) -> float:
-        """How far the interval of confidence 1 - alpha reaches to each side."""
+        """How far the joint interval of confidence 1 - alpha reaches to each side."""
         if self.error == 0:
             return 0.0
         return sum(variance * quantile(freedom, 1 - alpha, 1) for variance, freedom in self.terms) / self.error

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import t as student_t
+from scipy.stats import ttest_ind
 
 from robustness_core.__main__ import main
 from robustness_core.claims import CLAIMS, Claim, Estimate, Evidence, Part, gather, judge, method, stored
@@ -42,13 +43,15 @@ def same(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def test_without_projections_the_interval_is_that_of_two_independent_means() -> None:
+def test_without_projections_the_interval_is_welchs_of_two_independent_means() -> None:
     random = np.random.default_rng(0)
-    a, b = random.random(12), random.random(12)
+    a, b = random.random(12), 3 * random.random(12)
     found = estimate(same, measured((a[:, None] + b)[None]))
     assert found.value == pytest.approx(a.mean() + b.mean())
     assert found.error == pytest.approx(math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 12))
-    assert found.interval().high - found.value == pytest.approx(student_t.ppf(0.975, 11) * found.error)
+    welch = ttest_ind(a, -b, equal_var=False).confidence_interval()
+    assert (found.interval().low, found.interval().high) == pytest.approx((welch.low, welch.high))
+    assert found.joint(0.99).high - found.value == pytest.approx(student_t.ppf(0.995, 11) * found.error)
 
 
 def test_where_images_do_not_matter_the_interval_is_students_over_projections() -> None:
@@ -93,7 +96,7 @@ def test_of_one_projection_or_one_image_there_is_no_interval() -> None:
 def test_p_says_which_interval_ends_there() -> None:
     found = Estimate(1.0, ((0.04, 2.0), (0.02, 19.0)), 3, 20)
     for away in (0.2, 0.9, 5.0):
-        assert found.interval(1 - found.p(away)).high == pytest.approx(1 + away, rel=1e-6)
+        assert found.joint(1 - found.p(away)).high == pytest.approx(1 + away, rel=1e-6)
     assert (found.p(0.0), found.p(1e9)) == (1.0, 0.0)
 
 
