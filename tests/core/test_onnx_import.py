@@ -417,15 +417,62 @@ REFUSED = {
         helper.make_node("LinearClassifier", ["x"], ["y"], domain="ai.onnx.ml")
     ],
     "ends in a class and not in scores": [helper.make_node("ArgMax", ["x"], ["y"])],
+    "each number of a channel by itself": [
+        helper.make_node("BatchNormalization", ["x", *["four"] * 4], ["y"], spatial=0)
+    ],
 }  # fmt: skip
+OPSETS = {"each number of a channel by itself": 7}  # of these, where it is not 13
 
 
 @pytest.mark.parametrize("sentence", REFUSED)
 def test_what_is_refused_is_named(sentence: str) -> None:
-    made = model(REFUSED[sentence], {"four": np.ones(4, np.float32)})
+    made = model(REFUSED[sentence], {"four": np.ones(4, np.float32)}, opset=OPSETS.get(sentence, 13))
     with pytest.raises(CheckpointError, match=sentence) as refusal:
         importer.convert(made.SerializeToString())
     assert len(str(refusal.value)) < 200
+
+
+def test_a_norm_that_gives_its_statistics_is_in_training_mode() -> None:
+    """Before opset 14 nothing else says it; onnxruntime normalises over the batch then."""
+    norm = helper.make_node("BatchNormalization", ["x", *["one"] * 4], ["r", "m", "v", "mm", "vv"])
+    made = linear(norm, source="r", tensors={"one": np.ones(1, np.float32)})
+    made.opset_import[0].version = 11
+    with pytest.raises(CheckpointError, match=r"over its batch \(training mode\)"):
+        importer.convert(made.SerializeToString())
+    del norm.output[1:]
+    made.graph.node[0].CopyFrom(norm)
+    assert importer.convert(made.SerializeToString())
+
+
+@pytest.mark.parametrize("kind", ["Softmax", "LogSoftmax"])
+def test_a_softmax_of_old_opsets_goes_over_all_that_follows(kind: str) -> None:
+    """Where no axis is given: from the first axis of an image on, not over the last one."""
+    n, images = helper.make_node, torch.rand(3, 1, 28, 28)
+    kernel = turned(np.random.default_rng(0).standard_normal((10, 1, 28, 28)))
+    nodes = [n("Conv", ["x", "k"], ["c"]), n(kind, ["c"], ["y"])]
+    wanted = F.conv2d(images, torch.from_numpy(kernel)).flatten(1).log_softmax(1)
+    got = answer(nodes, {"k": kernel}, images, opset=9)
+    torch.testing.assert_close(got, wanted.exp() if kind == "Softmax" else wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [1, -3])
+def test_an_axis_of_flatten_counts_from_the_back_too(axis: int) -> None:
+    images = torch.rand(3, 3, 32, 32)
+    got = answer([helper.make_node("Flatten", ["x"], ["y"], axis=axis)], {}, images, input_shape=(1, 3, 32, 32))
+    assert torch.equal(got, images.flatten(1))
+
+
+def test_nodes_that_the_scores_do_not_need_do_not_matter() -> None:
+    """Left over by an editor of graphs, or for the class that scikit-learn's networks give beside."""
+    n, images = helper.make_node, torch.rand(3, 1, 28, 28)
+    scores, top = n("Flatten", ["x"], ["y"]), n("ArgMax", ["y"], ["top"])
+    label = n("ArrayFeatureExtractor", ["classes", "top"], ["label"], domain="ai.onnx.ml")
+    made = model([scores, top, label], {"classes": np.arange(784)})
+    for outputs in (("y",), ("label", "y")):
+        del made.graph.output[:]
+        made.graph.output.extend(helper.make_tensor_value_info(one, 1 if one == "y" else 7, None) for one in outputs)
+        (imported,) = importer.convert(made.SerializeToString())
+        assert torch.equal(imported.body()(images), images.flatten(1))
 
 
 def test_an_attribute_that_no_activation_has_is_named() -> None:

@@ -44,7 +44,8 @@ def evaluator_of(model: Any) -> Any:
         op_domain = ""
 
         def _run(self, x: Array, axis: int | None = None) -> tuple[Array]:
-            axis = axis if axis is not None else 1 if old else -1
+            if axis is None or not self.onnx_node.attribute:  # else what stands there is the newest default
+                axis = 1 if old else -1
             over = x.reshape(*x.shape[: axis % x.ndim], -1) if old else x  # all that follows, as one axis
             shifted = over - over.max(-1 if old else axis, keepdims=True)
             sums = np.log(np.exp(shifted).sum(-1 if old else axis, keepdims=True))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustness_core.checkpoints.chain import FLAT, IMAGES
 from robustness_core.checkpoints.containers import shown
-from robustness_core.checkpoints.onnx.checks import CLASSES, UINT8, check_model, dims, graph_input, opset
+from robustness_core.checkpoints.onnx.checks import CLASSES, FLOATS, UINT8, check_model, dims, graph_input, opset
 from robustness_core.checkpoints.onnx.constants import FOLDED, fold
 from robustness_core.checkpoints.onnx.operations import OPERATIONS
 from robustness_core.checkpoints.onnx.prepare import prepare
@@ -89,21 +89,20 @@ def _take_output(model: Any, name: str | None) -> tuple[str, ...]:
     Gives the names of all, those of scores first.
     """
     graph = model.graph
+    makers = {made: place for place, node in enumerate(graph.node) for made in node.output}
     classes = {made for node in graph.node if node.op_type in CLASSES for made in node.output}
+    classes |= {value.name for value in graph.output if value.type.tensor_type.elem_type not in (0, *FLOATS)}
     outputs = sorted(graph.output, key=lambda value: value.name in classes)
     names = tuple(value.name for value in outputs)
-    if name is None and len(outputs) < 2:
-        return names
     chosen = next((value for value in outputs if name in (None, value.name, shown(value.name))), None)
-    if chosen is None:
-        raise CheckpointError(
-            f"The ONNX graph has no output {shown(str(name))}; it has {', '.join(map(shown, names))}."
-        )
+    if chosen is None and name is not None:
+        raise CheckpointError(f"The ONNX graph has no output {shown(name)}; it has {', '.join(map(shown, names))}.")
+    if chosen is None or chosen.name not in makers:
+        return names
     kept = type(chosen)()
     kept.CopyFrom(chosen)
     del graph.output[:]
     graph.output.append(kept)
-    makers = {made: place for place, node in enumerate(graph.node) for made in node.output}
     waiting, needed = [kept.name], set[int]()
     while waiting:
         place = makers.get(waiting.pop())

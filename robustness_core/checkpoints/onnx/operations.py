@@ -149,7 +149,9 @@ def _matmul(c: Builder, node: Node, inputs: Inputs) -> Value:
 
 def _norm(c: Builder, node: Node, inputs: Inputs) -> Value:
     x = as_features(inputs[0])
-    if node.integer("training_mode", 0) or not node.integer("spatial", 1):
+    if not node.integer("spatial", 1):
+        raise CheckpointError("The ONNX graph normalises each number of a channel by itself, which is not supported.")
+    if node.integer("training_mode", 0) or any(node.node.output[1:]):  # statistics come out in training alone
         raise CheckpointError("The ONNX graph normalises over its batch (training mode); export it in evaluation mode.")
     scale, shift, mean, variance = (as_floats(value) for value in inputs[1:5])
     if bool((variance < 0).any()):
@@ -246,7 +248,8 @@ def _reshape(c: Builder, node: Node, inputs: Inputs) -> Value:
 
 def _flatten(c: Builder, node: Node, inputs: Inputs) -> Value:
     x = as_features(inputs[0])
-    axis = node.integer("axis", 1) % (len(x.shape) + 1) if node.integer("axis", 1) < 0 else node.integer("axis", 1)
+    axis = node.integer("axis", 1)
+    axis += len(x.shape) if axis < 0 else 0
     return _reshaped(c, x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])), "Flatten")
 
 
