@@ -119,6 +119,8 @@ def _trace(network: nn.Module, input_shape: tuple[int, ...]) -> _Traced:
     try:
         graph = _Tracer().trace(network)
         module = fx.GraphModule(network, graph)
+        if any(_overwrites(module, node) for node in graph.nodes):
+            raise NetworkError("it overwrites a tensor that it uses again.")
         part: Any
         for part in module.modules():
             if getattr(part, "inplace", False) is True:
@@ -143,6 +145,16 @@ def _trace(network: nn.Module, input_shape: tuple[int, ...]) -> _Traced:
     if not found:
         raise NetworkError("The network has no layer between its input and its output.")
     return _Traced(module, tuple(kept), tuple(found))
+
+
+def _overwrites(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a step works in place on what is used after it, which a graph does not tell."""
+    if node.op == "call_module":
+        in_place = getattr(module.get_submodule(str(node.target)), "inplace", False) is True
+    else:
+        name = str(getattr(node.target, "__name__", node.target))
+        in_place = node.op.startswith("call") and (name.rstrip("_") + "_" == name or node.kwargs.get("inplace") is True)
+    return in_place and (not node.users or any(node < user for of in node.all_input_nodes[:1] for user in of.users))
 
 
 def _dominators(module: fx.GraphModule) -> list[fx.Node]:

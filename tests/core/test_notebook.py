@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 import robustness_core as rc
 from robustness_core.__main__ import main
@@ -140,6 +142,80 @@ def test_two_modules_have_two_hashes() -> None:
 def test_a_module_that_is_no_classifier_is_refused(module: nn.Module, shape: tuple[int, ...], says: str) -> None:
     with pytest.raises(NetworkError, match=says):
         rc.wrap(module, shape)
+
+
+class Step(Residual):
+    """`step` works on the images before all else, `act` on the features of the first layer."""
+
+    def __init__(self, step: Callable[[Tensor], object], act: Callable[[Tensor], object] = torch.relu) -> None:
+        super().__init__()
+        self.step, self.activate = step, act
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.step(x)
+        return self.out(self.activate(self.conv(x)).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        (Step(lambda x: x.sub_(0.5).div_(0.25)), "changes its images in place"),
+        (Step(lambda x: x + 0.1 * torch.randn_like(x)), "differently a second time"),
+        (Step(nn.functional.dropout), "differently a second time"),
+        (Step(lambda x: x, nn.BatchNorm2d(4, track_running_stats=False)), "depends on the others of its batch"),
+        (Step(lambda x: x.flip(0)), "depends on the others of its batch"),
+        (Step(lambda x: (255 * x).byte() / 255), "no gradient"),
+        (Step(lambda x: x, lambda h: (h.relu_(), h.add_(1))[1]), "no gradient"),
+        (Residual, "an instance of nn.Module; this is type"),
+        (prune.identity(nn.Linear(4, 4), "weight"), "cannot be copied: .*leaves"),
+    ],
+)  # fmt: skip
+def test_a_module_whose_collisions_would_mean_nothing_is_refused(module: nn.Module, says: str) -> None:
+    with pytest.raises(NetworkError, match=says):
+        rc.wrap(module, (3, 12, 12))
+
+
+class Overwriting(Residual):
+    """What it overwrites it uses, so that steps that a trace lists as needless are none."""
+
+    def __init__(self, overwrite: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.overwrite = overwrite
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.conv(x)
+        self.overwrite(features)
+        return self.out(features.flatten(1))
+
+
+@pytest.mark.parametrize(
+    "overwrite",
+    [
+        nn.ReLU(inplace=True),
+        nn.functional.relu_,
+        lambda h: nn.functional.relu(h, inplace=True),
+        lambda h: h.clamp_(max=9),  # nothing that images in [0, 1] would show
+    ],
+)
+def test_steps_that_overwrite_a_tensor_are_never_lost(overwrite: Callable[[Tensor], object]) -> None:
+    module = Overwriting(overwrite).eval()
+    network, x = rc.wrap(module, (3, 12, 12)), 40 * torch.rand(4, 3, 12, 12)
+    assert network.by_hooks
+    torch.testing.assert_close(extractor(network, "logits")(x), module(x))
+    kept = Residual().eval()
+    kept.block = nn.Identity()  # its own in-place activation overwrites what nobody uses again
+    assert rc.wrap(kept, (3, 12, 12)).layers == ["conv", "logits"]
+
+
+def test_a_module_that_only_runs_another_is_that_one(capfd: pytest.CaptureFixture) -> None:
+    wanted = rc.wrap(Residual(), (3, 12, 12))
+    parallel = nn.DataParallel(Residual())
+    for outer in (parallel, *(torch.compile(one, backend="eager") for one in (Residual(), parallel))):
+        network = rc.wrap(outer, (3, 12, 12))
+        assert (network.layers, network.sha256) == (wanted.layers, wanted.sha256)
+    spectral = nn.utils.parametrizations.spectral_norm(nn.Linear(27, 2))  # no file of the project's own can hold it
+    assert rc.wrap(nn.Sequential(nn.Flatten(), spectral), (3, 3, 3)).content is None
+    assert capfd.readouterr() == ("", "")
 
 
 def test_distances_of_a_wrapped_linear_map_are_those_of_its_pseudoinverse() -> None:
