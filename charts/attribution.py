@@ -49,8 +49,9 @@ def loss_by_layer(
     epsilon: Floats, curves: Sequence[Curve], at: float, colours: Mapping[str, str], *, dark: bool = False
 ) -> go.Figure:
     """Bars of the mean loss at the budget `at`, in layer order; `curves` may begin with that of the images."""
+    top = max((curve.most for curve in curves), default=style.LOG2)
     figure = by_layer(
-        loss_bars(epsilon, curves, at), colours, f"loss at ε = {at:g} (nats)", top=style.LOG2, unit="nats", dark=dark
+        loss_bars(epsilon, curves, at), colours, f"loss at ε = {at:g} (nats)", top=top, unit="nats", dark=dark
     )
     return figure.update_layout(shapes=[style.across(style.LOG2, style.reference_colour(dark))])
 

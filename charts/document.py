@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from charts import attribution, paper, style
 from charts.curves import Curve, Floats, layer_curves
+from robustness_core.found import Set
 from robustness_core.optimal_loss import loss_steps
 from robustness_core.optimal_loss.statistics import half_budget, student
 from robustness_core.spec import PAPERS, Threat
@@ -22,15 +24,22 @@ def panels_of(document: Mapping[str, Any], at: float | None = None) -> list[pape
     panels = []
     for m in dict.fromkeys(layer["m"] for layer in layers):
         found = [(matrices_of(layer), layer) for layer in layers if layer["m"] == m]
-        curves = [curve_of(layer, matrices, epsilon) for matrices, layer in found]
+        curves = [curve_of(document, layer, matrices, epsilon) for matrices, layer in found]
         name = f"{document['network']}, {'without projection' if m is None else f'through m = {m} mixtures'}"
         name += "" if threat == PAPERS else f", in {threat.words}"
         images = _images(document, m)
-        panels.append((name, layer_curves(epsilon, curves, colours, images=images, mark=at, threat=threat)))
+        panels.append(
+            (
+                name,
+                layer_curves(
+                    epsilon, curves, colours, images=images, mark=at, classes=classes_of(document), threat=threat
+                ),
+            )
+        )
         if at is not None:
             panels.append((f"{name}: loss at ε = {at:g}", attribution.loss_by_layer(epsilon, curves, at, colours)))
         else:
-            bars = [_half(curve, matrices) for curve, (matrices, _) in zip(curves, found, strict=True)]
+            bars = [_half(curve, *of) for curve, of in zip(curves, found, strict=True)]
             digits = 2 if threat.norm == "l2" else 3
             halves = attribution.by_layer(bars, colours, f"ε½ ({threat.symbol} norm)", digits=digits)
             panels.append((f"{name}: ε½", halves))
@@ -42,26 +51,42 @@ def matrices_of(layer: Mapping[str, Any]) -> list[Floats]:
     return [np.array(one["distances"], dtype=np.float64) for one in layer["projections"]]
 
 
-def curve_of(layer: Mapping[str, Any], matrices: list[Floats], epsilon: Floats) -> Curve:
+def classes_of(document: Mapping[str, Any]) -> int:
+    """How many classes the audit is about."""
+    return len(document.get("classes", (0, 1)))
+
+
+def curve_of(document: Mapping[str, Any], layer: Mapping[str, Any], matrices: list[Floats], epsilon: Floats) -> Curve:
+    """The curve of a layer of `document`. Of more than two classes each pair counts twice, as it stands there."""
     known = tuple(int(np.isfinite(matrix).sum()) for matrix in matrices)
     losses = [one["loss"] or np.zeros(len(epsilon)) for one in layer["projections"]]
-    total = sum(matrix.size for matrix in matrices)
+    within = sum(len(images) ** 2 for images in document.get("indices", ()))  # two images of one class are no pair
+    pairs = [matrix.size - within for matrix in matrices]
     # A finding says that what is unknown is not needed; audits from before there were any have none.
     left_out = tuple(
-        matrix.size - count if one.get("finding") else 0
-        for matrix, count, one in zip(matrices, known, layer["projections"], strict=True)
+        count - found if one.get("finding") else 0
+        for count, found, one in zip(pairs, known, layer["projections"], strict=True)
     )
-    steps = tuple(map(loss_steps, matrices)) if sum(known) + sum(left_out) == total else ()
+    whole = sum(known) + sum(left_out) == sum(pairs)
+    # Steps that sets bring are not computed: curves with sets are drawn at their budgets.
+    steps = tuple(map(loss_steps, matrices)) if whole and not any(_sets(layer)) else ()
     return Curve(
-        layer["layer"], layer["features"], layer["m"], np.array(losses), sum(known), total, known, left_out, steps
-    )
+        layer["layer"], layer["features"], layer["m"], np.array(losses), sum(known), sum(pairs), known, left_out, steps,
+        most=math.log(classes_of(document)),
+    )  # fmt: skip
 
 
-def _half(curve: Curve, matrices: list[Floats]) -> attribution.Bar:
+def _sets(layer: Mapping[str, Any]) -> list[dict[Set, float]]:
+    """The distances of each projection's sets of three and more images."""
+    return [{tuple(each["images"]): each["distance"] for each in one.get("sets", ())} for one in layer["projections"]]
+
+
+def _half(curve: Curve, matrices: list[Floats], layer: Mapping[str, Any]) -> attribution.Bar:
     """ε½ of a layer with Student's interval over its projections."""
     if not curve.known:
         return attribution.Bar(curve.layer, None)
-    interval = student([half_budget(matrices[index]) for index in curve.whole or curve.begun])
+    sets = _sets(layer)
+    interval = student([half_budget(matrices[index], sets[index]) for index in curve.whole or curve.begun])
     low = float(np.maximum(interval.low, 0.0))  # a budget is not below 0
     return attribution.Bar(curve.layer, interval.value, low, interval.high, "≤" if curve.lower else "")
 

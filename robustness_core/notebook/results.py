@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from robustness_core.datasets import own
 from robustness_core.engine.result import AuditResult, SeriesResult, from_text
 from robustness_core.errors import StrataError
 from robustness_core.files import write_whole
-from robustness_core.found import Floats
+from robustness_core.found import Floats, Set
 from robustness_core.optimal_loss import curve_of as loss_curve
 from robustness_core.optimal_loss.statistics import half_budget
 
@@ -62,17 +63,11 @@ class Result:
 
     def loss(self, epsilon: float, *, m: M = "first") -> dict[str, float]:
         """The optimal loss of each layer at a budget, in nats, mean over its projections; lower bounds."""
-        return {
-            layer: float(np.mean([self._curve(one, [epsilon])[0] for one in self._group(layer, m)]))
-            for layer in self.layers
-        }
+        return self._means(m, lambda one: float(self._curve(one, [epsilon])[0]))
 
     def half(self, *, m: M = "first") -> dict[str, float]:
         """ε½ of each layer, the least budget at which the loss is half of log 2, mean over its projections."""
-        return {
-            layer: float(np.mean([half_budget(self._graph(one)) for one in self._group(layer, m)]))
-            for layer in self.layers
-        }
+        return self._means(m, self._half)
 
     def table(self) -> Any:
         """A pandas DataFrame, a row a layer, m and projection: mean distance, ε½, how many pairs are known."""
@@ -85,7 +80,7 @@ class Result:
                 "seed": one.series.seed,
                 "known": int(one.found.known.sum()),
                 "distance": float(np.nanmean(one.found.distance)) if one.found.known.any() else np.nan,
-                "half_budget": half_budget(self._graph(one)),
+                "half_budget": self._half(one),
                 "collided": float(one.found.collided[one.found.known].mean()) if one.found.known.any() else np.nan,
             }
             for one in self.found.series
@@ -122,9 +117,10 @@ class Result:
         """The curves of several audits side by side, on the same axes: the figure of the screen Compare."""
         _extra("plotly")
         from charts.compare import small_multiples
-        from charts.document import curve_of, matrices_of
+        from charts.document import classes_of, curve_of, matrices_of
 
         panels: dict[str, Any] = {}
+        classes = 2
         own = self.found.spec
         epsilon = own.epsilon.values()
         for one in (self, *others):
@@ -134,11 +130,12 @@ class Result:
             document = replace(one.found, series=series).to_json()
             name, same = document["network"], sum(key.startswith(document["network"]) for key in panels)
             panels[f"{name} ({same + 1})" if name in panels else name] = [
-                curve_of(layer, matrices_of(layer), epsilon)
+                curve_of(document, layer, matrices_of(layer), epsilon)
                 for layer in document["layers"]
                 if layer["m"] == document["layers"][0]["m"]
             ]
-        return small_multiples(epsilon, panels, threat=own.search.threat)
+            classes = max(classes, classes_of(document))
+        return small_multiples(epsilon, panels, classes=classes, threat=own.search.threat)
 
     def save(self, path: Path | str) -> None:
         """Write the audit into a file: as .json what `audit --json` writes, else with the network and own images too.
@@ -173,8 +170,19 @@ class Result:
 
     def _curve(self, one: SeriesResult, budgets: npt.ArrayLike) -> Floats:
         """The loss of one series at these budgets."""
-        sets = {places: found.distance for places, found in one.sets.items()}
-        return loss_curve(self._graph(one), sets, budgets)
+        return loss_curve(self._graph(one), _sets(one), budgets)
+
+    def _half(self, one: SeriesResult) -> float:
+        return half_budget(self._graph(one), _sets(one))
+
+    def _means(self, m: M, number: Callable[[SeriesResult], float]) -> dict[str, float]:
+        """The mean over its projections of each layer that has this m."""
+        chosen = self._m(m)
+        return {
+            layer: float(np.mean([number(one) for one in group]))
+            for (layer, its), group in self.found.layers.items()
+            if its == chosen
+        }
 
     def _graph(self, one: SeriesResult) -> Floats:
         return self.found.spec.sample.graph(one.found.distance)
@@ -234,6 +242,11 @@ def read(path: Path | str) -> Result:
     if images is not None:
         own.register(own.ImageSet.from_bytes(images))
     return Result(found, network, images)
+
+
+def _sets(one: SeriesResult) -> dict[Set, float]:
+    """The distances of the sets of three and more images of a series."""
+    return {places: found.distance for places, found in one.sets.items()}
 
 
 def _network(content: bytes, name: str) -> Loaded:

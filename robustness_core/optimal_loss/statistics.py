@@ -10,14 +10,15 @@ one optimal loss a part, where the bootstrap needs hundreds and repeats images, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from robustness_core.optimal_loss import optimal_loss
+from robustness_core.found import Set
+from robustness_core.optimal_loss import curve_of, optimal_loss
 from robustness_core.optimal_loss.conflict_graph import Bools, Floats, check_distances, conflict_graph
 
 HALF = math.log(2) / 2  # nats; half of what the loss of two classes can reach
@@ -85,17 +86,19 @@ def paired(before: npt.ArrayLike, after: npt.ArrayLike, *, confidence: float = 0
     return student(other - one, confidence=confidence, comparisons=comparisons)
 
 
-def half_budget(distances: npt.ArrayLike, *, level: float = HALF) -> float:
+def half_budget(
+    distances: npt.ArrayLike, sets: Mapping[Set, float] | None = None, *, level: float = HALF
+) -> float:  # fmt: skip
     """ε½, the least budget at which the optimal cross-entropy reaches ½ log 2; inf if it never does.
 
     The loss is a step function of ε that steps only at distances, so this is one of them, found by bisection. Distances
     of found collisions are upper bounds on the true ones and an unsearched pair (NaN) makes no edge: ε½ is then an
     upper bound on the true ε½, exact where the distances are.
 
-    distances: (L, R), 0 or more or NaN. level: nats, the loss to reach; 0 or less is reached at 0.
-    Cost: log2(number of distances) optimal losses.
+    distances: (L, R), 0 or more or NaN. sets: of sets of three and more images, as `curve_of` takes them. level: nats,
+    the loss to reach; 0 or less is reached at 0. Cost: log2(number of distances) optimal losses.
     """
-    return _Steps(distances).reach(level)
+    return _Steps(distances, sets).reach(level)
 
 
 def half_budget_over_images(distances: npt.ArrayLike, *, confidence: float = 0.95) -> Interval:
@@ -242,9 +245,10 @@ def _losses_at_once(graphs: Sequence[Bools], zero_one: bool) -> Floats:
 class _Steps:
     """The losses of one matrix at its distances, in order, each computed when it is asked for."""
 
-    def __init__(self, distances: npt.ArrayLike) -> None:
+    def __init__(self, distances: npt.ArrayLike, sets: Mapping[Set, float] | None = None) -> None:
         self.matrix = check_distances(distances)
-        self.budgets = np.unique(self.matrix[np.isfinite(self.matrix)])
+        self.sets = sets or {}
+        self.budgets = np.unique([*self.matrix[np.isfinite(self.matrix)], *self.sets.values()])
         self._losses: dict[int, float] = {}
 
     def reach(self, level: float) -> float:
@@ -262,7 +266,7 @@ class _Steps:
 
     def _loss(self, place: int) -> float:
         if place not in self._losses:
-            self._losses[place] = _loss(self.matrix <= self.budgets[place], zero_one=False)
+            self._losses[place] = float(curve_of(self.matrix, self.sets, self.budgets[place : place + 1])[0])
         return self._losses[place]
 
 

@@ -138,6 +138,24 @@ def test_panels_of_an_audit_state_its_numbers() -> None:
         overlays=[{"kind": "input, same m", "m": 10, "y": EPSILON.tolist()}]))[0][1].data]  # fmt: skip
 
 
+def test_panels_of_three_classes_show_what_sets_tell() -> None:
+    distances = np.where(np.kron(np.eye(3), np.ones((2, 2))) == 1, np.nan, 1.5)  # two images of each class
+    loss = np.select([EPSILON >= 2.5, EPSILON >= 1.5], [math.log(3), math.log(2)], 0.0).tolist()
+    matrix = [[None if math.isnan(value) else value for value in row] for row in distances.tolist()]
+    sets = [{"images": [i, j, k], "distance": 2.5} for i in (0, 1) for j in (2, 3) for k in (4, 5)]
+    one = {"seed": 0, "distances": matrix, "loss": loss, "finding": None, "sets": sets}
+    layers = [{"layer": "fc1", "features": 9, "m": 10, "projections": [one]}]
+    given = document(classes=[0, 1, 2], indices=[[0, 1]] * 3, layers=layers)
+    (_, lines), (_, bars) = panels_of(given)
+    (drawn,) = [trace for trace in lines.data if trace.name == "fc1"]  # whole: no share of known pairs stands beside it
+    np.testing.assert_allclose(np.interp([2.0, 3.0], drawn.x, drawn.y), [math.log(2), math.log(3)])
+    assert lines.layout.yaxis.range[1] > math.log(3)
+    np.testing.assert_allclose(bars.data[0].y, 1.5)
+    bars = panels_of(given, at=3.0)[1][1]
+    np.testing.assert_allclose(bars.data[0].y, math.log(3))
+    assert bars.layout.yaxis.range[1] > math.log(3)
+
+
 def test_the_command_writes_what_it_is_asked_for(tmp_path: Path) -> None:
     audit, out = tmp_path / "a.json", tmp_path / "a.pdf"
     audit.write_text(json.dumps([document(), document(2.0)]))

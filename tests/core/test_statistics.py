@@ -40,6 +40,14 @@ def test_half_budget_is_the_first_distance_at_which_the_reference_solver_reaches
     assert half_budget(distances) == (reached[0] if reached else math.inf)
 
 
+def test_half_budget_counts_sets_of_three_images() -> None:
+    distances = np.full((9, 9), np.nan)  # of three classes, image 0 of each at the corners of a triangle
+    distances[np.ix_([0, 3, 6], [0, 3, 6])] = np.where(np.eye(3) == 1, np.nan, 2.0)
+    assert half_budget(distances) == math.inf  # 3 of 9 images, each at log 2
+    assert half_budget(distances, {(0, 3, 6): 2.5}) == 2.5  # each at log 3
+    assert half_budget(distances, {(0, 3, 6): 2.5}, level=math.log(2) / 3) == 2.0
+
+
 def test_half_budget_of_a_matching_is_where_half_of_it_is_there() -> None:
     """Each of the S edges of a matching takes log 2 of both its images: the loss is log 2 times their share."""
     distances = np.full((4, 4), np.nan)
