@@ -166,7 +166,10 @@ def of_arrays(images: Any, labels: Any, *, title: str = "images", class_names: S
     if numbers.size and int(numbers.max()) >= MOST_CLASSES:
         raise DatasetError(f"A label is {numbers.max()}; at most {MOST_CLASSES} classes, counted from 0, are accepted.")
     names = class_names if class_names is not None else map(str, range(int(numbers.max(initial=-1)) + 1))
-    return ImageSet(title, as_bytes(pixels), numbers.astype(np.int64), tuple(map(str, names)))
+    names = tuple(map(str, names))
+    if (twice := next((name for name in names if names.count(name) > 1), None)) is not None:
+        raise DatasetError(f"Two classes are called '{shown(twice)}'; give each a name of its own.")
+    return ImageSet(title, as_bytes(pixels), numbers.astype(np.int64), names)
 
 
 def as_bytes(pixels: npt.NDArray[Any]) -> Pixels:

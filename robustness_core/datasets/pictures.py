@@ -95,8 +95,10 @@ def _of_arrays(title: str, path: Path, members: Sequence[zipfile.ZipInfo]) -> Im
     images = [one for one in arrays.values() if one.ndim in (3, 4)]
     labels = [one for one in arrays.values() if one.ndim == 1 and one.dtype.kind in "iu"]
     if len(images) != 1 or len(labels) != 1:
-        first = ", ".join(f"{shown(name)} {one.shape}" for name, one in itertools.islice(arrays.items(), 5))
-        raise DatasetError(f"One array of images and one of labels are wanted; the file holds {first or 'none'}.")
+        first = ", ".join(f"{shown(name)} {one.dtype} {one.shape}" for name, one in itertools.islice(arrays.items(), 5))
+        raise DatasetError(
+            f"One array of images and one of labels are wanted, these whole numbers; the file holds {first or 'none'}."
+        )
     given = arrays.get("class_names")
     names = None if given is None else given.astype(str).ravel().tolist()
     return own.of_arrays(images[0], labels[0], title=title, class_names=names)

@@ -14,10 +14,11 @@ from robustness_core import datasets
 from robustness_core.engine.audit import Interrupted, run_audit
 from robustness_core.engine.result import AuditResult
 from robustness_core.errors import NetworkError
+from robustness_core.layers import cuts
 from robustness_core.networks import Network
 from robustness_core.notebook.networks import NOT_PROVED, Loaded
 from robustness_core.notebook.results import Result, own_images
-from robustness_core.spec import AuditSpec, EpsilonGrid, SampleSpec, SearchSpec, Threat
+from robustness_core.spec import AuditSpec, EpsilonGrid, SampleSpec, SearchSpec, Threat, too_large_words
 
 
 def audit(
@@ -64,8 +65,9 @@ def audit(
     spec = AuditSpec(network.name, images, search, budgets)
     with _bar(quiet) as progress:
         found = _run(spec, network, device, cache, progress)
-    if network.by_hooks:
-        found = replace(found, remarks=(*found.remarks, NOT_PROVED))
+    sizes = {cut.name: cut.features for cut in cuts(network, network.input_shape)}
+    remarks = (too_large_words(found.too_large, sizes), NOT_PROVED if network.by_hooks else "")
+    found = replace(found, remarks=(*found.remarks, *filter(None, remarks)))
     if found.missing:
         print(f"Stopped: {found.known:,} of {found.total:,} distances are known.", file=sys.stderr)
     return Result(found, network, own_images(images.dataset))

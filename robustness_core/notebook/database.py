@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,17 +61,17 @@ def run(url: str, spec: AuditSpec, network: Loaded, device: str, progress: Calla
     try:
         record = _enter(db, network)
         _enter_images(db, spec)
-        too_large = spec.search.too_large(record.features)
-        fitting = [one for one in spec.search.layers if any((one, m) not in too_large for m in spec.search.m)]
-        spec = spec.replace(network=record.name, layers=fitting)
+        spec = spec.replace(network=record.name)
         computer = Computer(Machine(device), {network.sha256: network})
-        audit = audits.submit(db, spec)
-        try:
-            _work(db, audit, computer, progress)
-        except KeyboardInterrupt:
-            if audits.get(db, audit.id).active:
-                audits.cancel(db, audit.id)
-        return replace(_known(db, spec, record, computer.description), too_large=too_large)
+        for part in spec.fitting(record.features):
+            audit = audits.submit(db, part)
+            try:
+                _work(db, audit, computer, progress)
+            except KeyboardInterrupt:
+                if audits.get(db, audit.id).active:
+                    audits.cancel(db, audit.id)
+                break
+        return _known(db, spec, record, computer.description)
     finally:
         db.close()
 
@@ -138,24 +138,32 @@ def publish(result: Result, url: str | None) -> str:
         if result.images is not None:
             image_sets.put(db, own.ImageSet.from_bytes(result.images))
         ids = _put_images(db, found)
-        audit = shipped.ShippedAudit(
-            spec=found.spec,
-            series=tuple(one.series for one in found.series),
-            found=tuple(one.found for one in found.series),
-            device=found.device,
-            versions=found.versions,
-            finished=datetime.now(UTC),
-            findings=tuple(one.finding for one in found.series),
-            sets=tuple(one.sets for one in found.series),
-            host=shipped.PUBLISHED,
-            note="Published from a notebook; the command in its report computes it anew.",
-            tags=("published",),
-        )
-        entered = shipped.enter(db, record, audit, *found.spec.sample.sides(ids))
-        said = "is in" if entered else "was known already in"
+        entered = [
+            shipped.enter(db, record, _published(found, part), *found.spec.sample.sides(ids))
+            for part in found.spec.fitting(record.features)
+        ]
+        said = "is in" if any(entered) else "was known already in"
         return f"The audit of {record.name} on {found.spec.sample.dataset} {said} {db.name}."
     finally:
         db.close()
+
+
+def _published(found: AuditResult, part: AuditSpec) -> shipped.ShippedAudit:
+    """What was found of a part of the question."""
+    series = [one for layer in part.search.layers for m in part.search.m for one in found.layers[layer, m]]
+    return shipped.ShippedAudit(
+        spec=part,
+        series=tuple(one.series for one in series),
+        found=tuple(one.found for one in series),
+        device=found.device,
+        versions=found.versions,
+        finished=datetime.now(UTC),
+        findings=tuple(one.finding for one in series),
+        sets=tuple(one.sets for one in series),
+        host=shipped.PUBLISHED,
+        note="Published from a notebook; the command in its report computes it anew.",
+        tags=("published",),
+    )
 
 
 def _bundled(found: AuditResult) -> Loaded:
@@ -214,7 +222,9 @@ def _known(db: Database, spec: AuditSpec, network: NetworkRecord, maker: Descrip
         for of in sample.indices
     ]
     left, right = asked.sides([np.array(one) for one in ids])
+    too_large = spec.search.too_large(network.features)
     series = spec.search.series(network.sha256, network.features)
+    series = [one for one in series if (one.layer, one.m) not in too_large]
     rows = distances.find_all(db, series)
     row_ids = [one.id for one in rows.values()]
     matrices = distances.matrices(db, row_ids, left, right)
@@ -247,4 +257,5 @@ def _known(db: Database, spec: AuditSpec, network: NetworkRecord, maker: Descrip
         input_loss=loss_curve(input_graph(spec, sample), budgets),
         device="; ".join(sorted({device for one in found for device in one.devices})) or maker.device,
         versions=dict(maker.versions),
+        too_large=too_large,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def sample(
             datasets.get(str(images)).open(own.SPLIT)
         db.close()
     entry = _entry(images, labels, class_names, name, shape, fit)
-    chosen = tuple(_class(entry, one) for one in classes or entry.pair)
+    chosen = tuple(_class(entry, one) for one in (entry.pair if classes is None else classes))
     first = next(iter(entry.sizes))
     spec = SampleSpec(entry.name, chosen, size, split or first, seed, tuple(left_out))
     datasets.fetch(spec.dataset, spec.split)
@@ -59,6 +60,8 @@ def _entry(
 ) -> datasets.Entry:
     if isinstance(images, str | Path):
         if str(images) in datasets.REGISTRY:
+            if labels is not None:
+                raise DatasetError(f"{images} has labels of its own; choose among its classes with `classes=`.")
             return datasets.get(str(images))
         path = Path(images)
         if not path.exists():
@@ -74,7 +77,10 @@ def _entry(
 def _class(entry: datasets.Entry, given: int | str) -> int:
     """The number of a class that is given by name or number."""
     if not isinstance(given, str):
-        return int(given)
+        try:
+            return operator.index(given)
+        except TypeError:
+            raise DatasetError(f"A class is given by its number or its name, not by {given!r}.") from None
     if given not in entry.class_names:
         raise DatasetError(
             f"There is no class {given!r} in {entry.name}: its classes are {', '.join(entry.class_names)}."
@@ -108,8 +114,11 @@ def _batches(loader: Any) -> tuple[Any, Any]:
 
 def _array(values: Any) -> Any:
     """An array, also of a tensor wherever it lies. One with channels has them as torch does, in the second axis."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
-        if values.ndim == 4 and values.shape[1] in (1, 3):
-            values = np.moveaxis(values, 1, 3)
-    return np.asarray(values)
+    try:
+        if hasattr(values, "detach"):
+            values = values.detach().cpu().numpy()
+            if values.ndim == 4 and values.shape[1] in (1, 3):
+                values = np.moveaxis(values, 1, 3)
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:  # images of several shapes, numbers that numpy has not
+        raise DatasetError(f"The images or labels are no array: {error}") from error

@@ -73,6 +73,15 @@ class AuditSpec:
             return str(self.sample.seed)
         return f"{self.sample.seed} for the images and {self.search.seed} for the projections"
 
+    def fitting(self, features: Mapping[str, int]) -> list[Self]:
+        """The same without what `SearchSpec.too_large` finds, in as few audits as ask for all their layers at all m."""
+        left_out = self.search.too_large(features)
+        parts: dict[tuple[str, ...], list[int | None]] = {}
+        for m in self.search.m:
+            layers = tuple(layer for layer in self.search.layers if (layer, m) not in left_out)
+            parts.setdefault(layers, []).append(m)
+        return [self.replace(layers=layers, m=m) for layers, m in parts.items() if layers]
+
     def identity(self) -> dict[str, Any]:
         """What decides the distances: everything but the budgets."""
         seeds = {} if self.search.seed == self.sample.seed else {"projection_seed": self.search.seed}

@@ -263,6 +263,19 @@ def test_of_three_classes_each_pair_of_classes_is_searched_and_shown() -> None:
     assert "known" not in result.plot().layout.title.text
 
 
+def test_figures_of_three_classes_show_what_sets_tell() -> None:
+    sample = rc.sample(*images(), classes=(0, 1, 3), size=2)
+    result = rc.audit(
+        rc.wrap(Residual(), (3, 12, 12)), sample, layers="logits", m=3, sets=3, epsilon="0:9:3", quiet=True
+    )
+    wanted = result.loss(9.0)["logits"]
+    assert wanted > np.log(2)  # all that pairs can tell
+    for figure in (result.plot(), result.compare(result)):
+        for trace in (one for one in figure.data if one.name == "logits"):
+            np.testing.assert_allclose(trace.y[-1], wanted, rtol=1e-9)
+        assert figure.layout.yaxis.range[1] > np.log(3)
+
+
 def test_images_are_known_by_their_content_however_they_come() -> None:
     pixels, labels = images()
     tensor = torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255)
@@ -278,6 +291,8 @@ def test_classes_go_by_number_or_name() -> None:
     given = {"class_names": ["a", "b", "c", "d", "e"], "size": 2}
     assert rc.sample(*images(), classes=("e", "b"), **given).classes == (1, 4)
     assert rc.sample("mnist-5k", classes=("7", "3")) == rc.sample("mnist-5k")
+    for numbers in (np.unique([7, 3]), torch.tensor([3, 7])):
+        assert rc.sample("mnist-5k", classes=numbers) == rc.sample("mnist-5k")
     with pytest.raises(DatasetError, match="no class 'f'"):
         rc.sample(*images(), classes=("f", "b"), **given)
 
@@ -294,6 +309,12 @@ def test_classes_go_by_number_or_name() -> None:
         ((7,), "both in batches"),
         (([(1, 2, 3)],), "images and their labels"),
         (("mnist-6k",), "is no file, and no data set"),
+        (("mnist-5k", (0, 1)), "labels of its own; choose among its classes"),
+        ((*images(), {"classes": (0.0, 1.5)}), "by its number or its name, not by 0.0"),
+        ((*images(), {"classes": ()}), "two or more whole numbers"),
+        ((*images(), {"class_names": list("abcda")}), "Two classes are called 'a'"),
+        (([np.zeros((4, 4)), np.zeros((4, 3))], [0, 1]), "no array"),
+        ((torch.zeros(2, 1, 4, 4, dtype=torch.bfloat16), [0, 1]), "no array"),
         ((*images(), {"size": 4}), "S = 4 is larger than class 0"),
     ],
 )

@@ -74,6 +74,22 @@ def test_what_a_database_knows_is_not_searched_again(tmp_path: Path, tasks: Watc
     assert without.found.to_json() == first.found.to_json()
 
 
+def test_what_is_left_out_of_an_audit_is_left_out_of_a_database(tmp_path: Path) -> None:
+    cache, asked = tmp_path / "a.db", {"m": [5, 2, None], "projections": 2, "quiet": True}
+    without = rc.audit(network(), sample(), **asked)
+    assert without.found.too_large == (("logits", 5),)
+    assert "Left out, for m is above the number of features: logits (3) at m = 5." in repr(without)
+    assert list(without.loss(1.0, m=5)) == list(without.half()) == ["conv1"]  # the first m, which logits has not
+    np.testing.assert_equal(without.half(m=2), rc.audit(network(), sample(), **asked | {"m": 2}).half())
+    assert rc.audit(network(), sample(), cache=cache, **asked).found.to_json() == without.found.to_json()
+    without.publish(str(tmp_path / "b.db"))
+    for name in ("a.db", "b.db"):
+        db = connect(str(tmp_path / name))
+        for one in audits.recent(db):  # each of them could be asked again
+            one.spec.search.check(networks.by_name(db, "mine").features)
+        db.close()
+
+
 def test_an_interrupted_audit_goes_on_from_what_is_known(tmp_path: Path, tasks: Watched) -> None:
     cache = tmp_path / "a.db"
     tasks.interrupt = 2
