@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from hashlib import sha256
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,12 @@ _POOLS = {  # that may stand behind every convolution, with what they cost
 }  # fmt: skip
 _FIRST_POOLS = ("maxpool 2/2", "avgpool 2/2")  # that may stand before the first convolution
 _POOLED_FIRST = 2.0  # the cost of one there
+# Networks that are no chains, by parts of the names of their tensors.
+_FOREIGN = {
+    r"cls_token|class_token|pos_emb\w*|position_embeddings?|relative_position_\w+|in_proj_weight|(to_)?qkv":
+        "a transformer, whose attention",
+    r"mlp_tokens|token_mix\w*": "an MLP-Mixer, whose mixing of places",
+}  # fmt: skip
 PRODUCTS = ("conv", "fc")  # kinds of layers that are more than a number to each feature
 
 
@@ -61,6 +68,9 @@ class Guess:
 
 def parts(tensors: Mapping[str, Tensor]) -> list[Part]:
     """The layers of a state_dict in the order of the file. Raises CheckpointError for a tensor of no known layer."""
+    for kinds, what in _FOREIGN.items():
+        if met := next((name for name in tensors if re.search(rf"(^|\.)({kinds})(\.|$)", name)), None):
+            raise CheckpointError(f"The file holds {what} is not supported (it has {shown(met)}).")
     grouped: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         owner, _, key = name.rpartition(".")
@@ -182,13 +192,31 @@ def times(shape: Sequence[int]) -> str:
 def in_order(layers: Sequence[Part]) -> list[Part] | None:
     """The layers so that each takes what the one before gives, or None if they form no chain.
 
-    Tried: the order of the file, convolutions before full connections, and following the channels.
+    Tried: the order of the file, convolutions before full connections, and following the channels. A PReLU with one
+    slope that stands alone in the file is taken for that of all layers.
     """
     convolutions_first = sorted(layers, key=lambda part: part.kind == "fc")
-    for order in (list(layers), convolutions_first, _by_channels(layers)):
+    for order in (_with_one_slope(layers), list(layers), convolutions_first, _by_channels(layers)):
         if order and _chains(order):
             return order
-    return None
+    once = list({_content(part): part for part in reversed(layers)}.values())[::-1]  # a module may have two names
+    return in_order(once) if len(once) < len(layers) else None
+
+
+def _content(part: Part) -> tuple[object, ...]:
+    """What two names of one module share."""
+    return tuple(
+        (key, tensor.shape, sha256(tensor.numpy().tobytes()).digest()) for key, tensor in sorted(part.tensors.items())
+    )
+
+
+def _with_one_slope(layers: Sequence[Part]) -> list[Part]:
+    """The layers with the only PReLU of the file, of one slope, behind all products but the last; else none."""
+    slopes = [part for part in layers if part.kind == "prelu"]
+    products = sum(part.kind in PRODUCTS for part in layers)
+    if len(slopes) != 1 or slopes[0].shape != (1,) or slopes[0].name[-1:].isdecimal() or products < 3:
+        return []
+    return _by_channels([*(part for part in layers if part.kind != "prelu"), *slopes * (products - 1)])
 
 
 def gap(layers: Sequence[Part]) -> str:
@@ -211,13 +239,17 @@ def _chains(order: Sequence[Part]) -> bool:
 def _fit(order: Sequence[Part]) -> bool:
     """Whether each layer takes as many channels, or a multiple behind a flatten, as the one before gives."""
     width, flat = 0, False
-    for part in order:
+    for before, part in zip((None, *order), order, strict=False):
         outputs = part.shape[0]
         if part.kind not in PRODUCTS:
             if width not in (0, outputs) and (part.kind, outputs) != ("prelu", 1):
                 return False
+            if part.kind == (before.kind if before else "prelu"):  # two alike belong to two layers
+                return False
             width = width or outputs
             continue
+        if before is not None and before is order[0] and before.kind == "bn" and part.shape[1] % width:
+            return False
         inputs = part.shape[1]
         if part.kind == "conv":
             if flat or (width and (width % inputs or outputs % (width // inputs))):
@@ -232,10 +264,10 @@ def _fit(order: Sequence[Part]) -> bool:
 
 
 def _by_channels(layers: Sequence[Part]) -> list[Part]:
-    """Follow the channels from an image; each batch norm goes behind the next layer of its width."""
+    """Follow the channels from an image; each batch norm and PReLU goes behind the next layer of its width."""
     left = [part for part in layers if part.kind in PRODUCTS]
-    norms = [part for part in layers if part.kind == "bn"]
-    if len(left) + len(norms) < len(layers):
+    others = [[part for part in layers if part.kind == kind] for kind in ("bn", "prelu")]
+    if len(left) + sum(map(len, others)) < len(layers):
         return []
     order: list[Part] = []
     width = 0
@@ -246,9 +278,8 @@ def _by_channels(layers: Sequence[Part]) -> list[Part]:
         left.remove(following)
         width = following.shape[0]
         order.append(following)
-        if norms and norms[0].shape[0] == width and left:
-            order.append(norms.pop(0))
-    return [] if norms else order
+        order += [kind.pop(0) for kind in others if left and kind and kind[0].shape[0] in (width, 1)]
+    return [] if any(others) else order
 
 
 def _takes(part: Part, width: int, left: Sequence[Part]) -> bool:

@@ -466,6 +466,9 @@ def _states(tree: Any, storage: Any) -> list[tuple[dict[str, Tensor], str]]:
             continue
         items = list(node.items() if isinstance(node, dict) else enumerate(node))[: 4 * MOST_TENSORS]
         named = {str(key): value for key, value in items if isinstance(key, str) and isinstance(value, TensorSpec)}
+        if layers := _layers(items):
+            named |= {f"{key}.{name}": value for key, layer in layers for name, value in layer.items()}
+            items = [item for item in items if all(item[1] is not layer for _, layer in layers)]
         if any(len(spec.size) >= 2 for spec in named.values()) and not _of_optimiser(path, named):
             check_count(len(named))
             found.append((_likelihood(path), path, named))
@@ -478,6 +481,19 @@ def _states(tree: Any, storage: Any) -> list[tuple[dict[str, Tensor], str]]:
     budget = _Budget(LARGEST_FILE)
     first = sorted(found, key=lambda item: item[0])[:16]
     return [({name: _tensor(spec, storage, name, budget) for name, spec in state.items()}, p) for _, p, state in first]
+
+
+def _layers(items: list[tuple[Any, Any]]) -> list[tuple[Any, dict[str, TensorSpec]]]:
+    """The entries that hold one layer each: a network kept as a dictionary a layer. None where all have one shape, as
+    stages of a network of one layer have."""
+    known = {*_OF_LAYERS, *_COUNTERS}
+    found = [
+        (key, node)
+        for key, node in items
+        if isinstance(node, dict) and set(node) <= known and "weight" in node
+        and all(isinstance(value, TensorSpec) for value in node.values())
+    ]  # fmt: skip
+    return found if len({node["weight"].size for _, node in found}) > 1 else []
 
 
 _MOMENTS = {"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "step", "ax", "mu"}

@@ -350,7 +350,7 @@ _VGG = {
     "vgg16": "64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M",
     "vgg19": "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M",
 }
-# name -> (C, H, W), text. LeNet-5 as most tutorials have it, and the networks of Wong & Kolter 2018.
+# name -> (C, H, W), text. LeNet-5 and ResNet-9 as most tutorials have them, and the networks of Wong & Kolter 2018.
 _TEXTS = {
     "kw-small": (
         (1, 28, 28),
@@ -396,22 +396,35 @@ _TEXTS = {
         (1, 28, 28),
         "conv 32 5x5/1 p2, relu, maxpool 2/2, conv 64 5x5/1 p2, relu, maxpool 2/2, flatten, fc 1024, relu, fc 10",
     ),
+    "resnet9": (
+        (3, 32, 32),
+        "conv 64 3x3/1 p1, bn, relu, conv 128 3x3/1 p1, bn, relu, maxpool 2/2, conv 128 3x3/1 p1, bn, relu, "
+        "conv 128 3x3/1 p1, bn, relu, add 6, conv 256 3x3/1 p1, bn, relu, maxpool 2/2, conv 512 3x3/1 p1, bn, relu, "
+        "maxpool 2/2, conv 512 3x3/1 p1, bn, relu, conv 512 3x3/1 p1, bn, relu, add 6, maxpool 4/4, flatten, fc 10",
+    ),
 }
 
 
 def texts(layers: Sequence[Part]) -> list[tuple[str, tuple[int, int, int], str]]:
     """(name, input shape, architecture text) of the known chains whose weights have the shapes of `layers`."""
-    shapes = [part.shape for part in layers if part.kind in PRODUCTS]
-    found = [(name, shape, text) for name, (shape, text) in _TEXTS.items() if _weights(shape, text) == shapes]
+    shapes = [part.shape for part in layers if part.kind in (*PRODUCTS, "bn")]
+    known = _TEXTS if len(shapes) == len(layers) else {}
+    found = [(name, shape, text) for name, (shape, text) in known.items() if _weights(shape, text) == shapes]
     convs = [part for part in layers if part.kind == "conv"]
     heads = [part.shape for part in layers if part.kind == "fc"]
-    norms = [part for part in layers if part.kind == "bn"]
-    if not convs or not heads or any(part.shape[2:] != (3, 3) for part in convs) or len(norms) not in (0, len(convs)):
+    norms = any(part.kind == "bn" for part in layers)
+    kinds = (["conv", "bn"] if norms else ["conv"]) * len(convs) + ["fc"] * len(heads)
+    if (
+        not convs
+        or not heads
+        or any(part.shape[2:] != (3, 3) for part in convs)
+        or [part.kind for part in layers] != kinds
+    ):
         return found
     widths = [str(part.shape[0]) for part in convs]
     for name, plan in _VGG.items():
         if [word for word in plan.split() if word != "M"] == widths and heads[0][1] == 512:
-            words = ["maxpool 2/2" if w == "M" else _vgg_step(w, bool(norms)) for w in plan.split()]
+            words = ["maxpool 2/2" if w == "M" else _vgg_step(w, norms) for w in plan.split()]
             head = ", relu, ".join(f"fc {shape[0]}" for shape in heads)
             text = ", ".join([*words, "flatten", head])
             found.append((name + ("-bn" if norms else ""), (convs[0].shape[1], 32, 32), text))
@@ -438,7 +451,7 @@ def _vgg_step(channels: str, norm: bool) -> str:
 
 
 def _weights(input_shape: Sequence[int], text: str) -> list[tuple[int, ...]]:
-    """The weight shapes of a text with convolutions, 2/2 pools and full connections."""
+    """The weight shapes of a text with convolutions, batch norms, square pools and full connections."""
     channels, size, _ = input_shape
     shapes: list[tuple[int, ...]] = []
     width = 0
@@ -447,12 +460,14 @@ def _weights(input_shape: Sequence[int], text: str) -> list[tuple[int, ...]]:
             outputs, kernel, stride, padding = (int(n or 0) for n in match.groups())
             shapes.append((outputs, channels, kernel, kernel))
             channels, size = outputs, (size + 2 * padding - kernel) // stride + 1
-        elif word == "maxpool 2/2":
-            size //= 2
+        elif word.startswith("maxpool "):
+            size //= int(word[-1])
+        elif word == "bn":
+            shapes.append((channels,))
         elif word.startswith("fc "):
             shapes.append((int(word[3:]), width or channels * size * size))
             width = int(word[3:])
     return shapes
 
 
-KNOWN = "ResNet, pre-activation and Wide ResNet, VGG, LeNet and Wong & Kolter's networks"
+KNOWN = "ResNet, pre-activation and Wide ResNet, VGG, LeNet, ResNet-9 and Wong & Kolter's networks"

@@ -174,6 +174,47 @@ def test_the_order_of_the_file_does_not_matter(names: list[str]) -> None:
     assert [part.name for part in order] == ["a", "b", "c"]
 
 
+def parts_of(*shapes: tuple[str, tuple[int, ...]]) -> list[chain.Part]:
+    """Layers of random numbers; a name with bn has running statistics."""
+    tensors: dict[str, Tensor] = {}
+    for name, shape in shapes:
+        tensors |= {f"{name}.{key}": torch.rand(shape) for key in ("running_mean", "running_var") if "bn" in name}
+        tensors[f"{name}.weight"] = torch.rand(shape)
+    return chain.parts(tensors)
+
+
+CONVS = [("conv1", (8, 1, 3, 3)), ("conv2", (8, 8, 3, 3)), ("fc", (10, 8 * 49))]
+NORMS, SLOPES = [("bn1", (8,)), ("bn2", (8,))], [("act1", (8,)), ("act2", (8,))]
+
+
+@pytest.mark.parametrize(
+    ("layers", "order"),
+    [
+        ([*CONVS[:2], *NORMS, CONVS[2]], "conv1 bn1 conv2 bn2 fc"),
+        ([*NORMS, *CONVS], "conv1 bn1 conv2 bn2 fc"),  # as safetensors sorts them
+        ([*CONVS, *SLOPES], "conv1 act1 conv2 act2 fc"),
+        ([*NORMS, *CONVS, *SLOPES], "conv1 bn1 act1 conv2 bn2 act2 fc"),
+        ([*CONVS[:2], ("act", (1,)), CONVS[2]], "conv1 act conv2 act fc"),  # one module called twice
+        ([("bn0", (1,)), *CONVS], "bn0 conv1 conv2 fc"),
+        ([("bn0", (1,)), ("fc1", (9, 784)), ("fc2", (10, 9))], "bn0 fc1 fc2"),
+    ],
+)
+def test_norms_and_slopes_of_equal_width_go_to_layers_of_their_own(
+    layers: list[tuple[str, tuple[int, ...]]], order: str
+) -> None:
+    """Where all widths are equal, the order of the file fits too, with two norms in a row."""
+    found = chain.in_order(parts_of(*layers))
+    assert found is not None
+    assert " ".join(part.name for part in found) == order
+
+
+def test_a_module_with_two_names_is_one_layer() -> None:
+    parts = parts_of(*CONVS)
+    again = [chain.Part(f"layers.{place}", part.kind, part.tensors) for place, part in enumerate(parts)]
+    assert chain.in_order([*parts, *again]) == parts
+    assert chain.in_order([*parts, *again[:2], *parts_of(("other", (10, 8 * 49)))]) is None
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -202,8 +243,13 @@ def test_an_architecture_that_does_not_fit_is_refused_with_the_layer(text: str, 
             "belongs to no layer that is known",
         ),
         ({"a.weight": torch.zeros(10, 784, 3)}, "none of those that are known"),
-        ({"a.in_proj_weight": torch.zeros(10, 784)}, "belongs to no layer"),
-        ({"cls_token": torch.zeros(1, 1, 8), "a.weight": torch.zeros(10, 784)}, "The tensor cls_token belongs"),
+        (
+            {"a.in_proj_weight": torch.zeros(10, 784)},
+            "a transformer, whose attention is not .* .it has a.in_proj_weight",
+        ),
+        ({"cls_token": torch.zeros(1, 1, 8), "a.weight": torch.zeros(10, 784)}, "transformer, .* .it has cls_token"),
+        ({"b.0.mlp_tokens.fc1.weight": torch.zeros(9, 9)}, "an MLP-Mixer, whose mixing of places is not supported"),
+        ({"a.embedding": torch.zeros(10, 784)}, "The tensor a.embedding belongs to no layer"),
         ({"a.lora_A.weight": torch.zeros(4, 784), "a.lora_B.weight": torch.zeros(10, 4)}, "an adapter .LoRA. of a"),
     ],
 )

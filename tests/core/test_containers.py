@@ -277,6 +277,15 @@ def test_wrappings_are_taken_off(
     assert all(torch.equal(state.tensors[name], tensor) for name, tensor in inner.items())
 
 
+@pytest.mark.parametrize("wrap", [lambda layers: {"model": layers, "epoch": 3}, lambda layers: list(layers.values())])
+def test_a_dictionary_a_layer_is_one_network(wrap: Callable[[Any], Any], write: Callable[[bytes], Path]) -> None:
+    """Not a network of its first layer and others beside."""
+    inner = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    (state,) = read(write(saved(wrap({str(i): one.state_dict() for i, one in enumerate(inner)}), zipped=True))).states
+    assert list(state.tensors) == [name for name in inner.state_dict() if "num_batches" not in name]
+    assert all(torch.equal(tensor, inner.state_dict()[name]) for name, tensor in state.tensors.items())
+
+
 def test_of_several_stages_the_first_is_taken_and_all_are_offered(write: Callable[[bytes], Path]) -> None:
     stages = [nn.Linear(4, 3).state_dict() for _ in range(3)]
     states = read(write(saved({"state_dict": stages}, zipped=True))).states

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -238,6 +239,48 @@ def test_named_texts_are_recognised_from_their_own_weights(name: str) -> None:
     order = chain.in_order(chain.parts(tensors))
     assert order is not None
     assert (name, shape, text) in families.texts(order)
+
+
+class ResNet9(nn.Module):
+    """As tutorials have it, with the names of its layers there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def block(inputs: int, outputs: int, *pool: nn.Module) -> nn.Sequential:
+            conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+            return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True), *pool)
+
+        self.conv1, self.conv2 = block(3, 64), block(64, 128, nn.MaxPool2d(2))
+        self.res1 = nn.Sequential(block(128, 128), block(128, 128))
+        self.conv3, self.conv4 = block(128, 256, nn.MaxPool2d(2)), block(256, 512, nn.MaxPool2d(2))
+        self.res2 = nn.Sequential(block(512, 512), block(512, 512))
+        self.classifier = nn.Sequential(nn.MaxPool2d(4), nn.Flatten(), nn.Dropout(0.2), nn.Linear(512, 10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.conv2(self.conv1(images))
+        features = self.conv4(self.conv3(self.res1(features) + features))
+        return self.classifier(self.res2(features) + features)  # type: ignore[no-any-return]
+
+
+def test_a_chain_with_shortcuts_that_leave_no_weights_is_known_by_name(tmp_path: Path) -> None:
+    original, images = ready(ResNet9), torch.rand(2, 3, 32, 32)
+    path = tmp_path / "upload.pth"
+    path.write_bytes(hostile.zipped(weights(original)))
+    order = chain.in_order(chain.parts(weights(original)))
+    assert order is not None
+    assert [name for name, _, _ in families.texts(order)] == ["resnet9"]
+    with torch.no_grad():
+        torch.testing.assert_close(load(path, architecture="resnet9")(images), original(images), rtol=1e-4, atol=1e-5)
+
+
+def test_named_texts_with_norms_besides_are_other_chains() -> None:
+    """LeNet-5 with batch norms: the first guess is its own text with a norm behind each convolution."""
+    shape, text = families._TEXTS["lenet5"]
+    normed = re.sub(r"(conv [^,]+), ", r"\1, bn, ", text)
+    tensors = weights(build(normed, shape).body)
+    found = checkpoints.candidates(Contents("torch", "zip", (State("", tensors),)))
+    assert [found[0].architecture, found[0].input_shape] == [normed, shape]
 
 
 @pytest.mark.parametrize("name", families._VGG)
