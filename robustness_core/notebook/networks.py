@@ -186,7 +186,8 @@ def _storable(network: Loaded, probe: Tensor, answer: Tensor) -> Loaded | None:
     graph: Any = io.BytesIO()
     try:
         with warnings.catch_warnings(), mock.patch.object(torch._C, "_jit_onnx_log", create=True):
-            # torch warns of the older of its two exporters, which needs no package, and prints the graph where it fails
+            # torch warns of the older of its two exporters, which needs no package, and always switches its log on,
+            # which prints the graph where it fails.
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 network.body, (probe,), graph, dynamo=False, input_names=["images"],
