@@ -51,6 +51,7 @@ _FIRST = 1000
 _PROBES = 5  # images on which gradients are looked at
 _ROUNDING = 1e-4  # of features: a change below it is none
 _STILL = 1e-3  # of the change of features between two images: gradients that foretell less have vanished
+_COUNTED, _SHIFTED = 200, 0.4  # images that batch norms are compared on, and by how much a mean may be off
 _SAID = 0.003  # of accuracy, between what a file says and what was measured of the right reading
 _LIKELIEST = 21  # trials of the likeliest architectures that are held against what the file says
 _ODD = 0.004  # of accuracy, by which a geometry must answer better for each unit of its cost
@@ -526,6 +527,40 @@ def still(network: Network, dataset: str | None = None) -> list[str]:
         if bool((moved & (slope[:-1].flatten(1).norm(dim=1) * apart < _STILL * change)).any()):
             found.append(name)
     return found
+
+
+def unlike(network: Network, dataset: str, cost: float) -> list[str]:
+    """The batch norms whose stored statistics are not those of the data set's images in this reading.
+
+    Of the channels the median counts, since training changes images a little: a mean is off by more than `_SHIFTED`
+    standard deviations, or a variance by more than e. `cost` is in multiplications an image; empty where too few
+    images can be afforded.
+    """
+    pixels = datasets.load(dataset, "test").pixels
+    count = int(min(_FINAL / cost, _COUNTED))
+    if count < _COUNTED // 4:
+        return []
+    found: dict[str, None] = {}
+    hooks = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+
+            def compare(norm: Any, given: Any, _: Any, name: str = name) -> None:
+                features = given[0].transpose(0, 1).flatten(1)
+                shift = (features.mean(1) - norm.running_mean).abs() / (norm.running_var + norm.eps).sqrt()
+                ratio = (features.var(1) + norm.eps).log() - (norm.running_var + norm.eps).log()
+                if float(shift.median()) > _SHIFTED or float(ratio.abs().median()) > 1:
+                    found[name.removeprefix("body.")] = None
+
+            hooks.append(module.register_forward_hook(compare))
+    try:
+        if hooks:
+            with torch.no_grad():
+                network(torch.from_numpy(datasets.to_float(pixels[:: max(len(pixels) // count, 1)][:count])))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return list(found)
 
 
 def _few(dataset: str | None, shape: Sequence[int]) -> Tensor:

@@ -23,6 +23,7 @@ from robustness_core.checkpoints.identify import (
     cuts,
     still,
     tied_with_best,
+    unlike,
 )
 from robustness_core.files import check_normalisation
 from robustness_core.networks import Network
@@ -117,6 +118,7 @@ def report(
         "warnings": [
             *chosen.warnings,
             *_warnings(chosen, network, rival, flat),
+            *_strange(chosen, network),
             *_several(contents.format, states, used),
             *_said(chosen, contents),
             *_named_otherwise(chosen, contents),
@@ -319,6 +321,18 @@ def _warnings(chosen: Choice, network: Network, rival: dict[str, Any] | None, fl
             f"{rival['words']}."
         )
     return found
+
+
+def _strange(chosen: Choice, network: Network) -> list[str]:
+    """What to say of batch norms that were trained on other features than this reading gives them."""
+    if chosen.dataset is None or chosen.by_chance or network.format == "onnx":
+        return []
+    found = unlike(network, chosen.dataset, chosen.trials[0].cost)
+    return found and [
+        f"The statistics stored in {', '.join(found[:5])} are not those of {chosen.dataset} in this reading: an "
+        f"activation, a shortcut, a stride, a pool or the normalisation may be other than read, or the network was "
+        f"trained on other images; give the architecture, or export the network as ONNX."
+    ]
 
 
 def _several(kind: str, names: Sequence[str], used: str) -> list[str]:

@@ -24,6 +24,7 @@ from robustness_core.__main__ import main
 from robustness_core.checkpoints import CheckpointError, containers, identify, load
 from robustness_core.checkpoints.report import Hints, inspect
 from robustness_core.checkpoints.report import _doubt as doubt_of
+from robustness_core.checkpoints.report import _strange as strange
 from robustness_core.errors import DatasetError
 from robustness_core.sandbox import parent as sandbox
 from robustness_core.sandbox import untrusted
@@ -547,6 +548,34 @@ def test_the_stem_of_a_residual_network_is_found_by_accuracy(tmp_path: Path) -> 
     ranked = identify._architectures(found, trials, data, math.inf)
     assert ranked[0].candidate.architecture.endswith("-pool")
     assert ranked[0].accuracy == 1.0
+
+
+@pytest.mark.parametrize(
+    ("activation", "mean", "named"),
+    [(nn.ReLU, 0.0, []), (nn.Tanh, 0.0, ["4"]), (nn.ReLU, 0.5, ["1", "4"])],
+    ids=["as trained", "another activation", "another normalisation"],
+)
+def test_norms_whose_statistics_are_of_other_features_are_named(
+    activation: type[nn.Module], mean: float, named: list[str]
+) -> None:
+    """The statistics are those of the images themselves, with ReLU and no normalisation."""
+    torch.manual_seed(0)
+    body = nn.Sequential(
+        nn.Conv2d(1, 8, 3, 2), nn.BatchNorm2d(8, momentum=None), nn.ReLU(),
+        nn.Conv2d(8, 8, 3, 2), nn.BatchNorm2d(8, momentum=None), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10),
+    )  # fmt: skip
+    nn.init.constant_(body.get_parameter("1.weight"), 4.0)  # far from where the activations are alike
+    body(torch.from_numpy(datasets.to_float(datasets.load("mnist-5k", "train").pixels[:500])))
+    body[2] = activation()
+    made = checkpoints.Candidate("text", (1, 28, 28), lambda: body)
+    network = made.network([mean], [1.0])
+    assert identify.unlike(network, "mnist-5k", 1e5) == named
+    assert identify.unlike(network, "mnist-5k", 1e9) == []  # too dear to be looked at
+    for right, told in ((90, bool(named)), (10, False)):  # at chance other things are said
+        chosen = identify.Choice((identify.Trial(made, None, "none", 1e5, 100, right),), "mnist-5k")
+        said = strange(chosen, network)
+        assert bool(said) == told
+        assert not told or said[0].startswith(f"The statistics stored in {', '.join(named)} are not those of mnist-5k")
 
 
 def test_multiplications_are_counted() -> None:
