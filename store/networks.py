@@ -32,7 +32,9 @@ def register(
 ) -> NetworkRecord:
     """Register a network. The same sha256 again gives the record that is there; a taken name gets " (2)".
 
-    The content of `file` are the bytes of one that `robustness_core.checkpoints.load` reads. Raises StoreError.
+    A bundled network that was trained again takes the name, with which screens ask for it; the one before is called
+    "… (earlier)" then and keeps its audits. The content of `file` are the bytes of one that
+    `robustness_core.checkpoints.load` reads. Raises StoreError.
     """
     if not name.strip():
         raise StoreError("Give the network a name.")
@@ -42,6 +44,10 @@ def register(
         known = _find(connection, same)
         if known is not None:
             return known
+        if source == "zoo":
+            taken = (tables.networks.c.name == name.strip()) & (tables.networks.c.source == "zoo")
+            earlier = _free_name(connection, f"{name.strip()} (earlier)")
+            connection.execute(update(tables.networks).where(taken).values(name=earlier))
         values = {
             "name": _free_name(connection, name.strip()),
             "sha256": file.sha256,

@@ -12,7 +12,7 @@ from robustness_core.engine.tasks import NetworkFile
 from robustness_core.found import COLUMNS, Found
 from robustness_core.spec import AuditSpec
 from store import Database, audits, distances, images, networks, workers
-from store.records import AuditRecord, LayerRecord, NetworkRecord
+from store.records import AuditRecord, LayerRecord, NetworkRecord, Source
 
 ARCHITECTURE = "conv 4 4x4/4, relu, flatten, fc 10"  # `testing.networks` builds it
 SHA256 = "tiny".ljust(64, "0")
@@ -37,7 +37,11 @@ class Clock:
 
 
 def network(
-    db: Database, name: str = "tiny", sha256: str | None = None, input_shape: tuple[int, int, int] = (1, 28, 28)
+    db: Database,
+    name: str = "tiny",
+    sha256: str | None = None,
+    input_shape: tuple[int, int, int] = (1, 28, 28),
+    source: Source = "zoo",
 ) -> NetworkRecord:
     return networks.register(
         db,
@@ -51,7 +55,7 @@ def network(
             content=b"weights of " + name.encode(),
         ),
         name=name,
-        source="zoo",
+        source=source,
         layers=LAYERS,
         card={"accuracy": 0.98},
     )

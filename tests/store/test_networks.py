@@ -25,9 +25,18 @@ def test_a_network_comes_back_as_it_was_registered(db: Database, clock: world.Cl
 def test_the_same_hash_gives_the_same_record_and_a_taken_name_a_number(db: Database) -> None:
     first = world.network(db)
     assert world.network(db, "other name", sha256=first.sha256) == first
-    assert world.network(db, "tiny", sha256="f" * 64).name == "tiny (2)"
-    assert world.network(db, "tiny", sha256="e" * 64).name == "tiny (3)"
+    assert world.network(db, "tiny", sha256="f" * 64, source="upload").name == "tiny (2)"
+    assert world.network(db, "tiny", sha256="e" * 64, source="upload").name == "tiny (3)"
     assert [network.name for network in networks.all(db)] == ["tiny", "tiny (2)", "tiny (3)"]
+
+
+def test_a_bundled_network_takes_its_name_from_the_bundled_one_before_and_from_no_other(db: Database) -> None:
+    for sha256 in "abc":
+        assert world.network(db, "tiny", sha256=sha256 * 64).name == "tiny"
+    assert [network.sha256[0] for network in networks.all(db)] == ["c", "a", "b"]
+    assert [network.name for network in networks.all(db)] == ["tiny", "tiny (earlier)", "tiny (earlier) (2)"]
+    world.network(db, "mine", source="upload")
+    assert world.network(db, "mine", sha256="d" * 64).name == "mine (2)"
 
 
 def test_a_network_can_be_renamed_and_its_audits_follow(db: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def test_a_lost_database_or_cluster_is_no_damaged_file(db: Database, inline: Inl
         seed(db, inline, zoo)
 
 
-def test_a_network_that_was_trained_anew_stands_beside_the_one_before_and_its_audits(
+def test_a_network_that_was_trained_anew_takes_its_name_and_the_one_before_keeps_its_audits(
     db: Database, inline: Inline, zoo: Path
 ) -> None:
     (before,) = seed(db, inline, zoo)
@@ -77,7 +78,8 @@ def test_a_network_that_was_trained_anew_stands_beside_the_one_before_and_its_au
         parameter.data.mul_(0.5)
     save(trained, zoo / "good.safetensors", {"clean": 0.9})
     (after,) = seed(db, inline, zoo)
-    assert (networks.by_name(db, "good"), networks.by_name(db, "good (2)")) == (before, after)
+    assert networks.by_name(db, "good") == after
+    assert networks.by_name(db, "good (earlier)") == dataclasses.replace(before, name="good (earlier)")
     assert networks.weights(db, before.id) == weights
     assert audits.get(db, done.id).state == "done"
     (series,) = spec.search.series(before.sha256, before.features)
