@@ -134,7 +134,7 @@ def test_real_files_can_be_audited_at_two_layers(name: str, capsys: pytest.Captu
 @needs_uploads
 def test_the_command_line_prints_json(tmp_path: Path) -> None:
     copy = tmp_path / "copy.safetensors"
-    options = [str(UPLOADS / "captum_cifar.pt"), "--json", "--copy", str(copy)]
+    options = [str(UPLOADS / "wong_mnist_small.pth"), "--json", "--copy", str(copy)]
     done = subprocess.run(
         [sys.executable, "-m", "robustness_core", "inspect", *options],
         cwd=sandbox.ROOT, capture_output=True, text=True, timeout=300,
@@ -143,7 +143,7 @@ def test_the_command_line_prints_json(tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     wanted = {"format", "architecture", "input_shape", "normalisation", "accuracy", "dataset", "parameters", "sha256"}
     assert wanted | {"layers", "candidates", "warnings"} <= set(report)
-    architecture, _, accuracy = TABLE["captum_cifar.pt"]
+    architecture, _, accuracy = TABLE["wong_mnist_small.pth"]
     assert report["accuracy"] == pytest.approx(accuracy, abs=0.005)
     assert load(copy).architecture.startswith(architecture)
 

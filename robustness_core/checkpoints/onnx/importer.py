@@ -86,10 +86,12 @@ def convert(data: bytes, output: str | None = None) -> list[Imported]:
 def _take_output(model: Any, name: str | None) -> tuple[str, ...]:
     """Leave of several outputs the one of that name, the first of scores without, and the nodes that it needs.
 
-    Gives the names of all, those of scores first.
+    Gives the names of all, those of scores first. Nodes that hold graphs stay, and all where a name is made twice:
+    `check_model` says so.
     """
     graph = model.graph
-    makers = {made: place for place, node in enumerate(graph.node) for made in node.output}
+    made_by = [(made, place) for place, node in enumerate(graph.node) for made in node.output if made]
+    makers = dict(made_by)
     classes = {made for node in graph.node if node.op_type in CLASSES for made in node.output}
     classes |= {value.name for value in graph.output if value.type.tensor_type.elem_type not in (0, *FLOATS)}
     outputs = sorted(graph.output, key=lambda value: value.name in classes)
@@ -97,13 +99,14 @@ def _take_output(model: Any, name: str | None) -> tuple[str, ...]:
     chosen = next((value for value in outputs if name in (None, value.name, shown(value.name))), None)
     if chosen is None and name is not None:
         raise CheckpointError(f"The ONNX graph has no output {shown(name)}; it has {', '.join(map(shown, names))}.")
-    if chosen is None or chosen.name not in makers:
+    if chosen is None or chosen.name not in makers or len(makers) < len(made_by):
         return names
     kept = type(chosen)()
     kept.CopyFrom(chosen)
     del graph.output[:]
     graph.output.append(kept)
-    waiting, needed = [kept.name], set[int]()
+    holding = {place for place, node in enumerate(graph.node) if any(one.HasField("g") for one in node.attribute)}
+    waiting, needed = [kept.name, *(name for place in holding for name in graph.node[place].input)], holding
     while waiting:
         place = makers.get(waiting.pop())
         if place is not None and place not in needed:
