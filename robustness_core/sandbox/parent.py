@@ -40,7 +40,7 @@ class Limits:
     memory: int = 4 * 1024**3
     largest: int = 500 * 1024**2
     parsing: float = 15.0
-    measuring: float = 13.0
+    measuring: float = 9.0
     whole: float = 20.0
     patience: float = 6.0
 
