@@ -27,15 +27,10 @@ def panels_of(document: Mapping[str, Any], at: float | None = None) -> list[pape
         curves = [curve_of(document, layer, matrices, epsilon) for matrices, layer in found]
         name = f"{document['network']}, {'without projection' if m is None else f'through m = {m} mixtures'}"
         name += "" if threat == PAPERS else f", in {threat.words}"
-        images = _images(document, m)
-        panels.append(
-            (
-                name,
-                layer_curves(
-                    epsilon, curves, colours, images=images, mark=at, classes=classes_of(document), threat=threat
-                ),
-            )
+        figure = layer_curves(
+            epsilon, curves, colours, images=_images(document, m), mark=at, classes=classes_of(document), threat=threat
         )
+        panels.append((name, figure))
         if at is not None:
             panels.append((f"{name}: loss at ε = {at:g}", attribution.loss_by_layer(epsilon, curves, at, colours)))
         else:

@@ -86,9 +86,7 @@ def paired(before: npt.ArrayLike, after: npt.ArrayLike, *, confidence: float = 0
     return student(other - one, confidence=confidence, comparisons=comparisons)
 
 
-def half_budget(
-    distances: npt.ArrayLike, sets: Mapping[Set, float] | None = None, *, level: float = HALF
-) -> float:  # fmt: skip
+def half_budget(distances: npt.ArrayLike, sets: Mapping[Set, float] | None = None, *, level: float = HALF) -> float:
     """ε½, the least budget at which the optimal cross-entropy reaches ½ log 2; inf if it never does.
 
     The loss is a step function of ε that steps only at distances, so this is one of them, found by bisection. Distances
